@@ -1,0 +1,11 @@
+# SPDX-License-Identifier: Apache-2.0
+# The only entry. `make help` lists what it can do.
+
+.DEFAULT_GOAL := build
+MAKEFLAGS += -j$(shell nproc)
+
+include mk/engine.mk
+-include $(sort $(wildcard */component.mk))
+include mk/targets.mk
+
+-include $(sort $(deps))

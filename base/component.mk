@@ -1,0 +1,16 @@
+# SPDX-License-Identifier: Apache-2.0
+# base: freestanding building blocks; includes nothing of ours.
+
+base.srcs := $(filter-out %_test.c,$(wildcard base/*.c))
+base.sees := base/include
+base.variants := host asan tsan cov fuzz kernel
+base.cflags.kernel := -mgeneral-regs-only
+$(call component,base)
+
+# What base needs from a program with a libc: the end of a failed assertion.
+base_hosted.srcs := base/hosted/assert.c
+base_hosted.sees := base/include
+base_hosted.variants := host asan tsan cov fuzz
+$(call component,base_hosted)
+
+$(call unit_tests,base,$(wildcard base/*_test.c),base base_hosted,,asan cov)

@@ -1,0 +1,87 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What the monitor and the guest kernel agree on at boot, version 1. docs/boot.md tells the story;
+ * the bytes are here. All fields are little-endian; no padding is implicit.
+ */
+#pragma once
+
+#include <stddef.h>
+#include <stdint.h>
+
+/*
+ * Boot arguments: one blob that carries what a command line cannot (arguments with any byte in them,
+ * an environment larger than 2 KiB, entropy). It travels as the initial ramdisk: the Linux protocol's
+ * ramdisk_image/ramdisk_size, or the first PVH module; so QEMU's -initrd carries it as well. A
+ * ramdisk that does not begin with the magic is a cpio archive (newc) to unpack into the root.
+ *
+ * Layout: the header, then `strings_size` bytes at `strings_offset`: argc arguments, envc
+ * "NAME=value" strings, the working directory, the host name; each ends in one NUL, none is omitted
+ * (an empty working directory means "/", an empty host name "drupe"). argv[0] is looked up in PATH
+ * of the given environment when it holds no slash. argc = 0 means: use init= of the command line.
+ *
+ * The kernel copies the blob once before it looks at it and refuses (boot error) a wrong magic
+ * version, a size over BOOT_ARGS_SIZE_MAX, offsets outside the blob, or strings that do not add up.
+ */
+#define BOOT_ARGS_MAGIC    UINT64_C(0x3147524150555244) /* the bytes "DRUPARG1" */
+#define BOOT_ARGS_VERSION  1u
+#define BOOT_ARGS_SIZE_MAX (1u << 20)
+
+enum boot_args_flags {
+    BOOT_ARGS_STDIO_TTY = 1u << 0,    /* descriptors 0, 1, 2 are the console terminal (port 0) */
+    BOOT_ARGS_STDIO_STREAM = 1u << 1, /* 0 and 1 are port 1, 2 is port 2: plain streams, not terminals */
+    BOOT_ARGS_STDIN_NONE = 1u << 2,   /* with STREAM: descriptor 0 is /dev/null */
+};
+
+struct boot_args {
+    uint64_t magic;
+    uint32_t version;
+    uint32_t size; /* of the whole blob, header included, bytes */
+    uint32_t flags;
+    uint32_t argc;
+    uint32_t envc;
+    uint32_t strings_offset;
+    uint32_t strings_size;
+    uint16_t tty_rows; /* 0: unknown */
+    uint16_t tty_cols;
+    uint64_t realtime_ns; /* Unix time when the monitor wrote this; 0: read a clock device */
+    uint64_t tsc_khz;     /* 0: calibrate */
+    uint32_t uid;
+    uint32_t gid;
+    uint8_t entropy[32]; /* from the host's generator; the kernel wipes it after use */
+};
+
+_Static_assert(sizeof(struct boot_args) == 96, "boot arguments layout is fixed");
+_Static_assert(offsetof(struct boot_args, realtime_ns) == 40, "boot arguments layout is fixed");
+_Static_assert(offsetof(struct boot_args, entropy) == 64, "boot arguments layout is fixed");
+
+/*
+ * Ending. The kernel reports how the machine ended on the status port announced by
+ * `drupe.status=<port>` (four one-byte writes: BOOT_STATUS_MAGIC, kind, status, 0), then resets through the
+ * keyboard controller (0xFE to port 0x64). QEMU's isa-debugcon collects the same bytes.
+ */
+#define BOOT_STATUS_PORT  0x402
+#define BOOT_STATUS_MAGIC 0xD5
+
+enum boot_status_kind {
+    BOOT_STATUS_EXIT = 1,  /* the workload ended; status as a shell shows it (128 + n for signal n) */
+    BOOT_STATUS_PANIC = 2, /* the kernel stopped on a bug of its own */
+    BOOT_STATUS_ERROR = 3, /* the machine could not start the workload (no root, no entry, bad image) */
+    BOOT_STATUS_REBOOT = 4 /* the workload asked for a restart */
+};
+
+/*
+ * The serial line's input, when boot arguments are given, is the signal line: a byte n in 1..64 sends
+ * signal n to the workload's process group. Other bytes are ignored.
+ */
+
+/* Virtio console ports (multiport feature), by number. */
+#define BOOT_CONSOLE_PORT_TTY    0
+#define BOOT_CONSOLE_PORT_STDIO  1
+#define BOOT_CONSOLE_PORT_STDERR 2
+
+/*
+ * ELF note of a kernel that knows this contract (name "Drupe"): the descriptor is one u32, the boot
+ * arguments version. The monitor then enters at e_entry by the Linux 64-bit protocol.
+ */
+#define BOOT_NOTE_NAME "Drupe"
+#define BOOT_NOTE_TYPE 1
