@@ -1,0 +1,343 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * libdrupe: run a program in a virtual machine of its own.
+ *
+ *     drupe_vm_config_t cfg;
+ *     drupe_vm_t *vm = NULL;
+ *     struct drupe_error err;
+ *     struct drupe_vm_outcome end;
+ *
+ *     drupe_vm_config_init(&cfg);
+ *     cfg.kernel_image = kernel_elf;            // or cfg.kernel_path
+ *     cfg.kernel_image_size = kernel_elf_size;
+ *     cfg.root_path = "root.erofs";
+ *     cfg.argv = (const char *const[]){ "/bin/echo", "hello", NULL };
+ *     if (drupe_vm_create(&cfg, &vm, &err) == DRUPE_OK && drupe_vm_start(vm, &err) == DRUPE_OK) {
+ *         (void)drupe_vm_wait(vm, DRUPE_VM_ENDED, DRUPE_WAIT_FOREVER, NULL, &err);
+ *         (void)drupe_vm_outcome(vm, &end, &err);
+ *     }
+ *     drupe_vm_destroy(vm);
+ *
+ * Errors. Each call that can fail returns a drupe_vm_err_t, DRUPE_OK (0) for success. The last
+ * argument may be NULL; otherwise it is filled on failure and left alone on success. A failed call
+ * leaves the VM and its out arguments as they were, unless said otherwise below.
+ *
+ * Threads. Every call is safe from any thread, except that nothing may use a VM during or after its
+ * drupe_vm_destroy(). Life-cycle calls on one VM run one at a time; state, id, event_fd never
+ * block.
+ *
+ * What the library does to the process: it creates threads with all signals blocked but one
+ * real-time signal (SIGRTMIN) of its own, whose handler it installs at the first start; it prints
+ * nothing and never exits.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define DRUPE_API        __attribute__((visibility("default")))
+#define DRUPE_MUST_CHECK __attribute__((warn_unused_result))
+
+/* ---- Errors -------------------------------------------------------------------------------- */
+
+/* The codes of docs/specs: names and meaning hold for every backend. Values are stable: only
+ * appended to. */
+typedef enum drupe_vm_err {
+    DRUPE_OK = 0,
+    DRUPE_CONFIG_INVALID, /* a field of the configuration; `field` names it */
+    DRUPE_NOT_FOUND,      /* a file that the configuration names does not exist */
+    DRUPE_NO_ACCESS,    /* it exists and may not be opened, or is no regular file or block device */
+    DRUPE_UNAVAILABLE,  /* no KVM, no QEMU */
+    DRUPE_NO_MEMORY,    /* memory, descriptors or threads ran out; retry later */
+    DRUPE_BOOT_FAILED,  /* not a kernel, does not fit, or the guest died before it ran */
+    DRUPE_BOOT_TIMEOUT, /* no sign of life within boot_timeout_ms */
+    DRUPE_BAD_STATE,    /* the call does not fit the VM's state, and none of the next three says it
+                           better */
+    DRUPE_NOT_RUNNING,
+    DRUPE_ALREADY_RUNNING,
+    DRUPE_BUSY,           /* starting: try again */
+    DRUPE_CRASHED,        /* the guest or the monitor died; the outcome says how */
+    DRUPE_NEEDS_RECREATE, /* crashed before: destroy and create again */
+    DRUPE_TIMEOUT,        /* of a wait */
+    DRUPE_UNSUPPORTED,    /* not by this backend or this build */
+    DRUPE_INTERNAL, /* the host refused something that it should not; `os_errno` and `text` say what
+                     */
+} drupe_vm_err_t;
+
+struct drupe_error {
+    drupe_vm_err_t code;
+    int os_errno;   /* 0 when no system call is to blame */
+    char field[24]; /* CONFIG_INVALID: the field of drupe_vm_config_t; else "" */
+    char text[232]; /* one line without newline: what was being done, to which object, why it failed
+                     */
+};
+
+/* "CONFIG_INVALID", ...; a static string, never NULL. */
+DRUPE_API const char *drupe_vm_err_name(drupe_vm_err_t code);
+
+/* ---- Configuration ------------------------------------------------------------------------- */
+
+enum drupe_accel {
+    DRUPE_ACCEL_AUTO, /* KVM if /dev/kvm opens, else QEMU's emulation, else UNAVAILABLE */
+    DRUPE_ACCEL_KVM,
+    DRUPE_ACCEL_QEMU,
+};
+
+enum drupe_root_mode {
+    DRUPE_ROOT_MAPPED,  /* mapped read-only into guest memory, shared by all VMs (QEMU: a read-only
+                           disk) */
+    DRUPE_ROOT_DISK_RO, /* virtio block device vda */
+    DRUPE_ROOT_DISK_RW,
+};
+
+enum drupe_stdio {
+    DRUPE_STDIO_STREAM, /* descriptors 0, 1, 2 of the workload are plain streams */
+    DRUPE_STDIO_TTY,  /* they are one terminal; host_stdin and host_stdout are its two directions */
+    DRUPE_STDIO_NONE, /* no console device: the workload's terminal is the serial line */
+};
+
+enum drupe_log_level {
+    DRUPE_LOG_ERROR,
+    DRUPE_LOG_WARN,
+    DRUPE_LOG_INFO,
+};
+
+/* Called from any thread, one line of key=value text without newline, guest text escaped; must not
+ * call back. */
+typedef void (*drupe_log_fn)(void *ctx, enum drupe_log_level level, const char *text);
+
+struct drupe_disk {
+    const char *path;
+    bool is_read_only;
+};
+
+#define DRUPE_VCPUS_MAX           32u
+#define DRUPE_MEMORY_MIB_MIN      4u
+#define DRUPE_MEMORY_MIB_MAX      16384u
+#define DRUPE_DISKS_MAX           8u
+#define DRUPE_PATH_SIZE_MAX       4096u
+#define DRUPE_CMDLINE_SIZE_MAX    2047u /* after our additions */
+#define DRUPE_ENV_COUNT_MAX       256u
+#define DRUPE_BOOT_TIMEOUT_MS_MIN 100u
+#define DRUPE_BOOT_TIMEOUT_MS_MAX 600000u
+
+/*
+ * Fill it with drupe_vm_config_init(), then change what differs. All pointers are borrowed for the
+ * call of drupe_vm_create(), which copies what it keeps, except kernel_image (see there).
+ * Descriptors are duplicated by create: the caller may close its own at once. Their open file
+ * descriptions stay shared.
+ */
+typedef struct drupe_vm_config {
+    size_t struct_size; /* set by init; how the library knows which fields the caller has */
+
+    enum drupe_accel accel; /* AUTO */
+    unsigned vcpus;         /* 1 */
+    unsigned memory_mib;    /* 256 */
+
+    /*
+     * The kernel, an ELF64 image: a file, or bytes in the embedder's memory. Exactly one of the
+     * two. The bytes are read at each start, not copied: they stay valid and unchanged until
+     * destroy.
+     */
+    const char *kernel_path;
+    const void *kernel_image;
+    size_t kernel_image_size;
+    const char
+        *cmdline_extra; /* NULL, or text put at the end of the command line (before any "--") */
+
+    const char *root_path; /* NULL: no root; otherwise an EROFS image */
+    enum drupe_root_mode root_mode;
+    const struct drupe_disk *disks; /* vda, vdb, ... (from vdb when the root is a disk) */
+    size_t disk_count;
+
+    /* The workload. argv NULL or empty: the kernel looks for init= on the command line. */
+    const char *const *argv; /* NULL-terminated */
+    const char *const *env;  /* NULL-terminated "NAME=value"; NULL: none; nothing is inherited */
+    const char *cwd;         /* NULL: "/" */
+    const char *hostname;    /* NULL: "drupe"; at most 64 bytes */
+    uint32_t uid;            /* 0 */
+    uint32_t gid;            /* 0 */
+
+    /* -1: none. For stdin that means end of file at once, for the others that the text is dropped.
+     */
+    enum drupe_stdio stdio; /* STREAM */
+    int host_stdin;         /* -1 */
+    int host_stdout;        /* -1 */
+    int host_stderr;        /* -1; not used with a TTY */
+    unsigned tty_rows;      /* 0: unknown */
+    unsigned tty_cols;
+
+    int serial_log; /* -1; where the serial line's output (the kernel's messages) goes */
+    bool is_quiet;  /* true: kernel messages up to `warn` only; false: with `loglevel` left to the
+                       kernel */
+
+    drupe_log_fn log; /* NULL: none. The monitor's own messages */
+    void *log_ctx;
+
+    unsigned boot_timeout_ms; /* 30 000; the guest must touch a device by then */
+} drupe_vm_config_t;
+
+DRUPE_API void drupe_vm_config_init(drupe_vm_config_t *cfg);
+
+/* ---- Life cycle ---------------------------------------------------------------------------- */
+
+typedef struct drupe_vm drupe_vm_t;
+
+/* Bits, so that a wait can name several. */
+enum drupe_vm_state {
+    DRUPE_VM_CREATED = 1,
+    DRUPE_VM_STARTING = 2,
+    DRUPE_VM_RUNNING = 4,
+    DRUPE_VM_PAUSED = 8,
+    DRUPE_VM_STOPPED = 16,
+    DRUPE_VM_CRASHED = 32,
+};
+
+#define DRUPE_VM_ENDED     ((unsigned)DRUPE_VM_STOPPED | (unsigned)DRUPE_VM_CRASHED)
+#define DRUPE_WAIT_FOREVER UINT32_MAX
+
+/* "RUNNING", ...; a static string, never NULL. */
+DRUPE_API const char *drupe_vm_state_name(enum drupe_vm_state state);
+
+/* How a machine's life ended. */
+enum drupe_end_kind {
+    DRUPE_END_NONE,    /* it has not */
+    DRUPE_END_EXIT,    /* the workload ended; status as a shell shows it (128 + n for signal n) */
+    DRUPE_END_REBOOT,  /* the workload asked for a restart; status as for EXIT */
+    DRUPE_END_STOPPED, /* drupe_vm_stop() ended it */
+    DRUPE_END_PANIC,   /* the guest kernel stopped on a bug of its own */
+    DRUPE_END_BOOT_ERROR, /* the guest kernel could not start the workload, or gave no sign of life
+                             in time */
+    DRUPE_END_RESET,      /* a reset or triple fault without a status */
+    DRUPE_END_MONITOR,    /* KVM or QEMU failed; text says how */
+};
+
+struct drupe_vm_outcome {
+    enum drupe_end_kind kind;
+    int status;     /* EXIT, REBOOT: 0..255; BOOT_ERROR, PANIC: the kernel's code; else 0 */
+    char text[232]; /* one line, may be "" */
+};
+
+/* Which end is STOPPED and which CRASHED: EXIT, REBOOT, STOPPED are STOPPED; the others are
+ * CRASHED. */
+
+/*
+ * Validate everything, open files, duplicate descriptors. Nothing runs yet. On success *out is the
+ * caller's, to be given to drupe_vm_destroy().
+ */
+DRUPE_API DRUPE_MUST_CHECK drupe_vm_err_t drupe_vm_create(const drupe_vm_config_t *cfg,
+                                                          drupe_vm_t **out,
+                                                          struct drupe_error *err);
+
+/*
+ * CREATED or STOPPED -> RUNNING: load the kernel, let the vCPUs go. Returns when they have been let
+ * go, not when the workload runs. A failure ends in CRASHED. A guest that ends at once may have
+ * left RUNNING on return.
+ */
+DRUPE_API DRUPE_MUST_CHECK drupe_vm_err_t drupe_vm_start(drupe_vm_t *vm, struct drupe_error *err);
+
+/*
+ * Wait until the state is one of `mask` (bits of enum drupe_vm_state). DRUPE_OK and *state (may be
+ * NULL), or DRUPE_TIMEOUT after timeout_ms.
+ */
+DRUPE_API DRUPE_MUST_CHECK drupe_vm_err_t drupe_vm_wait(drupe_vm_t *vm, unsigned mask,
+                                                        uint32_t timeout_ms,
+                                                        enum drupe_vm_state *state,
+                                                        struct drupe_error *err);
+
+/* How it ended; NOT_RUNNING if it never ran, BAD_STATE while it still runs. Then *out is not
+ * written. */
+DRUPE_API DRUPE_MUST_CHECK drupe_vm_err_t drupe_vm_outcome(const drupe_vm_t *vm,
+                                                           struct drupe_vm_outcome *out,
+                                                           struct drupe_error *err);
+
+/*
+ * End a running VM: SIGTERM to the workload, then after grace_ms (0: at once) the vCPUs are stopped
+ * where they are. If the workload ends within the grace, its own status is the outcome; otherwise
+ * END_STOPPED.
+ */
+DRUPE_API DRUPE_MUST_CHECK drupe_vm_err_t drupe_vm_stop(drupe_vm_t *vm, uint32_t grace_ms,
+                                                        struct drupe_error *err);
+
+/*
+ * End it if it runs, and free everything. NULL is fine. A caller that is about to exit need not:
+ * the kernel takes a machine down faster when the process ends.
+ */
+DRUPE_API void drupe_vm_destroy(drupe_vm_t *vm);
+
+/* ---- While it runs ------------------------------------------------------------------------- */
+
+/* Send signal `signo` (1..64, Linux numbers) to the workload's process group. NOT_RUNNING,
+ * CONFIG_INVALID. */
+DRUPE_API DRUPE_MUST_CHECK drupe_vm_err_t drupe_vm_signal(drupe_vm_t *vm, int signo,
+                                                          struct drupe_error *err);
+
+/* The host's terminal has a new size. UNSUPPORTED without a TTY; with QEMU it is ignored. */
+DRUPE_API DRUPE_MUST_CHECK drupe_vm_err_t drupe_vm_resize_tty(drupe_vm_t *vm, unsigned rows,
+                                                              unsigned cols,
+                                                              struct drupe_error *err);
+
+DRUPE_API enum drupe_vm_state drupe_vm_state(const drupe_vm_t *vm);
+
+/* "<backend>-<uuid>", valid until destroy. Backends: kvm, qemu. */
+DRUPE_API const char *drupe_vm_id(const drupe_vm_t *vm);
+
+/*
+ * A descriptor that polls readable once the VM is STOPPED or CRASHED (until the next start), for
+ * callers with a poll loop of their own. The library's: do not read or close it.
+ */
+DRUPE_API int drupe_vm_event_fd(const drupe_vm_t *vm);
+
+enum drupe_exit_reason {
+    DRUPE_EXIT_IO,
+    DRUPE_EXIT_MMIO,
+    DRUPE_EXIT_HLT,
+    DRUPE_EXIT_INTR,
+    DRUPE_EXIT_SHUTDOWN,
+    DRUPE_EXIT_INTERNAL,
+    DRUPE_EXIT_OTHER,
+    DRUPE_EXIT_REASONS,
+};
+
+/* Real figures; with QEMU those about exits and vCPU time are 0. */
+struct drupe_vm_stats {
+    uint64_t uptime_ns;       /* since start, or start to end */
+    uint64_t start_ns;        /* from the call of start until the vCPUs were let go */
+    uint64_t memory_resident; /* guest RAM that the host has backed, bytes */
+    uint64_t vcpu_time_ns[DRUPE_VCPUS_MAX];
+    uint64_t exits[DRUPE_EXIT_REASONS]; /* over all vCPUs */
+    uint64_t vcpu_exits[DRUPE_VCPUS_MAX];
+    unsigned vcpu_count;
+};
+
+DRUPE_API DRUPE_MUST_CHECK drupe_vm_err_t drupe_vm_stats(drupe_vm_t *vm, struct drupe_vm_stats *out,
+                                                         struct drupe_error *err);
+
+/* ---- The host ------------------------------------------------------------------------------ */
+
+/*
+ * What this host offers, for `drupe doctor`. Probes KVM once per host and kernel (a few ms), then
+ * answers from a cache under $XDG_CACHE_HOME/drupe.
+ */
+struct drupe_host_report {
+    bool has_kvm;           /* /dev/kvm opens and answers version 12 */
+    int kvm_errno;          /* why not */
+    bool is_ring0_emulated; /* guest ring 0 is interpreted, see docs: every kernel instruction is
+                               expensive */
+    bool has_qemu;
+    char qemu_path[256]; /* "" without */
+    unsigned vcpus_max;
+    char masked_features[256]; /* CPUID features that do not work in ring 0, hidden from guests;
+                                  space separated */
+};
+
+DRUPE_API void drupe_host_probe(struct drupe_host_report *out);
+
+#ifdef __cplusplus
+}
+#endif

@@ -1,0 +1,24 @@
+# SPDX-License-Identifier: Apache-2.0
+# vmm: the microVM monitor and its public API (libdrupe). Unit tests stand beside the code.
+
+vmm.all := $(wildcard vmm/*.c vmm/*/*.c vmm/*/*/*.c)
+vmm.arch_others := $(filter-out vmm/arch/$(ARCH)/%,$(wildcard vmm/arch/*/*.c))
+vmm.srcs := $(filter-out %_test.c $(vmm.arch_others),$(vmm.all))
+vmm.tests := $(filter %_test.c,$(filter-out $(vmm.arch_others),$(vmm.all)))
+vmm.sees := vmm base/include include
+vmm.variants := host asan tsan cov fuzz
+vmm.libs := $(shell pkg-config --libs liburing 2>/dev/null) -lpthread
+$(call component,vmm)
+
+$(call unit_tests,vmm,$(vmm.tests),vmm base base_hosted,$(vmm.libs),asan tsan cov)
+
+# The library as an embedder links it: one archive that holds what it needs of base as well.
+$(BUILD)/libdrupe.a: $(OUT)/host/vmm.a $(OUT)/host/base.a $(OUT)/host/base_hosted.a
+	$(call say,AR)
+	$(Q)rm -f $@ && printf 'create $@\n$(patsubst %,addlib %\n,$^)save\nend\n' | $(AR) -M
+
+$(BUILD)/libdrupe.pc: vmm/libdrupe.pc.in
+	@mkdir -p $(@D)
+	$(Q)sed 's|@libs@|$(vmm.libs)|' $< > $@
+
+programs += $(BUILD)/libdrupe.a $(BUILD)/libdrupe.pc
