@@ -48,8 +48,8 @@ static void put_padded(struct out *o, const struct spec *s, const char *text, si
     put_repeated(o, ' ', s->left ? pad : 0);
 }
 
-static void put_number(struct out *o, const struct spec *s, uint64_t value, unsigned base, bool upper,
-                       const char *prefix)
+static void put_number(struct out *o, const struct spec *s, uint64_t value, unsigned base,
+                       bool upper, const char *prefix)
 {
     const char *digits = upper ? "0123456789ABCDEF" : "0123456789abcdef";
     char text[24];
@@ -135,7 +135,8 @@ static void parse_length(const char **p, struct spec *s)
     }
 }
 
-/* va_list must be passed by pointer to be advanced for the caller, which an array type needs wrapped. */
+/* va_list must be passed by pointer to be advanced for the caller, which an array type needs
+ * wrapped. */
 struct args {
     va_list list;
 };

@@ -9,10 +9,11 @@
 #include <stdint.h>
 
 /*
- * Boot arguments: one blob that carries what a command line cannot (arguments with any byte in them,
- * an environment larger than 2 KiB, entropy). It travels as the initial ramdisk: the Linux protocol's
- * ramdisk_image/ramdisk_size, or the first PVH module; so QEMU's -initrd carries it as well. A
- * ramdisk that does not begin with the magic is a cpio archive (newc) to unpack into the root.
+ * Boot arguments: one blob that carries what a command line cannot (arguments with any byte in
+ * them, an environment larger than 2 KiB, entropy). It travels as the initial ramdisk: the Linux
+ * protocol's ramdisk_image/ramdisk_size, or the first PVH module; so QEMU's -initrd carries it as
+ * well. A ramdisk that does not begin with the magic is a cpio archive (newc) to unpack into the
+ * root.
  *
  * Layout: the header, then `strings_size` bytes at `strings_offset`: argc arguments, envc
  * "NAME=value" strings, the working directory, the host name; each ends in one NUL, none is omitted
@@ -27,9 +28,10 @@
 #define BOOT_ARGS_SIZE_MAX (1u << 20)
 
 enum boot_args_flags {
-    BOOT_ARGS_STDIO_TTY = 1u << 0,    /* descriptors 0, 1, 2 are the console terminal (port 0) */
-    BOOT_ARGS_STDIO_STREAM = 1u << 1, /* 0 and 1 are port 1, 2 is port 2: plain streams, not terminals */
-    BOOT_ARGS_STDIN_NONE = 1u << 2,   /* with STREAM: descriptor 0 is /dev/null */
+    BOOT_ARGS_STDIO_TTY = 1u << 0, /* descriptors 0, 1, 2 are the console terminal (port 0) */
+    BOOT_ARGS_STDIO_STREAM =
+        1u << 1, /* 0 and 1 are port 1, 2 is port 2: plain streams, not terminals */
+    BOOT_ARGS_STDIN_NONE = 1u << 2, /* with STREAM: descriptor 0 is /dev/null */
 };
 
 struct boot_args {
@@ -56,22 +58,24 @@ _Static_assert(offsetof(struct boot_args, entropy) == 64, "boot arguments layout
 
 /*
  * Ending. The kernel reports how the machine ended on the status port announced by
- * `drupe.status=<port>` (four one-byte writes: BOOT_STATUS_MAGIC, kind, status, 0), then resets through the
- * keyboard controller (0xFE to port 0x64). QEMU's isa-debugcon collects the same bytes.
+ * `drupe.status=<port>` (four one-byte writes: BOOT_STATUS_MAGIC, kind, status, 0), then resets
+ * through the keyboard controller (0xFE to port 0x64). QEMU's isa-debugcon collects the same bytes.
  */
 #define BOOT_STATUS_PORT  0x402
 #define BOOT_STATUS_MAGIC 0xD5
 
 enum boot_status_kind {
-    BOOT_STATUS_EXIT = 1,  /* the workload ended; status as a shell shows it (128 + n for signal n) */
+    BOOT_STATUS_EXIT =
+        1, /* the workload ended; status as a shell shows it (128 + n for signal n) */
     BOOT_STATUS_PANIC = 2, /* the kernel stopped on a bug of its own */
-    BOOT_STATUS_ERROR = 3, /* the machine could not start the workload (no root, no entry, bad image) */
+    BOOT_STATUS_ERROR =
+        3, /* the machine could not start the workload (no root, no entry, bad image) */
     BOOT_STATUS_REBOOT = 4 /* the workload asked for a restart */
 };
 
 /*
- * The serial line's input, when boot arguments are given, is the signal line: a byte n in 1..64 sends
- * signal n to the workload's process group. Other bytes are ignored.
+ * The serial line's input, when boot arguments are given, is the signal line: a byte n in 1..64
+ * sends signal n to the workload's process group. Other bytes are ignored.
  */
 
 /* Virtio console ports (multiport feature), by number. */

@@ -24,7 +24,8 @@
         store_le##bits(p, swap(v));                                                                \
     }
 
-_Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "both our architectures are little-endian");
+_Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__,
+               "both our architectures are little-endian");
 
 BYTES_LOAD_STORE(16, __builtin_bswap16)
 BYTES_LOAD_STORE(32, __builtin_bswap32)

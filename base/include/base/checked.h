@@ -11,7 +11,8 @@
 #define checked_sub(a, b, out) (!__builtin_sub_overflow(a, b, out))
 #define checked_mul(a, b, out) (!__builtin_mul_overflow(a, b, out))
 
-/* Does [offset, offset + size) lie inside [0, limit)? Cannot overflow. An empty range at limit does. */
+/* Does [offset, offset + size) lie inside [0, limit)? Cannot overflow. An empty range at limit
+ * does. */
 static inline bool range_fits(uint64_t offset, uint64_t size, uint64_t limit)
 {
     return offset <= limit && size <= limit - offset;

@@ -9,18 +9,17 @@
 #define likely(x)   __builtin_expect(!!(x), 1)
 #define unlikely(x) __builtin_expect(!!(x), 0)
 
-#define MUST_CHECK      __attribute__((warn_unused_result))
+#define MUST_CHECK        __attribute__((warn_unused_result))
 #define PRINTF_LIKE(f, a) __attribute__((format(printf, f, a)))
-#define PACKED          __attribute__((packed))
-#define ALIGNED(n)      __attribute__((aligned(n)))
-#define UNUSED          __attribute__((unused))
-#define ALWAYS_INLINE   inline __attribute__((always_inline))
-#define NEVER_INLINE    __attribute__((noinline))
+#define PACKED            __attribute__((packed))
+#define ALIGNED(n)        __attribute__((aligned(n)))
+#define UNUSED            __attribute__((unused))
+#define ALWAYS_INLINE     inline __attribute__((always_inline))
+#define NEVER_INLINE      __attribute__((noinline))
 
 #define array_size(a) (sizeof(a) / sizeof((a)[0]))
 
-#define container_of(ptr, type, member) \
-    ((type *)((char *)(ptr) - offsetof(type, member)))
+#define container_of(ptr, type, member) ((type *)((char *)(ptr)-offsetof(type, member)))
 
 #define min_of(a, b) ((a) < (b) ? (a) : (b))
 #define max_of(a, b) ((a) > (b) ? (a) : (b))

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * printf formatting without libc: d i u x X o c s p % with flags `-0+ #`, width, precision (both may
- * be `*`) and lengths hh h l ll z t j. No floating point. Allocates nothing; safe in a panic.
+ * printf formatting without libc: d i u x X o c s p % with flags `-0+ #`, width, precision (both
+ * may be `*`) and lengths hh h l ll z t j. No floating point. Allocates nothing; safe in a panic.
  */
 #pragma once
 

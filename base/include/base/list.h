@@ -12,7 +12,10 @@ struct list {
     struct list *prev;
 };
 
-#define LIST_INIT(name) { &(name), &(name) }
+#define LIST_INIT(name)                                                                            \
+    {                                                                                              \
+        &(name), &(name)                                                                           \
+    }
 
 static inline void list_init(struct list *l)
 {
@@ -77,7 +80,7 @@ static inline void list_splice_back(struct list *to, struct list *from)
 #define list_last(head, type, member)  list_entry((head)->prev, type, member)
 
 /* The next entry after `e`, or NULL at the end. */
-#define list_next(head, e, member) \
+#define list_next(head, e, member)                                                                 \
     ((e)->member.next == (head) ? NULL : list_entry((e)->member.next, __typeof__(*(e)), member))
 
 #define list_for_each_entry(e, head, member)                                                       \

@@ -1,0 +1,27 @@
+# SPDX-License-Identifier: Apache-2.0
+# kernel: the guest kernel, one ELF. Pure parts also build for the host (arch/host) for unit tests.
+
+kernel_dirs := core mm sched proc fs ipc drivers syscall arch/$(ARCH)
+kernel_gen := $(OUT)/gen/kernel
+
+kernel.srcs := $(filter-out %_test.c,$(wildcard $(foreach d,$(kernel_dirs),kernel/$(d)/*.c kernel/$(d)/*/*.c kernel/$(d)/*.S)))
+kernel.sees := kernel kernel/arch/include kernel/arch/$(ARCH)/include base/include include $(kernel_gen)
+kernel.variants := kernel
+kernel.cflags := -DKERNEL=1
+kernel.needs := $(kernel_gen)/syscall_protos.h $(kernel_gen)/syscall_table.h
+$(call component,kernel)
+
+# What the system-call tables say, as C and as docs/syscalls.md.
+syscall_tables := $(sort $(wildcard kernel/syscall/table/*.tbl))
+$(kernel_gen)/syscall_protos.h: $(syscall_tables) tools/gen-syscalls
+	@mkdir -p $(@D)
+	$(call say,GEN)
+	$(Q)tools/gen-syscalls protos $(syscall_tables) >$@
+$(kernel_gen)/syscall_table.h: $(syscall_tables) tools/gen-syscalls
+	@mkdir -p $(@D)
+	$(call say,GEN)
+	$(Q)tools/gen-syscalls table $(ARCH) $(syscall_tables) >$@
+.PHONY: docs-syscalls
+docs-syscalls:
+	@tools/gen-syscalls docs $(syscall_tables) >docs/syscalls.md
+checks += kernel/syscall/table_test

@@ -1,0 +1,48 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The machine as found at boot: filled by the architecture's entry from whichever protocol started
+ * us, then read-only. Everything in it was checked against overflow and overlap.
+ */
+#pragma once
+
+#include <core/types.h>
+
+#define BOOT_RAM_RANGES_MAX   16
+#define BOOT_VIRTIO_MAX       32
+#define BOOT_COMMAND_LINE_MAX 4096
+
+struct phys_range {
+    paddr_t start;
+    uint64_t size;
+};
+
+struct boot_virtio {
+    paddr_t base;
+    uint64_t size;
+    unsigned irq;
+};
+
+struct boot_info {
+    char command_line[BOOT_COMMAND_LINE_MAX];
+    struct phys_range
+        ram[BOOT_RAM_RANGES_MAX]; /* usable, page-aligned, sorted; includes the kernel */
+    unsigned ram_count;
+    struct phys_range ramdisk;    /* size 0: none; boot arguments or cpio */
+    bool ram_is_zero;             /* free RAM needs no clearing (drupe.ram=zero) */
+    struct phys_range root_image; /* root=mem:..., size 0: none */
+    struct boot_virtio virtio[BOOT_VIRTIO_MAX];
+    unsigned virtio_count;
+    unsigned status_port; /* 0: none */
+};
+
+extern struct boot_info boot_info;
+
+/*
+ * Find `key` ("root=", or a bare word) on the command line. Returns the text after it, up to the
+ * next blank (*length bytes, not terminated), or NULL. The last of several wins.
+ */
+const char *boot_option(const char *key, size_t *length);
+bool boot_option_u64(const char *key, uint64_t *value); /* with 0x and K/M/G suffixes */
+
+/* Where the architecture's entry hands over, on the boot CPU's first task stack, interrupts off. */
+_Noreturn void kernel_main(void);

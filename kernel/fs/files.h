@@ -1,0 +1,42 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Descriptor tables: a slot owns only close-on-exec and a reference to the description. */
+#pragma once
+
+#include <core/lock.h>
+#include <core/ref.h>
+#include <core/types.h>
+
+struct file;
+
+struct files {
+    struct ref ref; /* tasks that share it (CLONE_FILES) */
+    struct spinlock lock;
+    struct file **slots; /* `capacity` of them */
+    uint64_t *used;      /* bit maps */
+    uint64_t *close_on_exec;
+    uint32_t capacity;
+    uint32_t lowest_free; /* no free slot below */
+};
+
+struct files *files_create(void) MUST_CHECK;
+struct files *files_copy(struct files *from) MUST_CHECK; /* fork without CLONE_FILES */
+void files_put(struct files *f);                         /* last one closes everything */
+int files_unshare(void) MUST_CHECK;                      /* exec: the current task gets its own */
+void files_close_on_exec(struct files *f);
+
+/* Of the current task's table. fd_get: counted description or NULL (EBADF). */
+struct file *fd_get(int fd);
+/* Lowest free slot >= from for f; takes f's reference on success. -EMFILE by RLIMIT_NOFILE. */
+int fd_install(struct file *f, unsigned from, bool close_on_exec) MUST_CHECK;
+/* Reserve first, publish later, for calls that make two or must not fail at the end. */
+int fd_reserve(unsigned from, bool close_on_exec) MUST_CHECK;
+void fd_publish(int fd, struct file *f); /* takes the reference */
+void fd_unreserve(int fd);
+int fd_close(int fd);
+
+/* Current working directory, root, umask: shared under CLONE_FS. */
+struct fs_context;
+struct fs_context *fs_context_create(void) MUST_CHECK; /* root of the mount tree */
+struct fs_context *fs_context_copy(struct fs_context *from) MUST_CHECK;
+struct fs_context *fs_context_get(struct fs_context *c);
+void fs_context_put(struct fs_context *c);

@@ -1,0 +1,89 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Physical memory: one struct page per frame of RAM, a buddy allocator above it that wakes up
+ * lazily.
+ *
+ * Boot cost must not depend on the size of RAM, so RAM is carved in chunks of CHUNK_SIZE only when
+ * the free lists run dry; an all-zero struct page means "never carved". When boot_info.ram_is_zero,
+ * frames that were never handed out are known to be zero and GFP_ZERO clears nothing; page->flags
+ * remembers (PAGE_TOUCHED). Order-0 pages go through per-CPU lists. Frames outside RAM (the root
+ * image, devices) have no struct page.
+ */
+#pragma once
+
+#include <core/types.h>
+
+struct mapping;
+
+enum page_flags {
+    PAGE_TOUCHED = 1u << 0,  /* contents may be non-zero */
+    PAGE_FREE = 1u << 1,     /* in the buddy's lists (head of a block) */
+    PAGE_CACHE = 1u << 2,    /* belongs to page->mapping at page->index */
+    PAGE_DIRTY = 1u << 3,    /* cache page newer than its device */
+    PAGE_UPTODATE = 1u << 4, /* cache page holds the file's bytes */
+    PAGE_TABLE = 1u << 5,    /* is a page table */
+    PAGE_SLAB = 1u << 6,     /* owned by a slab cache */
+};
+
+struct page {
+    _Atomic uint32_t refcount; /* owners: page cache, each PTE, each pin. 0: free */
+    _Atomic uint32_t mapcount; /* user PTEs that map it */
+    uint16_t flags;            /* owner's to change, or the mapping's lock for cache pages */
+    uint16_t order;            /* of a free block or of a multi-page allocation (its head) */
+    uint32_t private;          /* owner's: slab free count, page-table entry count */
+
+    union {
+        struct list link; /* free lists, slab lists */
+
+        struct {
+            struct mapping *mapping;
+            uint64_t index; /* page number in the file */
+        };
+    };
+};
+
+static_assert(sizeof(struct page) == 32, "spec R-MM-2");
+
+enum gfp {
+    GFP_KERNEL = 0,
+    GFP_ZERO = 1u << 0, /* contents zero */
+    GFP_ATOMIC =
+        1u << 1, /* may use the reserve; never sleeps (page allocation never sleeps anyway today) */
+    GFP_USER =
+        1u << 2, /* for a program: stops above the kernel reserve, may trigger the OOM kill */
+};
+
+#define PAGE_ORDER_MAX 10u /* 4 MiB blocks */
+
+/* 2^order contiguous frames with refcount 1, or NULL. Any context with GFP_ATOMIC. */
+struct page *page_alloc(unsigned order, unsigned gfp) MUST_CHECK;
+
+/* Drop a reference; the last frees the block. */
+void page_get(struct page *p);
+void page_put(struct page *p);
+
+paddr_t page_to_phys(const struct page *p);
+struct page *page_of_phys(paddr_t pa); /* NULL when pa is no RAM */
+
+/* The kernel's address of a frame of RAM or of the root image (direct map). */
+void *phys_to_virt(paddr_t pa);
+paddr_t virt_to_phys(const void *p); /* of a direct-map or kernel-image address */
+
+static inline void *page_address(const struct page *p)
+{
+    return phys_to_virt(page_to_phys(p));
+}
+
+struct page_stats {
+    uint64_t total;   /* frames of RAM that the allocator owns */
+    uint64_t free;    /* carved and free, or never carved */
+    uint64_t reserve; /* kept for the kernel and for the dying */
+    uint64_t page_tables;
+    uint64_t cache;
+};
+
+void page_stats(struct page_stats *out);
+
+/* Boot: hand over RAM described by boot_info, less what is in use. Called once, before anything
+ * allocates. */
+void page_init(void);
