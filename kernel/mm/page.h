@@ -11,6 +11,7 @@
  */
 #pragma once
 
+#include <arch/layout.h>
 #include <core/types.h>
 
 struct mapping;
@@ -66,8 +67,18 @@ paddr_t page_to_phys(const struct page *p);
 struct page *page_of_phys(paddr_t pa); /* NULL when pa is no RAM */
 
 /* The kernel's address of a frame of RAM or of the root image (direct map). */
-void *phys_to_virt(paddr_t pa);
-paddr_t virt_to_phys(const void *p); /* of a direct-map or kernel-image address */
+static inline void *phys_to_virt(paddr_t pa)
+{
+    return (void *)(DIRECT_MAP_BASE + pa); /* NOLINT(performance-no-int-to-ptr) */
+}
+
+/* Of a direct-map or kernel-image address. */
+static inline paddr_t virt_to_phys(const void *p)
+{
+    uintptr_t at = (uintptr_t)p;
+
+    return at >= KERNEL_IMAGE_BASE ? at - KERNEL_IMAGE_BASE : at - DIRECT_MAP_BASE;
+}
 
 static inline void *page_address(const struct page *p)
 {
