@@ -8,7 +8,23 @@ kernel.srcs := $(filter-out %_test.c,$(wildcard $(foreach d,$(kernel_dirs),kerne
 kernel.sees := kernel kernel/arch/include kernel/arch/$(ARCH)/include base/include include $(kernel_gen)
 kernel.variants := kernel
 kernel.cflags := -DKERNEL=1
+kernel.needs := $(kernel_gen)/syscall_protos.h $(kernel_gen)/syscall_table.h
 $(call component,kernel)
+
+# What the system-call tables say, as C and as docs/syscalls.md.
+syscall_tables := $(sort $(wildcard kernel/syscall/table/*.tbl))
+$(kernel_gen)/syscall_protos.h: $(syscall_tables) tools/gen-syscalls
+	@mkdir -p $(@D)
+	$(call say,GEN)
+	$(Q)tools/gen-syscalls protos $(syscall_tables) >$@
+$(kernel_gen)/syscall_table.h: $(syscall_tables) tools/gen-syscalls
+	@mkdir -p $(@D)
+	$(call say,GEN)
+	$(Q)tools/gen-syscalls table $(ARCH) $(syscall_tables) >$@
+.PHONY: docs-syscalls
+docs-syscalls:
+	@tools/gen-syscalls docs $(syscall_tables) >docs/syscalls.md
+checks += kernel/syscall/table_test
 
 # Pure parts for the host's unit tests: arch/host stands in for the machine. One line a layer; name
 # the files that need neither the MMU nor devices.
@@ -17,8 +33,9 @@ kernel_host.srcs += $(addprefix kernel/mm/,page.c)
 kernel_host.sees := kernel kernel/arch/include kernel/arch/host/include base/include include $(kernel_gen)
 kernel_host.variants := asan cov fuzz
 kernel_host.cflags := -DKERNEL_HOST=1
+kernel_host.needs := $(kernel_gen)/syscall_protos.h $(kernel_gen)/syscall_table.h
 $(call component,kernel_host)
 
-# Every kernel/**/*_test.c is a host unit test.
+# Every kernel/<layer>/*_test.c is a host unit test.
 kernel_tests := $(wildcard $(foreach d,$(kernel_dirs) arch/host,kernel/$(d)/*_test.c))
 $(call unit_tests,kernel_host,$(kernel_tests),kernel_host base base_hosted,,asan cov)

@@ -6,8 +6,7 @@
 #include <string.h>
 #include <sys/mman.h>
 
-#include <arch/inline_ops.h>
-#include <arch/layout.h>
+#include <arch/ops.h>
 #include <core/boot.h>
 #include <mm/page.h>
 #include <proc/process.h>
@@ -26,6 +25,7 @@ bool host_fatal_pending;
 uintptr_t host_ram_base;
 uintptr_t host_vmalloc_base;
 unsigned host_lines_logged;
+unsigned host_fail_page_alloc;
 
 static uint64_t ram_size;
 static struct task host_task;
@@ -56,7 +56,7 @@ static void task_create(void)
     for (unsigned i = 0; i < array_size(host_limits); i++) {
         host_limits[i] = RLIM_INFINITY;
     }
-    cpus[0].arch.current = &host_task;
+    cpus[0].arch.task = &host_task;
 }
 
 void host_machine_create(uint64_t size, bool ram_is_zero)

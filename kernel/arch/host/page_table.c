@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Simulated page tables for unit tests: one sorted array of PTEs a root. They follow the contract of
- * arch/ops.h to the letter (references, map counts, batches), so that mm's fault, fork and unmap
+ * Simulated page tables for unit tests: one sorted array of PTEs a root. They follow the contract
+ * of arch/ops.h to the letter (references, map counts, batches), so that mm's fault, fork and unmap
  * logic can be tested; they say nothing about the real tables.
  */
 #include <arch/ops.h>
@@ -146,8 +146,8 @@ int pt_fork_range(paddr_t from, paddr_t to, uint64_t start, uint64_t end, bool i
     struct host_table *parent = table_of(from);
     struct host_table *child = table_of(to);
 
-    for (size_t i = table_find(parent, start);
-         i < parent->count && parent->entries[i].va < end; i++) {
+    for (size_t i = table_find(parent, start); i < parent->count && parent->entries[i].va < end;
+         i++) {
         struct host_pte *e = &parent->entries[i];
 
         if (!is_shared) {
@@ -218,29 +218,4 @@ void pt_kernel_unmap(uintptr_t va, uint64_t count)
 {
     (void)va;
     (void)count;
-}
-
-static bool is_legal(const struct pte *pte, unsigned access)
-{
-    return (!(access & FAULT_WRITE) || (pte->flags & PTE_USER_WRITE)) &&
-           (!(access & FAULT_EXEC) || (pte->flags & PTE_USER_EXEC)) &&
-           (pte->flags & (PTE_USER_READ | PTE_USER_EXEC));
-}
-
-void *host_touch(struct mm *mm, uint64_t addr, unsigned access, int *signal)
-{
-    struct pte pte;
-
-    *signal = 0;
-    for (unsigned tries = 0; tries < 8; tries++) {
-        int code = 0;
-
-        if (pt_lookup(mm->page_table, addr, &pte) && is_legal(&pte, access)) {
-            return (char *)phys_to_virt(pte.pa) + (addr & ~PAGE_MASK);
-        }
-        if (mm_fault(mm, addr, access | FAULT_USER, signal, &code) != 0) {
-            return NULL;
-        }
-    }
-    unreachable("mm_fault() says retry and the access stays illegal");
 }

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Wait queues of single-threaded unit tests: a sleep asks the test's hook what happens meanwhile. */
+/* Wait queues of single-threaded unit tests: a sleep asks the test's hook what happens meanwhile.
+ */
 #include <sched/wait.h>
 
 #include <host/host.h>
@@ -50,7 +51,7 @@ static void wake(struct wait_queue *q, uint32_t events, bool one)
     struct wait_entry *e;
     struct wait_entry *tmp;
 
-    list_for_each_entry_safe (e, tmp, &q->entries, node) {
+    list_for_each_entry_safe(e, tmp, &q->entries, node) {
         if (events != 0 && e->events != 0 && (e->events & events) == 0) {
             continue;
         }
@@ -116,9 +117,9 @@ HOST_STAND_IN void wait_add_exclusive(struct wait_queue *q, struct waiter *w, ui
 
 HOST_STAND_IN int wait_sleep(struct waiter *w)
 {
-    bool is_signal = w->kind == WAIT_INTERRUPTIBLE ? signal_is_pending(w->task) :
-                     w->kind == WAIT_KILLABLE      ? fatal_signal_is_pending(w->task) :
-                                                     false;
+    bool is_signal = w->kind == WAIT_INTERRUPTIBLE ? signal_is_pending(w->task)
+                     : w->kind == WAIT_KILLABLE    ? fatal_signal_is_pending(w->task)
+                                                   : false;
     int interrupted = w->kind == WAIT_KILLABLE ? -EINTR : -ERESTARTSYS;
 
     if (w->is_woken) {

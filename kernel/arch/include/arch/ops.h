@@ -3,10 +3,10 @@
  * What every architecture provides to the core: the question; arch/x86_64/include (inline parts)
  * and arch/x86_64/ (the rest) are one answer, arch/host a third one for unit tests. Beside this
  * file each architecture has include/arch/{thread,current,cpu_data,regs,inline_ops,layout}.h:
- * layout.h DIRECT_MAP_BASE, VMALLOC_BASE, VMALLOC_SIZE, KERNEL_IMAGE_BASE thread.h struct arch_thread: saved context of a task current.h     current_task(), this_cpu(),
- * in_interrupt() cpu_data.h    struct arch_cpu regs.h        struct regs: the user frame, and the
- * accessors declared below as inline functions inline_ops.h  the inline functions of the first
- * group
+ * layout.h DIRECT_MAP_BASE, VMALLOC_BASE, VMALLOC_SIZE, KERNEL_IMAGE_BASE thread.h struct
+ * arch_thread: saved context of a task current.h     current_task(), this_cpu(), in_interrupt()
+ * cpu_data.h    struct arch_cpu regs.h        struct regs: the user frame, and the accessors
+ * declared below as inline functions inline_ops.h  the inline functions of the first group
  */
 #pragma once
 

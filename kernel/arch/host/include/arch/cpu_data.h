@@ -7,5 +7,5 @@
 struct task;
 
 struct arch_cpu {
-    struct task *current;
+    struct task *task;
 };

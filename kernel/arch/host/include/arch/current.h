@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Host answer to arch/current.h, for unit tests only: one CPU, one task, which a test may replace. */
+/* Host answer to arch/current.h, for unit tests only: one CPU, one task, which a test may replace.
+ */
 #pragma once
 
 #include <sched/cpu.h>
@@ -13,7 +14,7 @@ static inline struct cpu *this_cpu(void)
 
 static inline struct task *current_task(void)
 {
-    return cpus[0].arch.current;
+    return cpus[0].arch.task;
 }
 
 static inline bool in_interrupt(void)

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Host answer to arch/regs.h, for unit tests only: a user frame with just what the core asks for. */
+/* Host answer to arch/regs.h, for unit tests only: a user frame with just what the core asks for.
+ */
 #pragma once
 
 #include <core/types.h>

@@ -50,9 +50,9 @@ extern uintptr_t host_bad_end;
 extern unsigned host_fail_page_alloc;
 
 /* Simulated page tables. */
-unsigned host_pt_count(paddr_t root);  /* present PTEs */
-extern unsigned host_tlb_flushes;      /* tlb_flush_* calls */
-extern unsigned host_lines_logged;     /* log_write() calls at warn and above */
+unsigned host_pt_count(paddr_t root); /* present PTEs */
+extern unsigned host_tlb_flushes;     /* tlb_flush_* calls */
+extern unsigned host_lines_logged;    /* log_write() calls at warn and above */
 
 /* Touch a user address the way the CPU would: walks the simulated PTEs, calls mm_fault() until the
  * access is legal. Returns the host address of the byte, or NULL with *signal set. */
