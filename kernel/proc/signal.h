@@ -2,7 +2,9 @@
 /* Signals: Linux's numbers and layouts (x86-64 and AArch64 agree on them). */
 #pragma once
 
+#include <core/ref.h>
 #include <core/types.h>
+#include <proc/signal_queue.h>
 
 struct process;
 struct regs;
@@ -110,6 +112,14 @@ struct sigaction {
     uint64_t flags;   /* SA_* */
     uint64_t restorer;
     uint64_t mask;
+};
+
+/* Dispositions of a process, copied when written while shared (fork). */
+struct sigaction_table {
+    struct ref ref;
+    uint64_t caught;  /* has a handler */
+    uint64_t ignored; /* SIG_IGN was asked for */
+    struct sigaction action[SIGNAL_MAX];
 };
 
 #define SA_NOCLDSTOP 0x00000001u

@@ -34,7 +34,10 @@ struct iovec;
 int gmem_read(const struct gmem *g, gpa_t from, void *to, size_t size) MUST_CHECK;
 int gmem_write(const struct gmem *g, gpa_t to, const void *from, size_t size) MUST_CHECK;
 
-/* Single aligned 16-bit accesses for ring indices, with the memory order that the virtio spec asks. */
+/*
+ * Single aligned 16-bit accesses for ring indices. Both are sequentially consistent, so that a store
+ * followed by a load needs no barrier between them. -EFAULT as above, or misaligned.
+ */
 int gmem_load_acquire16(const struct gmem *g, gpa_t from, uint16_t *out) MUST_CHECK;
 int gmem_store_release16(const struct gmem *g, gpa_t to, uint16_t value) MUST_CHECK;
 
