@@ -50,7 +50,16 @@ drupe_vm_err_t arch_irqchip_create(struct machine *m, struct drupe_error *err)
                          "make a split irqchip (Linux 4.4 or newer is needed)");
     }
     ioapic_init(&m->ioapic, send_msi, m);
+    m->has_irqchip = true;
     return DRUPE_OK;
+}
+
+void arch_irqchip_destroy(struct machine *m)
+{
+    if (m->has_irqchip) {
+        ioapic_deinit(&m->ioapic);
+        m->has_irqchip = false;
+    }
 }
 
 void arch_irq_raise(struct machine *m, unsigned irq)
