@@ -51,6 +51,7 @@ void on_line(void);
 void on_fault(void);
 void load_idt(const struct idt_register *r);
 void guest_main(const uint8_t *zero_page);
+void guest_pvh(const uint8_t *start_info);
 void guest_fault(const uint64_t *frame);
 void ap_main(unsigned index);
 
@@ -442,4 +443,16 @@ void guest_main(const uint8_t *zero_page)
         end_without_status(mode);
     }
     reset();
+}
+
+/* Enter as by the Linux protocol, with the facts of PVH's start info. */
+void guest_pvh(const uint8_t *start_info)
+{
+    static uint8_t zero_page[4096];
+    uint64_t modules = *(const uint64_t *)(start_info + 16);
+
+    *(uint32_t *)(zero_page + 0x228) = (uint32_t) * (const uint64_t *)(start_info + 24);
+    *(uint64_t *)(zero_page + 0x70) = *(const uint64_t *)(start_info + 32);
+    *(uint32_t *)(zero_page + 0x218) = (uint32_t) * (const uint64_t *)modules;
+    guest_main(zero_page);
 }
