@@ -23,10 +23,10 @@
 #include "devices/virtio_console.h"
 #include "devices/virtio_rng.h"
 
-#define RAM_SIZE   (160u << 10)
+#define RAM_SIZE   (128u << 10)
 #define ROM_GPA    0x40000000u
 #define ROM_SIZE   4096u
-#define QUEUE_AREA 4096u /* of each queue: descriptors, avail at 2048, used at 2816 */
+#define QUEUE_AREA ((size_t)4096) /* of each queue: descriptors, avail at 2048, used at 2816 */
 #define DATA_GPA   (64u << 10)
 #define WATCHES    24u
 #define DEVICES    4u
@@ -163,9 +163,9 @@ static void initialise(const struct io_window *w, struct input *in)
     for (uint32_t i = 0; i < 8; i++) {
         reg(w, VIRTIO_MMIO_QUEUE_SEL, i);
         reg(w, VIRTIO_MMIO_QUEUE_NUM, (uint32_t)w->read(w->device, VIRTIO_MMIO_QUEUE_NUM_MAX, 4));
-        set_gpa(w, VIRTIO_MMIO_QUEUE_DESC_LOW, (uint64_t)i * QUEUE_AREA);
-        set_gpa(w, VIRTIO_MMIO_QUEUE_AVAIL_LOW, (uint64_t)i * QUEUE_AREA + 2048);
-        set_gpa(w, VIRTIO_MMIO_QUEUE_USED_LOW, (uint64_t)i * QUEUE_AREA + 2816);
+        set_gpa(w, VIRTIO_MMIO_QUEUE_DESC_LOW, i * QUEUE_AREA);
+        set_gpa(w, VIRTIO_MMIO_QUEUE_AVAIL_LOW, i * QUEUE_AREA + 2048);
+        set_gpa(w, VIRTIO_MMIO_QUEUE_USED_LOW, i * QUEUE_AREA + 2816);
         reg(w, VIRTIO_MMIO_QUEUE_READY, 1);
         world.avail_idx[i] = 0;
     }
@@ -215,11 +215,9 @@ static void edit_descriptor(struct input *in, bool in_data)
            sizeof(desc));
 }
 
-/* Make a head available; the index goes up as it should, unless the input says otherwise. */
-static void push(struct input *in, const struct io_window *w)
+/* Make `head` available on a queue; the index goes up as it should. */
+static void push(const struct io_window *w, uint64_t queue, uint16_t head)
 {
-    const uint64_t queue = take(in, 1) % 8;
-    const uint16_t head = (uint16_t)(take(in, 1) % 130);
     uint8_t *avail = world.ram + queue * QUEUE_AREA + 2048;
     uint32_t size;
 
@@ -228,9 +226,73 @@ static void push(struct input *in, const struct io_window *w)
     if (size == 0) {
         return;
     }
-    memcpy(avail + 4 + 2 * (world.avail_idx[queue] % size), &head, 2);
+    memcpy(avail + 4 + 2 * (size_t)(world.avail_idx[queue] % size), &head, 2);
     world.avail_idx[queue]++;
     memcpy(avail + 2, &world.avail_idx[queue], 2);
+}
+
+/* The first bytes of a request as the block device or the console's control queue has them. */
+static void write_header(struct input *in, uint64_t at)
+{
+    static const uint32_t types[] = { 0, 1, 4, 8, 11, 13, 2, 99 };
+
+    struct {
+        uint32_t first;
+        uint32_t second;
+        uint64_t third;
+        uint64_t fourth;
+        uint64_t fifth;
+    } header = { 0 };
+
+    const uint64_t choice = take(in, 1);
+
+    if (choice % 2 == 0) {
+        header.first = types[choice / 2 % 8];
+        header.third = take(in, 1);
+        header.fourth = take(in, 1); /* discard: sector, then count and flags */
+        header.fifth = take(in, 1) | take(in, 1) << 32;
+    } else {
+        header.first = choice / 2 % 4;
+        header.second = (uint32_t)(take(in, 1) % 9) | (uint32_t)(choice / 64) << 16;
+    }
+    memcpy(world.ram + at, &header, sizeof(header));
+}
+
+/*
+ * A well-formed chain (header, data, status, each there or not), made available and kicked: what it
+ * takes to reach the depths. The other steps then damage such chains.
+ */
+static void post_request(struct input *in, const struct io_window *w)
+{
+    static const uint32_t sizes[] = { 512, 1024, 16, 20, 64, 4096, 0x8000, 513 };
+    const uint64_t queue = take(in, 1) % 8;
+    const uint64_t shape = take(in, 1);
+    const uint64_t choice = take(in, 1);
+    const uint64_t first = choice % 4; /* leaves room in the smallest queue */
+    const uint64_t at = DATA_GPA + choice * 64;
+    struct vring_desc descs[3] = {
+        { .addr = at, .len = (shape & 8) != 0 ? 8 : 16 },
+        { .addr = DATA_GPA + 0x4000, .len = sizes[shape >> 5] },
+        { .addr = at + 48, .len = 1, .flags = VRING_DESC_F_WRITE },
+    };
+    const uint64_t begin = (shape & 1) != 0 ? 1 : 0;
+    const uint64_t end = (shape & 2) != 0 ? 2 : 3;
+
+    write_header(in, at);
+    if ((shape & 16) != 0) { /* a discard's segment follows the header */
+        descs[1].addr = at + 16;
+    }
+    descs[1].flags = (shape & 4) != 0 ? VRING_DESC_F_WRITE : 0;
+    for (uint64_t i = begin; i < end; i++) {
+        if (i + 1 < end) {
+            descs[i].flags |= VRING_DESC_F_NEXT;
+            descs[i].next = (uint16_t)(first + i + 1);
+        }
+        memcpy(world.ram + queue * QUEUE_AREA + (first + i) * sizeof(descs[i]), &descs[i],
+               sizeof(descs[i]));
+    }
+    push(w, queue, (uint16_t)(first + begin));
+    reg(w, VIRTIO_MMIO_QUEUE_NOTIFY, (uint32_t)queue);
 }
 
 static void host_side(struct input *in)
@@ -255,7 +317,7 @@ static void step(struct input *in, const struct io_window *w)
 {
     uint64_t at;
 
-    switch (take(in, 1) % 12) {
+    switch (take(in, 1) % 16) {
     case 0:
         at = take(in, 1) * 4;
         reg(w, at, (uint32_t)take(in, 4));
@@ -277,7 +339,8 @@ static void step(struct input *in, const struct io_window *w)
         break;
     case 5:
     case 6:
-        push(in, w);
+        at = take(in, 1) % 8;
+        push(w, at, (uint16_t)(take(in, 1) % 130));
         break;
     case 7:
     case 8:
@@ -291,8 +354,11 @@ static void step(struct input *in, const struct io_window *w)
         (void)w->read(w->device, at, 1u << (at & 3));
         w->write(w->device, at, 1u << (at & 3), take(in, 8));
         break;
-    default:
+    case 11:
         host_side(in);
+        break;
+    default:
+        post_request(in, w);
         break;
     }
 }
@@ -313,7 +379,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         step(&in, w);
     }
     while (loop_once()) {
-        assert(++rounds < 10000); /* input and output ends are finite, so must be the work */
+        rounds++;
+        assert(rounds < 10000); /* input and output ends are finite, so must be the work */
     }
     reg(w, VIRTIO_MMIO_STATUS, 0);
     for (unsigned i = 0; i < ROM_SIZE; i++) {

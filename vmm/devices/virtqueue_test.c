@@ -54,7 +54,7 @@ static struct vring_desc linked(uint64_t addr, uint32_t len, uint16_t flags, uin
 static void start_refuses(void **state)
 {
     static const struct {
-        uint16_t size;
+        uint64_t size;
         uint64_t desc;
         uint64_t avail;
         uint64_t used;
@@ -84,7 +84,7 @@ static void start_refuses(void **state)
     (void)state;
     for (unsigned i = 0; i < array_size(cases); i++) {
         vq_reset(&f->vq, &f->m.gmem, QUEUE_SIZE);
-        f->vq.size = cases[i].size;
+        f->vq.size = (uint16_t)cases[i].size;
         f->vq.desc.raw = cases[i].desc;
         f->vq.avail.raw = cases[i].avail;
         f->vq.used.raw = cases[i].used;
@@ -271,7 +271,7 @@ static void length_limits(void **state)
 
     (void)state;
     for (unsigned n = QUEUE_SIZE; n <= QUEUE_SIZE + 1; n++) {
-        for (uint16_t i = 0; i < n; i++) {
+        for (unsigned i = 0; i < n; i++) {
             f->table[i] = linked(0x5000, 1, i + 1u < n ? N : 0, (uint16_t)(i + 1));
         }
         f->q.desc[0] = linked(TABLE_GPA, n * 16, I, 0);
