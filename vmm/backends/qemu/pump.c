@@ -19,6 +19,7 @@
 
 #include "abi/boot.h"
 #include "backends/qemu/qemu.h"
+#include "outcome.h"
 
 /* After a status QEMU has this long to end by itself, so that output under way arrives. */
 #define END_GRACE_MS 200
@@ -240,33 +241,17 @@ static void pump(struct qemu_machine *m)
     }
 }
 
-static void decode_status(const struct qemu_machine *m, struct drupe_vm_outcome *o)
-{
-    static const enum drupe_end_kind kinds[] = {
-        [BOOT_STATUS_EXIT] = DRUPE_END_EXIT,
-        [BOOT_STATUS_PANIC] = DRUPE_END_PANIC,
-        [BOOT_STATUS_ERROR] = DRUPE_END_BOOT_ERROR,
-        [BOOT_STATUS_REBOOT] = DRUPE_END_REBOOT,
-    };
-
-    uint8_t kind = m->status[1];
-
-    o->kind =
-        kind >= BOOT_STATUS_EXIT && kind <= BOOT_STATUS_REBOOT ? kinds[kind] : DRUPE_END_RESET;
-    o->status = o->kind == DRUPE_END_RESET ? 0 : m->status[2];
-}
-
 static void report(struct qemu_machine *m, int child_status)
 {
     struct drupe_vm_outcome o = { .kind = DRUPE_END_RESET };
 
     if (m->has_status) {
-        decode_status(m, &o);
+        outcome_from_status(&o, m->status[1], m->status[2]);
     } else if (atomic_load(&m->is_killed)) {
         o.kind = DRUPE_END_STOPPED;
         (void)fmt_snprintf(o.text, sizeof(o.text), "stopped by request");
     } else if (WIFEXITED(child_status) && WEXITSTATUS(child_status) == 0) {
-        (void)fmt_snprintf(o.text, sizeof(o.text), "the guest reset the machine without a status");
+        outcome_from_status(&o, 0, 0);
     } else {
         o.kind = DRUPE_END_MONITOR;
         (void)fmt_snprintf(o.text, sizeof(o.text), "QEMU ended with %s %d: %s",
