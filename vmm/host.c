@@ -3,18 +3,22 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/kvm.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <unistd.h>
 
 #include <base/fmt.h>
 
+#include "arch/arch.h"
 #include "backends/backend.h"
 #include "error.h"
 
 #define QEMU_PROGRAM  "qemu-system-x86_64"
 #define PATH_DEFAULT  "/usr/local/bin:/usr/bin:/bin"
 #define QEMU_SIZE_MAX 256u
+#define KVM_VERSION   12
 
 bool host_find_qemu(char *path, size_t size)
 {
@@ -77,4 +81,37 @@ drupe_vm_err_t host_pick_backend(enum drupe_accel accel, const struct backend **
                      "no KVM and no QEMU: /dev/kvm does not open (%s); install " QEMU_PROGRAM
                      " to run in emulation",
                      strerrorname_np(kvm_errno));
+}
+
+static void probe_kvm(int fd, struct drupe_host_report *out)
+{
+    int vcpus = 0;
+
+    if (ioctl(fd, KVM_GET_API_VERSION, 0) != KVM_VERSION) {
+        out->kvm_errno = EPROTO;
+        return;
+    }
+    out->has_kvm = true;
+    vcpus = ioctl(fd, KVM_CHECK_EXTENSION, KVM_CAP_MAX_VCPUS);
+    out->vcpus_max = vcpus > 0 ? (unsigned)vcpus : 1;
+    if (out->vcpus_max > DRUPE_VCPUS_MAX) {
+        out->vcpus_max = DRUPE_VCPUS_MAX;
+    }
+    arch_host_describe(fd, &out->is_ring0_emulated, out->masked_features,
+                       sizeof(out->masked_features));
+}
+
+void drupe_host_probe(struct drupe_host_report *out)
+{
+    int fd = open("/dev/kvm", O_RDWR | O_CLOEXEC);
+
+    memset(out, 0, sizeof(*out));
+    out->has_qemu = host_find_qemu(out->qemu_path, sizeof(out->qemu_path));
+    out->vcpus_max = DRUPE_VCPUS_MAX;
+    if (fd < 0) {
+        out->kvm_errno = errno;
+        return;
+    }
+    probe_kvm(fd, out);
+    (void)close(fd);
 }

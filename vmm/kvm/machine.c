@@ -298,6 +298,7 @@ static void kvm_destroy(void *machine)
     if (m->kvm_fd >= 0) {
         (void)close(m->kvm_fd);
     }
+    arch_irqchip_destroy(m);
     machine_memory_deinit(m);
     log_deinit(&m->log);
     (void)pthread_cond_destroy(&m->gate);

@@ -17,6 +17,7 @@
 
 #include <base/compiler.h>
 
+#include "arch/arch.h"
 #include "backends/backend.h"
 #include "boot/elf.h"
 #include "boot/linux_boot.h"
@@ -73,6 +74,7 @@ struct machine {
     struct i8042 i8042;
     struct status_port status_port;
     struct ioapic ioapic;
+    bool has_irqchip;
     bool has_legacy;
     struct machine_virtio *virtio;
 
@@ -135,18 +137,3 @@ void vcpu_destroy(struct vcpu *v);
 void machine_vcpu_left(struct machine *m);
 /* Block until released or ending. */
 void machine_wait_gate(struct machine *m);
-
-/* The question that vmm/arch/<cpu>/ answers. */
-drupe_vm_err_t arch_memory_prepare(struct machine *m,
-                                   struct drupe_error *err) MUST_CHECK; /* before the slots */
-drupe_vm_err_t arch_irqchip_create(struct machine *m,
-                                   struct drupe_error *err) MUST_CHECK; /* after them */
-drupe_vm_err_t arch_vcpu_init(struct vcpu *v, struct drupe_error *err) MUST_CHECK;
-/* Tables in guest memory that its entry state needs (GDT, page tables, ACPI). 0 or -errno. */
-int arch_boot_tables_write(struct machine *m, bool is_pvh, uint64_t *rsdp_gpa) MUST_CHECK;
-drupe_vm_err_t arch_vcpu_set_entry(struct vcpu *v, const struct machine_boot *boot,
-                                   struct drupe_error *err) MUST_CHECK;
-uint64_t arch_vcpu_tsc_khz(const struct vcpu *v);
-/* Where the vCPU stands, for messages: "rip=... bytes=...". */
-void arch_vcpu_describe(const struct vcpu *v, char *text, size_t size);
-void arch_irq_raise(struct machine *m, unsigned irq);

@@ -7,7 +7,7 @@
 
 #include <base/fmt.h>
 
-#include "arch/x86_64/cpuid.h"
+#include "arch/x86_64/guest_cpuid.h"
 #include "error.h"
 #include "kvm/machine.h"
 #include "layout.h"

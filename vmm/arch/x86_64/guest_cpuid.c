@@ -3,13 +3,17 @@
  * Topology: one package of `count` cores with one thread each. Leaves: Intel SDM volume 2A (CPUID),
  * AMD APM volume 3 appendix E.
  */
-#include "arch/x86_64/cpuid.h"
+#include "arch/x86_64/guest_cpuid.h"
 
 #include <errno.h>
 #include <linux/kvm.h>
+#include <pthread.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/ioctl.h>
 
+#include "arch/arch.h"
+#include "arch/x86_64/probe.h"
 #include "error.h"
 
 #define ENTRIES_MAX 128u
@@ -109,24 +113,81 @@ static void adapt_entry(struct kvm_cpuid_entry2 *e, unsigned index, unsigned cou
     }
 }
 
-drupe_vm_err_t cpuid_set(int kvm_fd, int vcpu_fd, unsigned index, unsigned count,
-                         struct drupe_error *err)
+/* What KVM offers, less what doesn't work: the same for every vCPU of the process, so asked once.
+ */
+static struct kvm_cpuid2 *host_table;
+static pthread_mutex_t host_table_lock = PTHREAD_MUTEX_INITIALIZER;
+
+static size_t table_size(uint32_t entries)
 {
-    struct kvm_cpuid2 *t = calloc(1, sizeof(*t) + ENTRIES_MAX * sizeof(t->entries[0]));
-    bool has_deadline = ioctl(kvm_fd, KVM_CHECK_EXTENSION, KVM_CAP_TSC_DEADLINE_TIMER) > 0;
-    drupe_vm_err_t r = DRUPE_OK;
+    return sizeof(struct kvm_cpuid2) + entries * sizeof(struct kvm_cpuid_entry2);
+}
+
+static struct kvm_cpuid2 *ask_host(int kvm_fd)
+{
+    struct kvm_cpuid2 *t = calloc(1, table_size(ENTRIES_MAX));
 
     if (t == NULL) {
-        return error_set(err, DRUPE_NO_MEMORY, ENOMEM, "make the CPUID table");
+        return NULL;
     }
     t->nent = ENTRIES_MAX;
     if (ioctl(kvm_fd, KVM_GET_SUPPORTED_CPUID, t) < 0) {
-        r = error_set(err, DRUPE_INTERNAL, errno, "ask KVM for its CPUID");
+        free(t);
+        return NULL;
     }
-    for (uint32_t i = 0; r == DRUPE_OK && i < t->nent; i++) {
+    probe_mask_cpuid(probe_host(kvm_fd, t), t);
+    return t;
+}
+
+static const struct kvm_cpuid2 *get_host_table(int kvm_fd)
+{
+    (void)pthread_mutex_lock(&host_table_lock);
+    if (host_table == NULL) {
+        host_table = ask_host(kvm_fd);
+    }
+    (void)pthread_mutex_unlock(&host_table_lock);
+    return host_table;
+}
+
+void arch_host_describe(int kvm_fd, bool *is_ring0_emulated, char *masked, size_t size)
+{
+    struct kvm_cpuid2 *t = calloc(1, table_size(ENTRIES_MAX));
+
+    masked[0] = '\0';
+    *is_ring0_emulated = false;
+    if (t == NULL) {
+        return;
+    }
+    t->nent = ENTRIES_MAX;
+    if (ioctl(kvm_fd, KVM_GET_SUPPORTED_CPUID, t) == 0) {
+        const struct probe_result *p = probe_host(kvm_fd, t);
+
+        *is_ring0_emulated = p->is_ring0_emulated;
+        probe_describe(p, masked, size);
+    }
+    free(t);
+}
+
+drupe_vm_err_t cpuid_set(int kvm_fd, int vcpu_fd, unsigned index, unsigned count,
+                         struct drupe_error *err)
+{
+    const struct kvm_cpuid2 *host = get_host_table(kvm_fd);
+    bool has_deadline = ioctl(kvm_fd, KVM_CHECK_EXTENSION, KVM_CAP_TSC_DEADLINE_TIMER) > 0;
+    struct kvm_cpuid2 *t = NULL;
+    drupe_vm_err_t r = DRUPE_OK;
+
+    if (host == NULL) {
+        return error_set(err, DRUPE_INTERNAL, errno, "ask KVM for its CPUID");
+    }
+    t = malloc(table_size(host->nent));
+    if (t == NULL) {
+        return error_set(err, DRUPE_NO_MEMORY, ENOMEM, "make the CPUID table");
+    }
+    memcpy(t, host, table_size(host->nent));
+    for (uint32_t i = 0; i < t->nent; i++) {
         adapt_entry(&t->entries[i], index, count, has_deadline);
     }
-    if (r == DRUPE_OK && ioctl(vcpu_fd, KVM_SET_CPUID2, t) < 0) {
+    if (ioctl(vcpu_fd, KVM_SET_CPUID2, t) < 0) {
         r = error_set(err, DRUPE_INTERNAL, errno, "set the CPUID of vCPU %u", index);
     }
     free(t);
