@@ -28,3 +28,7 @@ $(call program,fuzz/elf_fuzz,fuzz,fuzz/elf_fuzz.c,cli base base_hosted,$(cli_md)
 lint_sees.fuzz/manifest_fuzz.c := $(cli.sees)
 lint_sees.fuzz/elf_fuzz.c := $(cli.sees)
 fuzz_targets += $(BUILD)/fuzz/manifest_fuzz $(BUILD)/fuzz/elf_fuzz
+
+.PHONY: demo
+demo: build
+	@tools/demo $(BUILD)/drupe
