@@ -441,6 +441,9 @@ void guest_main(const uint8_t *zero_page)
         mode++;
     }
     mode += args->argc > 1;
+    if (is_equal(mode, "exit")) {
+        report(BOOT_STATUS_EXIT, 0);
+    }
     map_gib(PAGE_TABLES, UINT64_C(0xc0000000), 0x18);
     set_up_interrupts();
     if (is_equal(mode, "all")) {
