@@ -82,11 +82,10 @@ struct gate {
 
 static struct gate idt[256];
 extern char entry_vectors[];
+extern char entry_page_fault[];
 
-static void set_gate(unsigned vector, unsigned ist, unsigned privilege)
+static void set_gate_to(unsigned vector, uint64_t at, unsigned ist, unsigned privilege)
 {
-    uint64_t at = (uintptr_t)entry_vectors + 16u * vector;
-
     idt[vector] = (struct gate){
         .offset_low = (uint16_t)at,
         .selector = SELECTOR_KERNEL_CODE,
@@ -97,9 +96,27 @@ static void set_gate(unsigned vector, unsigned ist, unsigned privilege)
     };
 }
 
+static void set_gate(unsigned vector, unsigned ist, unsigned privilege)
+{
+    set_gate_to(vector, (uintptr_t)entry_vectors + 16u * vector, ist, privilege);
+}
+
 void idt_set_interrupt(unsigned vector)
 {
     set_gate(vector, 0, 0);
+}
+
+/*
+ * From entry.S, interrupts off, %gs still the program's. A program's SYSCALL came as a page fault:
+ * ring 3 runs natively under an interpreted ring 0, and its RDTSC does not read the counter that
+ * ours does.
+ */
+void syscall_fault_seen(void);
+
+void syscall_fault_seen(void)
+{
+    set_gate_to(VECTOR_PAGE_FAULT, (uintptr_t)entry_page_fault, 0, 0);
+    vdso_forbid_counter();
 }
 
 void idt_init(void)
@@ -177,6 +194,9 @@ static void user_page_fault(struct regs *regs, uint64_t addr, uint64_t error)
         if (err == 0 || err == -ENOMEM) { /* no memory: the killer chose; if us, work is pending */
             return;
         }
+    }
+    if (addr >= USER_MAX) {
+        error |= PF_PRESENT; /* as Linux: what of the kernel is mapped is nobody's business */
     }
     signal_fault(regs, signal, code, addr, VECTOR_PAGE_FAULT, (uint32_t)error);
 }
