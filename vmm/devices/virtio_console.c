@@ -705,8 +705,9 @@ bool virtio_console_is_drained(struct virtio_console *con)
     bool is_drained = true;
 
     virtio_device_lock(&con->dev);
-    for (unsigned i = 0; i < VIRTIO_CONSOLE_PORTS; i++) {
-        is_drained = is_drained && !con->ports[i].is_output_waiting;
+    /* A chain is held while it waits for its descriptor, or for its turn on the loop. */
+    for (unsigned i = 0; i < VIRTIO_CONSOLE_PORTS && virtio_device_is_live(&con->dev); i++) {
+        is_drained = is_drained && !con->ports[i].has_chain;
     }
     virtio_device_unlock(&con->dev);
     return is_drained;
