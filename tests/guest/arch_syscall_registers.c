@@ -20,6 +20,7 @@ static long call(long nr, uint64_t *changed)
     }
     memset(out, 0, sizeof(out));
     __asm__ volatile(
+        "leaq -128(%%rsp), %%rsp\n" /* not over the red zone */
         "pushq %%rbx; pushq %%rbp; pushq %%r12; pushq %%r13; pushq %%r14; pushq %%r15\n"
         "pushq %[out]\n"
         "movq %[in], %%rcx\n"
@@ -34,6 +35,7 @@ static long call(long nr, uint64_t *changed)
         "movq %%rdi, 48(%%rcx); movq %%rsi, 56(%%rcx); movq %%rdx, 64(%%rcx)\n"
         "movq %%r10, 72(%%rcx); movq %%r8, 80(%%rcx); movq %%r9, 88(%%rcx)\n"
         "popq %%r15; popq %%r14; popq %%r13; popq %%r12; popq %%rbp; popq %%rbx\n"
+        "leaq 128(%%rsp), %%rsp\n"
         : "=a"(result)
         : "0"(nr), [in] "r"(in), [out] "r"(p)
         : "rcx", "r11", "rdi", "rsi", "rdx", "r10", "r8", "r9", "memory");
