@@ -9,9 +9,11 @@
 #include <linux/virtio_console.h>
 #include <linux/virtio_ids.h>
 #include <poll.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <base/assert.h>
@@ -368,8 +370,7 @@ static bool is_input_wanted(const struct port *port)
     if (port->in_fd < 0 || port->is_input_ended) {
         return false;
     }
-    /* A terminal is always open (5.3.6.1 has it so for console ports); a stream when the guest
-     * says. */
+    /* Drivers use a console port without opening it; a stream flows once the guest says so. */
     return port->id == BOOT_CONSOLE_PORT_TTY || port->is_guest_open;
 }
 
@@ -594,8 +595,12 @@ static const struct virtio_device_ops console_ops = {
 static bool is_blocking(int fd)
 {
     const int flags = fd < 0 ? -1 : fcntl(fd, F_GETFL);
+    struct stat st;
 
-    return flags >= 0 && (flags & O_NONBLOCK) == 0;
+    if (flags < 0 || (flags & O_NONBLOCK) != 0) {
+        return false;
+    }
+    return fstat(fd, &st) < 0 || !S_ISREG(st.st_mode); /* a file is ready at all times */
 }
 
 static void port_init(struct virtio_console *con, unsigned id,
@@ -612,6 +617,18 @@ static void port_init(struct virtio_console *con, unsigned id,
     con->ports[id].out_is_polite = is_blocking(con->ports[id].out_fd);
 }
 
+/* Only where the default action, which ends the process, is still in place. */
+static void survive_sigpipe(void)
+{
+    struct sigaction action;
+
+    if (sigaction(SIGPIPE, NULL, &action) == 0 && (action.sa_flags & SA_SIGINFO) == 0 &&
+        action.sa_handler == SIG_DFL) {
+        action.sa_handler = SIG_IGN;
+        (void)sigaction(SIGPIPE, &action, NULL);
+    }
+}
+
 int virtio_console_create(const struct virtio_console_setup *setup, struct virtio_console **out)
 {
     struct virtio_console *con = calloc(1, sizeof(*con));
@@ -625,6 +642,7 @@ int virtio_console_create(const struct virtio_console_setup *setup, struct virti
         .rows = setup->rows,
         .max_nr_ports = VIRTIO_CONSOLE_PORTS,
     };
+    survive_sigpipe();
     con->tee_fd = setup->tee_fd;
     con->tee_bytes_left = setup->tee_bytes_max;
     for (unsigned i = 0; i < VIRTIO_CONSOLE_PORTS; i++) {

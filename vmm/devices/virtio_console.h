@@ -31,7 +31,8 @@ struct virtio_console_port_setup {
 /*
  * Descriptors are borrowed until destroy. They should be O_NONBLOCK; a blocking one (shared with
  * another process, say) is polled before each access and written in pieces of PIPE_BUF at most. No
- * two ports share one. The process must ignore SIGPIPE.
+ * two ports share one. SIGPIPE, if the process does nothing about it, is ignored from create on: a
+ * reader that goes away must not take the monitor with it.
  */
 struct virtio_console_setup {
     const struct device_host *host; /* outlives the device */

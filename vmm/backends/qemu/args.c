@@ -137,8 +137,8 @@ static void add_machine(struct qemu_args *a, const struct config *c)
         "none",
         "-no-reboot",
         "-M",
-        "microvm,acpi=on,ioapic2=off,pcie=off,pic=off,pit=off,rtc=off,auto-kernel-cmdline=off,x-"
-        "option-roms=off",
+        ("microvm,acpi=on,ioapic2=off,pcie=off,pic=off,pit=off,rtc=off,"
+         "auto-kernel-cmdline=off,x-option-roms=off"),
         "-accel",
         "tcg,thread=multi",
         "-cpu",
