@@ -12,8 +12,6 @@
 
 #define COUNT_MAX 100000
 
-extern char **environ;
-
 static int by_value(const void *a, const void *b)
 {
     double x = *(const double *)a;

@@ -24,16 +24,17 @@ static double now_us(void)
 }
 
 /* Private memory of this process in KiB. */
-static unsigned private_kib(void)
+static unsigned long private_kib(void)
 {
     FILE *f = fopen("/proc/self/smaps_rollup", "re");
     char line[128];
-    unsigned total = 0;
-    unsigned value = 0;
+    unsigned long total = 0;
 
     while (f != NULL && fgets(line, sizeof(line), f) != NULL) {
-        if (strncmp(line, "Private_", 8) == 0 && sscanf(strchr(line, ':') + 1, "%u", &value) == 1) {
-            total += value;
+        const char *colon = strchr(line, ':');
+
+        if (colon != NULL && strncmp(line, "Private_", 8) == 0) {
+            total += strtoul(colon + 1, NULL, 10);
         }
     }
     if (f != NULL) {
@@ -54,7 +55,7 @@ int main(int argc, char **argv)
     struct drupe_vm_stats stats;
     double begin = now_us();
     double started = 0;
-    unsigned kib = 0;
+    unsigned long kib = 0;
 
     if (args[0] == NULL) {
         (void)fprintf(stderr, "usage: vm_start [-v] KERNEL [MEMORY_MIB [VCPUS]]\n");
@@ -77,7 +78,7 @@ int main(int argc, char **argv)
     }
     if (is_verbose && drupe_vm_stats(vm, &stats, &err) == DRUPE_OK) {
         kib = private_kib();
-        printf("create+start %.0f us, run %.0f us, private %u KiB of which guest RAM %llu KiB\n",
+        printf("create+start %.0f us, run %.0f us, private %lu KiB of which guest RAM %llu KiB\n",
                started - begin, now_us() - started, kib,
                (unsigned long long)(stats.memory_resident >> 10));
         (void)fflush(stdout);
