@@ -13,3 +13,7 @@ ifneq ($(wildcard kernel/arch/$(ARCH)/link.mk),)
 checks += tests/e2e/shell.sh tests/e2e/python.sh
 check_needs += $(python_image)
 endif
+
+.PHONY: test-python
+test-python: build
+	@tests/python/run.sh
