@@ -68,6 +68,7 @@ struct message {
 
 enum message_flag {
     MESSAGE_SYNC = 1, /* data[0] sender pid, data[1] ref id: acknowledge when accepted */
+    MESSAGE_OWNERS = 4, /* some object in it holds a shared binary */
     MESSAGE_PINNED =
         2, /* a collection ran while a receive looked at it; old objects may point into it */
 };
@@ -86,6 +87,7 @@ enum process_flag {
     PROCESS_TIMED_OUT = 4, /* the current receive's deadline has passed */
     PROCESS_AT_ENTRY = 8,  /* yielded at a function's entry: live are slots 0..entry_argc */
     PROCESS_SLEEPING = 16, /* inside the native sleep */
+    PROCESS_PEEKED = 32, /* *save is being matched: slots may point into it */
 };
 
 #define PROCESS_STACK_INLINE 20 /* words */
