@@ -7,6 +7,7 @@ enum {
     SLICE_REDUCTIONS = 2000, /* one turn of a process */
     PARAMS_MAX = 250,        /* of one function */
     FRAME_SLOTS_MAX = 32000, /* of one function */
+    SWITCH_ENTRIES_MAX = 4096, /* of one SWITCH */
     JUMP_WORDS_MAX = 32000,  /* reach of a 16-bit branch */
     NESTED_RUNS_MAX = 64,    /* macro expansions inside one another */
     MACRO_REDUCTIONS = 10000000,

@@ -20,6 +20,17 @@ struct lock {
 void lock_acquire(const struct platform *pf, struct lock *l);
 void lock_release(struct lock *l);
 
+/* ---- the inbox word; see process.h ---- */
+
+#define INBOX_PARKED       UINT64_C(1)
+#define INBOX_POINTER_MASK (((UINT64_C(1) << 45) - 1) & ~INBOX_PARKED)
+#define INBOX_TAG_SHIFT    45
+
+static inline uint64_t inbox_tag(uint32_t generation)
+{
+    return (uint64_t)generation << INBOX_TAG_SHIFT;
+}
+
 /* ---- the process table ---- */
 
 enum {
@@ -72,6 +83,7 @@ struct realm {
     term_t empty_map;
     term_t empty_set;
     term_t empty_vector;
+    term_t oom_error; /* [:error :oom] */
     struct var *ns_var; /* *ns* */
     _Atomic uint64_t gensym;
     _Atomic uint64_t ref;
@@ -149,7 +161,8 @@ struct vm {
     unsigned worker_count;
     struct worker outside; /* the arena and queue of threads that are no workers; under outside_lock */
     struct lock outside_lock;
-    _Atomic(struct process *) injected; /* made ready from outside; stack through `mailbox`-free link */
+    struct arena memory; /* vm_alloc(); under memory_lock */
+    struct lock memory_lock;
     _Atomic uint32_t sleeping;
     _Atomic uint32_t searching;
     _Atomic bool stopping;
@@ -161,11 +174,12 @@ struct vm {
     struct timer **timers; /* hash of send-after timers by ref; under timer_lock */
     size_t timer_capacity, timer_count;
     _Atomic size_t shared_binary_bytes;
+    struct call *calls; /* vm_call()s that wait; under outside_lock */
     int argc;
     const char *const *argv;
 };
 
-/* Memory for parts of the VM that no worker owns: takes outside_lock. */
+/* Memory for parts of the VM that no worker owns: takes memory_lock. */
 void *vm_alloc(struct vm *vm, size_t size) MUST_CHECK;
 void vm_free(struct vm *vm, void *p, size_t size);
 

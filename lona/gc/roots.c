@@ -80,9 +80,12 @@ void process_each_root(struct process *p, visit_fn visit, void *arg)
     visit(arg, &p->reason);
     visit(arg, &p->worker->apply_fn);
     visit(arg, &p->worker->apply_args);
-    if (p->relations != NULL) {
-        for (uint32_t i = 0; i < p->relations->binding_count; i++) {
-            visit(arg, &p->relations->bindings[i].value);
+    struct bindings *b = p->bindings;
+
+    /* A shared block holds nothing that could move. */
+    if (b != NULL && atomic_load_explicit(&b->references, memory_order_relaxed) == 1) {
+        for (uint32_t i = 0; i < b->count; i++) {
+            visit(arg, &b->items[i].value);
         }
     }
 }

@@ -30,7 +30,7 @@
 #include "bounds.h"
 #include "term/term.h"
 
-struct code_function;
+struct bindings;
 struct process_memory;
 struct relations;
 struct root;
@@ -52,6 +52,7 @@ enum message_kind {
     MESSAGE_TIMEOUT, /* data[0] wait number; embedded in a struct timer, never freed by the receiver
                       */
     MESSAGE_INFO,    /* data[0] asker, data[1] ref id: answer with [ref info] */
+    MESSAGE_NAME, /* data[3]: a name that has been registered for the receiver */
     MESSAGE_WAKE,    /* nothing but a wake-up (interrupt from outside) */
 };
 
@@ -126,6 +127,7 @@ struct process {
     struct timer *timer;
     /* ---- the rest ---- */
     struct relations *relations;
+    struct bindings *bindings; /* may be shared with other processes */
     struct worker *worker; /* the one that runs it, or ran it last */
     term_t reason;         /* pending error or exit reason: a root */
     uint64_t reductions;   /* total of finished slices */
