@@ -39,7 +39,8 @@ static term_t load(struct process *p, term_t *args, unsigned argc)
 }
 
 static const struct native rows[] = {
-    { "lona.core", "load-library*", load, 0, 0, NATIVE_INTERNAL | NATIVE_ALLOCATES, 10, "()", "Run the units of the built-in library." },
+    { "lona.core", "load-library*", load, 0, 0, NATIVE_INTERNAL | NATIVE_ALLOCATES, 10, "()",
+      "Run the units of the built-in library." },
 };
 
 const struct native_table native_library = { rows, array_size(rows) };

@@ -10,5 +10,6 @@ struct vm;
 extern const uint8_t lona_library_image[];
 extern const size_t lona_library_size;
 
-/* Link and run every unit in a process of its own. 0, or the number of the unit that failed (from 1). */
+/* Link and run every unit in a process of its own. 0, or the number of the unit that failed (from
+ * 1). */
 int library_load(struct vm *vm) MUST_CHECK;

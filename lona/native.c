@@ -160,9 +160,10 @@ term_t native_run(struct process *p, term_t fn, const term_t *args, unsigned arg
 {
     struct worker *w = p->worker;
     term_t *top = stack_top(p);
-    struct saved s = { p->ip, (size_t)(p->fp - p->stack),
-                       (uint8_t)(p->flags & PROCESS_AT_ENTRY), p->entry_argc, p->reductions_left,
-                       p->roots };
+    struct saved s = {
+        p->ip,         (size_t)(p->fp - p->stack), (uint8_t)(p->flags & PROCESS_AT_ENTRY),
+        p->entry_argc, p->reductions_left,         p->roots
+    };
 
     if (w->nested >= NESTED_RUNS_MAX || argc > PARAMS_MAX) {
         return raise(p, KW(too_complex), 0);

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Terms and units as bytes, read. Nothing is believed: lengths against what is left, text against UTF-8,
- * nesting against a limit, numbers against their normal form. Allocates on p's heap, whose collector is
- * inhibited, so terms may be kept in C locals.
+ * Terms and units as bytes, read. Nothing is believed: lengths against what is left, text against
+ * UTF-8, nesting against a limit, numbers against their normal form. Allocates on p's heap, whose
+ * collector is inhibited, so terms may be kept in C locals.
  */
 #include "data/data.h"
 #include "gc/heap.h"
@@ -12,7 +12,9 @@
 #include "number/number.h"
 #include "vm_state.h"
 
-enum { DECODE_DEPTH_MAX = 1000 };
+enum {
+    DECODE_DEPTH_MAX = 1000
+};
 
 struct source {
     struct process *p;
@@ -89,7 +91,12 @@ static const char *get_text(struct source *s, size_t *size)
 static unsigned sequence_bytes(const uint8_t *p, size_t n)
 {
     static const uint32_t least[] = { 0, 0, 0x80, 0x800, 0x10000 };
-    unsigned k = p[0] < 0x80 ? 1 : p[0] < 0xC2 ? 0 : p[0] < 0xE0 ? 2 : p[0] < 0xF0 ? 3 : p[0] < 0xF5 ? 4 : 0;
+    unsigned k = p[0] < 0x80   ? 1
+                 : p[0] < 0xC2 ? 0
+                 : p[0] < 0xE0 ? 2
+                 : p[0] < 0xF0 ? 3
+                 : p[0] < 0xF5 ? 4
+                               : 0;
 
     if (k == 0 || k > n) {
         return 0;
@@ -187,13 +194,15 @@ static term_t decode_tuple(struct source *s, size_t n, unsigned depth)
 static term_t decode_collection(struct source *s, enum stored_tag tag, size_t n, unsigned depth)
 {
     struct vm *vm = process_vm(s->p);
-    term_t c = tag == STORED_VECTOR ? vector_empty(vm) : tag == STORED_MAP ? map_empty(vm) : set_empty(vm);
+    term_t c = tag == STORED_VECTOR ? vector_empty(vm)
+               : tag == STORED_MAP  ? map_empty(vm)
+                                    : set_empty(vm);
 
     for (size_t i = 0; i < n && !s->bad; i++) {
         term_t k = decode(s, depth);
         term_t v = tag == STORED_MAP ? decode(s, depth) : TERM_NIL;
 
-        c = s->bad                   ? TERM_NIL
+        c = s->bad                 ? TERM_NIL
             : tag == STORED_VECTOR ? built(s, vector_append(s->p, &c, &k))
             : tag == STORED_MAP    ? built(s, map_put(s->p, &c, &k, &v))
                                    : built(s, set_add(s->p, &c, &k));
@@ -308,7 +317,8 @@ static term_t decode_native(struct source *s)
         const struct native *n = native_by_id(id);
 
         if (__builtin_strlen(n->ns) == ns_size && __builtin_strlen(n->name) == name_size &&
-            __builtin_memcmp(n->ns, ns, ns_size) == 0 && __builtin_memcmp(n->name, name, name_size) == 0) {
+            __builtin_memcmp(n->ns, ns, ns_size) == 0 &&
+            __builtin_memcmp(n->name, name, name_size) == 0) {
             return term_native(id);
         }
     }
@@ -330,7 +340,8 @@ static term_t decode_special(struct source *s)
 {
     term_t t = get_byte(s);
 
-    return t == TERM_NIL || t == TERM_TRUE || t == TERM_FALSE || t == TERM_EMPTY || t == TERM_UNBOUND
+    return t == TERM_NIL || t == TERM_TRUE || t == TERM_FALSE || t == TERM_EMPTY ||
+                   t == TERM_UNBOUND
                ? t
                : fail(s);
 }

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Terms and units as bytes, written. Integers are LEB128 varints; a term is a tag byte and its payload.
- * No sharing is kept: constants are small, and a graph that would explode is refused by size.
+ * Terms and units as bytes, written. Integers are LEB128 varints; a term is a tag byte and its
+ * payload. No sharing is kept: constants are small, and a graph that would explode is refused by
+ * size.
  */
 #include "gc/heap.h"
 #include "data/data.h"
@@ -11,7 +12,9 @@
 #include "number/number.h"
 #include "vm_state.h"
 
-enum { ENCODE_DEPTH_MAX = 1000 };
+enum {
+    ENCODE_DEPTH_MAX = 1000
+};
 
 void byte_sink_init(struct byte_sink *s, struct vm *vm)
 {

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The interpreter: one loop. ip, fp, htop and the reductions live in locals; SAVE() writes them to the
- * process record before anything that may collect, fail or yield, LOAD() reads them back after it.
+ * The interpreter: one loop. ip, fp, htop and the reductions live in locals; SAVE() writes them to
+ * the process record before anything that may collect, fail or yield, LOAD() reads them back after
+ * it.
  *
- * Frames, windows and safepoints: bytecode.h, frame.h. Values taken from slots after LOAD() are right;
- * copies taken before a reservation are not.
+ * Frames, windows and safepoints: bytecode.h, frame.h. Values taken from slots after LOAD() are
+ * right; copies taken before a reservation are not.
  */
 #include "interp/interp.h"
 
@@ -158,7 +159,8 @@ static int64_t switch_find(const uint64_t *table, unsigned n, term_t t, int64_t 
     return low < n && table[2 * low] == t ? (int64_t)table[2 * low + 1] : otherwise;
 }
 
-/* (keyword map [default]), (map key [default]), (tuple index [default]); the arguments are fp[1..argc]. */
+/* (keyword map [default]), (map key [default]), (tuple index [default]); the arguments are
+ * fp[1..argc]. */
 static term_t call_data(struct process *p, term_t callee, term_t *fp, unsigned argc)
 {
     bool is_keyword = term_is_keyword(callee);
@@ -206,7 +208,8 @@ static term_t raise_native_arity(struct process *p, const struct native *n, unsi
                  term_small(n->min_args), KW(got), term_small(argc));
 }
 
-/* Surplus arguments of a variadic function into a tuple at fp[params + 1]. p->fp is the new frame. */
+/* Surplus arguments of a variadic function into a tuple at fp[params + 1]. p->fp is the new frame.
+ */
 static bool pack_rest(struct process *p, const struct fun *f, unsigned argc)
 {
     size_t n = argc - f->params;
@@ -250,7 +253,12 @@ static bool both_small(term_t a, term_t b)
     return (((a ^ TERM_SMALL) | (b ^ TERM_SMALL)) & TERM_NIBBLE_MASK) == 0;
 }
 
-enum relation { LT, LE, GT, GE };
+enum relation {
+    LT,
+    LE,
+    GT,
+    GE
+};
 
 static bool order_holds(enum number_order o, enum relation r)
 {
@@ -302,13 +310,13 @@ static bool set_deadline(struct process *p, term_t ms)
     return timer_arm_wait(p, pf->mono_ns(pf->self) + n * 1000000);
 }
 
-#define SLOT(i)  fp[i]
-#define A        op_a(word)
-#define B        op_b(word)
-#define C        op_c(word)
-#define WIDE     op_wide(word)
-#define SAVE()   (p->ip = ip, p->fp = fp, p->htop = htop, p->reductions_left = left)
-#define LOAD()   (fp = p->fp, htop = p->htop, left = p->reductions_left)
+#define SLOT(i) fp[i]
+#define A       op_a(word)
+#define B       op_b(word)
+#define C       op_c(word)
+#define WIDE    op_wide(word)
+#define SAVE()  (p->ip = ip, p->fp = fp, p->htop = htop, p->reductions_left = left)
+#define LOAD()  (fp = p->fp, htop = p->htop, left = p->reductions_left)
 #define NEXT()                                                                                     \
     do {                                                                                           \
         word = *ip;                                                                                \
@@ -416,7 +424,7 @@ op_LOAD:
 op_LOAD_NIL:
     SLOT(A) = TERM_NIL;
     ADVANCE(1);
-op_VAR_GET: {
+op_VAR_GET : {
     struct var *v = (struct var *)(uintptr_t)ip[1]; // NOLINT(performance-no-int-to-ptr)
 
     value = atomic_load_explicit(&v->flags, memory_order_relaxed) & VAR_PROCESS_BOUND
@@ -437,7 +445,7 @@ op_CAPTURE:
     }
     SLOT(A) = term_ptr(value)[2 + C];
     ADVANCE(1);
-op_CLOSURE: {
+op_CLOSURE : {
     unsigned count = C;
 
     f = (const struct fun *)(uintptr_t)ip[1]; // NOLINT(performance-no-int-to-ptr)
@@ -464,7 +472,7 @@ op_CALL:
     ip += 2;
     fp[-1] = (term_t)(uintptr_t)ip;
     goto enter;
-op_CALL_VAR: {
+op_CALL_VAR : {
     struct var *v = (struct var *)(uintptr_t)ip[1]; // NOLINT(performance-no-int-to-ptr)
 
     value = atomic_load_explicit(&v->flags, memory_order_relaxed) & VAR_PROCESS_BOUND
@@ -497,7 +505,7 @@ op_TAIL:
         fp[i] = fp[t + i];
     }
     goto enter;
-op_TAIL_VAR: {
+op_TAIL_VAR : {
     struct var *v = (struct var *)(uintptr_t)ip[1]; // NOLINT(performance-no-int-to-ptr)
 
     value = atomic_load_explicit(&v->flags, memory_order_relaxed) & VAR_PROCESS_BOUND
@@ -577,7 +585,7 @@ op_TAIL_NATIVE:
 
 op_RETURN:
     value = SLOT(A);
-do_return: {
+do_return : {
     term_t ret = fp[-1];
 
     if (unlikely(ret <= RETURN_TO_NATIVE)) {
@@ -593,8 +601,8 @@ do_return: {
 }
 
     /*
-     * Enter fp[0] with argc arguments in fp[1..]; fp[-1] is set. This is the one place where a process
-     * gives way: nothing is live but the window.
+     * Enter fp[0] with argc arguments in fp[1..]; fp[-1] is set. This is the one place where a
+     * process gives way: nothing is live but the window.
      */
 enter:
     value = fp[0];
@@ -697,7 +705,7 @@ enter_other:
     goto do_return;
 
     /* Spread what native_apply() left over the frame at fp and enter it. */
-apply: {
+apply : {
     int64_t count = list_length(w->apply_args);
 
     SAVE();
@@ -741,7 +749,8 @@ op_J_NOT_TYPE:
     JUMP_UNLESS(has_type(SLOT(A), (enum type_code)B), op_signed_c(word), 1);
 op_J_NOT_TUPLE:
     value = SLOT(A);
-    JUMP_UNLESS(term_is_boxed(value) && (box_header(value) & ~HEADER_META) == header_make(TAG_TUPLE, B),
+    JUMP_UNLESS(term_is_boxed(value) &&
+                    (box_header(value) & ~HEADER_META) == header_make(TAG_TUPLE, B),
                 op_signed_c(word), 1);
 op_J_NOT_TUPLE_GE:
     value = SLOT(A);
@@ -834,7 +843,7 @@ op_CONS:
     SLOT(A) = term_from_pair(htop);
     htop += 2;
     ADVANCE(2);
-op_TUPLE: {
+op_TUPLE : {
     unsigned count = C;
 
     RESERVE(1 + (size_t)count);
@@ -850,7 +859,7 @@ op_TUPLE: {
 op_VECTOR:
     left -= (int32_t)(C / 8);
     SLOW_TO_A(vector_from_array(p, &fp[B], C), 2);
-op_LIST: {
+op_LIST : {
     unsigned count = C;
 
     RESERVE(2 * (size_t)count);
@@ -872,7 +881,7 @@ op_SET:
     SLOW_TO_A(set_from_array(p, &fp[B], C), 2);
 
     /* ---- arithmetic ---- */
-op_ADD: {
+op_ADD : {
     int64_t sum;
 
     if (likely(both_small(SLOT(B), SLOT(C)) &&
@@ -882,21 +891,23 @@ op_ADD: {
     }
     SLOW_TO_A(number_add(p, &fp[B], &fp[C]), 2);
 }
-op_SUB: {
+op_SUB : {
     int64_t difference;
 
     if (likely(both_small(SLOT(B), SLOT(C)) &&
-               !__builtin_sub_overflow((int64_t)SLOT(B), (int64_t)(SLOT(C) ^ TERM_SMALL), &difference))) {
+               !__builtin_sub_overflow((int64_t)SLOT(B), (int64_t)(SLOT(C) ^ TERM_SMALL),
+                                       &difference))) {
         SLOT(A) = (term_t)difference;
         ADVANCE(2);
     }
     SLOW_TO_A(number_sub(p, &fp[B], &fp[C]), 2);
 }
-op_MUL: {
+op_MUL : {
     int64_t product;
 
     if (likely(both_small(SLOT(B), SLOT(C)) &&
-               !__builtin_mul_overflow((int64_t)(SLOT(B) ^ TERM_SMALL), small_value(SLOT(C)), &product))) {
+               !__builtin_mul_overflow((int64_t)(SLOT(B) ^ TERM_SMALL), small_value(SLOT(C)),
+                                       &product))) {
         SLOT(A) = (term_t)product | TERM_SMALL;
         ADVANCE(2);
     }
@@ -908,7 +919,7 @@ op_REM:
     SLOW_TO_A(number_rem(p, &fp[B], &fp[C]), 2);
 op_MOD:
     SLOW_TO_A(number_mod(p, &fp[B], &fp[C]), 2);
-op_ADD_INT: {
+op_ADD_INT : {
     int64_t sum;
 
     if (likely(term_is_small(SLOT(B)) &&
@@ -920,11 +931,12 @@ op_ADD_INT: {
 
     SLOW_TO_A(number_add(p, &fp[B], &right), 2);
 }
-op_SUB_INT: {
+op_SUB_INT : {
     int64_t difference;
 
     if (likely(term_is_small(SLOT(B)) &&
-               !__builtin_sub_overflow((int64_t)SLOT(B), (int64_t)op_signed_c(word) * 16, &difference))) {
+               !__builtin_sub_overflow((int64_t)SLOT(B), (int64_t)op_signed_c(word) * 16,
+                                       &difference))) {
         SLOT(A) = (term_t)difference;
         ADVANCE(2);
     }
@@ -965,7 +977,7 @@ op_RECV_DEADLINE:
         goto raised;
     }
     ADVANCE(1);
-op_RECV_PEEK: {
+op_RECV_PEEK : {
     const struct message *m = mailbox_peek(p);
 
     if (m == NULL) {

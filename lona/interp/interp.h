@@ -22,5 +22,6 @@ bool stack_ensure(struct process *p, size_t slots) MUST_CHECK;
 /* fp[-1] of a frame started by native_run(). */
 #define RETURN_TO_NATIVE UINT64_C(4)
 
-/* [:error kind info] in p->reason gets :trace, a list of [name line] from the frames, if memory allows. */
+/* [:error kind info] in p->reason gets :trace, a list of [name line] from the frames, if memory
+ * allows. */
 void error_add_trace(struct process *p);

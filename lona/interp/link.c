@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * From a unit to functions in realm memory. Everything that may fail comes first (verification, copying
- * constants, memory); installing the functions can't fail.
+ * From a unit to functions in realm memory. Everything that may fail comes first (verification,
+ * copying constants, memory); installing the functions can't fail.
  */
 #include <base/fmt.h>
 
@@ -70,7 +70,8 @@ static bool place_maps(struct linker *l)
     return true;
 }
 
-/* Memory for one function, registered by its code address; the realm's lock keeps the two in step. */
+/* Memory for one function, registered by its code address; the realm's lock keeps the two in step.
+ */
 static struct fun *install(struct linker *l, const struct code_function *f)
 {
     struct realm *r = &l->vm->realm;

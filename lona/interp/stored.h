@@ -38,6 +38,7 @@ struct stored_head {
     uint32_t size; /* of the body that follows */
     uint32_t checksum;
 };
+
 static_assert(sizeof(struct stored_head) == 16, "a file layout");
 
 #define STORED_SIZE_MAX ((size_t)1 << 30)

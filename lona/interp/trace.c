@@ -7,7 +7,9 @@
 #include "interp/interp.h"
 #include "native.h"
 
-enum { TRACE_FRAMES_MAX = 16 };
+enum {
+    TRACE_FRAMES_MAX = 16
+};
 
 /* [name line file] for an address of code; nil when it is in no function. */
 static term_t place_tuple(struct process *p, const uint64_t *ip)

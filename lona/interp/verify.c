@@ -4,8 +4,8 @@
  *
  * 1. Walk each function once: opcodes, operands, extensions; note where instructions begin.
  * 2. Check that jumps, guards and fall-through land on such places.
- * 3. Backward liveness to a fixed point. A slot that is live where the function begins, other than the
- *    callee and the parameters, would be read unwritten: refused.
+ * 3. Backward liveness to a fixed point. A slot that is live where the function begins, other than
+ * the callee and the parameters, would be read unwritten: refused.
  * 4. Write the safepoint words from it.
  */
 #include "interp/verify.h"
@@ -15,7 +15,9 @@
 #include "native.h"
 #include "vm_state.h"
 
-enum { LIVENESS_BYTES_MAX = 256 << 20 };
+enum {
+    LIVENESS_BYTES_MAX = 256 << 20
+};
 
 struct verifier {
     struct code_unit *u;
@@ -23,10 +25,10 @@ struct verifier {
     uint32_t function;
     struct code_error *error;
     struct big_maps *maps;
-    uint8_t *starts;  /* 1: an instruction begins here */
-    uint64_t *live;   /* set_words a word of code: live before it */
+    uint8_t *starts; /* 1: an instruction begins here */
+    uint64_t *live;  /* set_words a word of code: live before it */
     size_t set_words;
-    uint64_t *out;    /* one set */
+    uint64_t *out; /* one set */
 };
 
 static bool fail(struct verifier *v, uint32_t word, const char *what)
@@ -183,7 +185,8 @@ static bool is_start(const struct verifier *v, int64_t at)
 
 typedef bool (*target_fn)(struct verifier *v, uint32_t at, uint32_t target);
 
-/* Calls each() for every jump target of the instruction; false as soon as it or a target says no. */
+/* Calls each() for every jump target of the instruction; false as soon as it or a target says no.
+ */
 static bool each_target(struct verifier *v, uint32_t at, target_fn each)
 {
     uint64_t w = v->f->words[at];

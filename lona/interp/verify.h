@@ -5,8 +5,8 @@
 #include "interp/code.h"
 
 /*
- * Verification leaves safepoint words complete but for frames above SAFEPOINT_INLINE_SLOTS live slots:
- * those have SAFEPOINT_INDIRECT and the index of a big map in bits 62..32.
+ * Verification leaves safepoint words complete but for frames above SAFEPOINT_INLINE_SLOTS live
+ * slots: those have SAFEPOINT_INDIRECT and the index of a big map in bits 62..32.
  */
 struct big_maps {
     struct vm *vm;
@@ -17,5 +17,6 @@ struct big_maps {
     bool out_of_memory;
 };
 
-bool code_verify_maps(struct code_unit *u, struct code_error *error, struct big_maps *maps) MUST_CHECK;
+bool code_verify_maps(struct code_unit *u, struct code_error *error,
+                      struct big_maps *maps) MUST_CHECK;
 void big_maps_deinit(struct big_maps *m);

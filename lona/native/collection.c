@@ -452,7 +452,8 @@ static term_t vector(struct process *p, term_t *args, unsigned argc)
 
 static term_t hash_map(struct process *p, term_t *args, unsigned argc)
 {
-    return argc % 2 != 0 ? raise_badarg(p, "hash-map", args, argc) : map_from_array(p, args, argc / 2);
+    return argc % 2 != 0 ? raise_badarg(p, "hash-map", args, argc)
+                         : map_from_array(p, args, argc / 2);
 }
 
 static term_t hash_set(struct process *p, term_t *args, unsigned argc)
@@ -482,7 +483,11 @@ static term_t list_to_tuple(struct process *p, term_t *args, unsigned argc)
     return t;
 }
 
-enum target { TO_VECTOR, TO_MAP, TO_SET };
+enum target {
+    TO_VECTOR,
+    TO_MAP,
+    TO_SET
+};
 
 static term_t list_to(struct process *p, term_t *args, enum target to, const char *fn)
 {
@@ -639,16 +644,19 @@ static const struct native rows[] = {
     { "lona.core", "first", first, 1, 1, PURE, 2, "(coll)", "First element, or nil." },
     { "lona.core", "rest", rest, 1, 1, PURE, 3, "(coll)", "List of all but the first element." },
     { "lona.core", "empty?", empty, 1, 1, NATIVE_PURE, 2, "(coll)", "Has it no elements?" },
-    { "lona.core", "count", count, 1, 1, NATIVE_PURE, 2, "(coll)", "Number of elements; of bytes in a binary." },
+    { "lona.core", "count", count, 1, 1, NATIVE_PURE, 2, "(coll)",
+      "Number of elements; of bytes in a binary." },
     { "lona.core", "nth", nth, 2, 3, NATIVE_PURE, 3, "(c i)\n(c i default)", "Element i, from 0." },
-    { "lona.core", "get", get, 2, 3, NATIVE_PURE, 3, "(m k)\n(m k default)", "Value of k in a map, element of a set." },
+    { "lona.core", "get", get, 2, 3, NATIVE_PURE, 3, "(m k)\n(m k default)",
+      "Value of k in a map, element of a set." },
     { "lona.core", "contains?", contains, 2, 2, NATIVE_PURE, 3, "(m k)", "Has the map this key?" },
     { "lona.core", "put", put, 3, 3, PURE, 5, "(m k v)", "The map with k bound to v." },
     { "lona.core", "dissoc", dissoc, 1, ANY, PURE, 5, "(m k…)", "The map without the keys." },
     { "lona.core", "keys", keys, 1, 1, PURE, 3, "(m)", "List of keys." },
     { "lona.core", "vals", vals, 1, 1, PURE, 3, "(m)", "List of values." },
     { "lona.core", "prepend", prepend, 2, 2, PURE, 2, "(list x)", "The list with x in front." },
-    { "lona.core", "append", append, 2, 2, PURE, 5, "(c x)", "The vector or tuple with x at its end." },
+    { "lona.core", "append", append, 2, 2, PURE, 5, "(c x)",
+      "The vector or tuple with x at its end." },
     { "lona.core", "set-add", add_to_set, 2, 2, PURE, 5, "(s x)", "The set with x." },
     { "lona.core", "set-remove", remove_from_set, 2, 2, PURE, 5, "(s x)", "The set without x." },
     { "lona.core", "list", list, 0, ANY, PURE, 2, "(x…)", "A list." },
@@ -657,13 +665,18 @@ static const struct native rows[] = {
     { "lona.core", "hash-map", hash_map, 0, ANY, PURE, 5, "(k v…)", "A map; later keys win." },
     { "lona.core", "hash-set", hash_set, 0, ANY, PURE, 5, "(x…)", "A set." },
     { "lona.core", "seq", seq, 1, 1, PURE, 3, "(coll)", "The elements as a list." },
-    { "lona.core", "reverse", reverse, 1, 1, PURE, 3, "(coll)", "The elements as a list, last first." },
-    { "lona.core", "list->tuple", list_to_tuple, 1, 1, PURE, 3, "(list)", "A tuple of its elements." },
-    { "lona.core", "list->vector", list_to_vector, 1, 1, PURE, 3, "(list)", "A vector of its elements." },
+    { "lona.core", "reverse", reverse, 1, 1, PURE, 3, "(coll)",
+      "The elements as a list, last first." },
+    { "lona.core", "list->tuple", list_to_tuple, 1, 1, PURE, 3, "(list)",
+      "A tuple of its elements." },
+    { "lona.core", "list->vector", list_to_vector, 1, 1, PURE, 3, "(list)",
+      "A vector of its elements." },
     { "lona.core", "list->map", list_to_map, 1, 1, PURE, 5, "(list)", "A map of k v k v…" },
     { "lona.core", "list->set", list_to_set, 1, 1, PURE, 5, "(list)", "A set of its elements." },
-    { "lona.core", "concat*", concat, 0, ANY, PURE, 3, "(part…)", "One list of the parts' elements." },
-    { "lona.core", "apply", apply, 2, ANY, NATIVE_ALLOCATES | NATIVE_YIELDS, 3, "(f a… seq)", "Call f with the arguments and the elements of seq." },
+    { "lona.core", "concat*", concat, 0, ANY, PURE, 3, "(part…)",
+      "One list of the parts' elements." },
+    { "lona.core", "apply", apply, 2, ANY, NATIVE_ALLOCATES | NATIVE_YIELDS, 3, "(f a… seq)",
+      "Call f with the arguments and the elements of seq." },
 };
 
 const struct native_table native_collection = { rows, array_size(rows) };

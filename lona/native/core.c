@@ -46,8 +46,9 @@ static term_t find_ns(struct process *p, term_t *args, unsigned argc)
 static term_t name_of_ns(struct process *p, term_t *args, unsigned argc)
 {
     (void)argc;
-    return term_has_tag(args[0], TAG_NAMESPACE) ? ns_name(term_ns(args[0]))
-                                                : raise_type(p, "ns-name", 0, KW(namespace), args[0]);
+    return term_has_tag(args[0], TAG_NAMESPACE)
+               ? ns_name(term_ns(args[0]))
+               : raise_type(p, "ns-name", 0, KW(namespace), args[0]);
 }
 
 struct collect {
@@ -139,7 +140,8 @@ static term_t alias(struct process *p, term_t *args, unsigned argc)
     if (!term_is_symbol(args[0]) || target == NULL || here == NULL) {
         return raise_badarg(p, "alias", args, argc);
     }
-    return ns_alias(process_vm(p), here, symbol_bare(args[0]), target) == 0 ? TERM_NIL : raise_oom(p);
+    return ns_alias(process_vm(p), here, symbol_bare(args[0]), target) == 0 ? TERM_NIL
+                                                                            : raise_oom(p);
 }
 
 static term_t set_ns(struct process *p, term_t *args, unsigned argc)
@@ -206,7 +208,8 @@ static term_t def_meta(struct process *p, term_t *args, unsigned argc)
     term_t key = KW(process_bound);
     term_t bound = args[1] == TERM_NIL ? TERM_HOLE : map_get(p, args[1], key);
     bool wants_bound = bound != TERM_HOLE && term_is_truthy(bound);
-    bool is_bound = (atomic_load_explicit(&v->flags, memory_order_relaxed) & VAR_PROCESS_BOUND) != 0;
+    bool is_bound =
+        (atomic_load_explicit(&v->flags, memory_order_relaxed) & VAR_PROCESS_BOUND) != 0;
     bool has_value = atomic_load_explicit(&v->root, memory_order_relaxed) != TERM_UNBOUND;
 
     if (has_value && wants_bound && !is_bound) {
@@ -293,12 +296,13 @@ static term_t native_meta(struct process *p, const struct var *v)
 {
     const struct native *n =
         native_by_id(native_id(atomic_load_explicit(&v->root, memory_order_relaxed)));
-    term_t items[] = { KW(doc),  TERM_NIL, KW(arglists), TERM_NIL,  KW(name),
-                       v->name,  KW(ns),   v->ns,        KW(native), TERM_TRUE };
+    term_t items[] = { KW(doc), TERM_NIL, KW(arglists), TERM_NIL,   KW(name),
+                       v->name, KW(ns),   v->ns,        KW(native), TERM_TRUE };
 
     heap_inhibit_gc(p);
     items[1] = heap_string(p, n->doc, __builtin_strlen(n->doc));
-    items[3] = items[1] == TERM_ERROR ? TERM_ERROR : heap_string(p, n->args, __builtin_strlen(n->args));
+    items[3] =
+        items[1] == TERM_ERROR ? TERM_ERROR : heap_string(p, n->args, __builtin_strlen(n->args));
     term_t m = items[3] == TERM_ERROR ? TERM_ERROR : map_from_array(p, items, 5);
 
     heap_permit_gc(p);
@@ -445,21 +449,32 @@ static const struct native rows[] = {
     { "lona.core", "create-ns", create_ns, 1, 1, 0, 10, "(sym)", "The namespace, made if absent." },
     { "lona.core", "find-ns", find_ns, 1, 1, 0, 10, "(sym)", "The namespace or nil." },
     { "lona.core", "ns-name", name_of_ns, 1, 1, NATIVE_PURE, 3, "(ns)", "Its name as a symbol." },
-    { "lona.core", "ns-map", map_of_ns, 1, 1, ALLOC, 10, "(ns)", "Map of symbols to its own vars." },
+    { "lona.core", "ns-map", map_of_ns, 1, 1, ALLOC, 10, "(ns)",
+      "Map of symbols to its own vars." },
     { "lona.core", "all-ns", all_ns, 0, 0, ALLOC, 10, "()", "List of all namespaces." },
-    { "lona.core", "set-ns", set_ns, 1, 1, ALLOC, 10, "(sym)", "Make the namespace current; make it if absent." },
-    { "lona.core", "intern", intern, 2, 3, ALLOC, 10, "(ns sym)\n(ns sym v)", "The namespace's var, with value v." },
-    { "lona.core", "refer", refer, 1, 2, ALLOC, 10, "(ns-or-sym)\n(ns-or-sym sym)", "Refer all public vars, or one." },
-    { "lona.core", "alias", alias, 2, 2, ALLOC, 10, "(sym ns-sym)", "Let sym stand for a namespace." },
-    { "lona.core", "resolve", resolve, 1, 1, ALLOC, 10, "(sym)", "The var that sym means here, or nil." },
+    { "lona.core", "set-ns", set_ns, 1, 1, ALLOC, 10, "(sym)",
+      "Make the namespace current; make it if absent." },
+    { "lona.core", "intern", intern, 2, 3, ALLOC, 10, "(ns sym)\n(ns sym v)",
+      "The namespace's var, with value v." },
+    { "lona.core", "refer", refer, 1, 2, ALLOC, 10, "(ns-or-sym)\n(ns-or-sym sym)",
+      "Refer all public vars, or one." },
+    { "lona.core", "alias", alias, 2, 2, ALLOC, 10, "(sym ns-sym)",
+      "Let sym stand for a namespace." },
+    { "lona.core", "resolve", resolve, 1, 1, ALLOC, 10, "(sym)",
+      "The var that sym means here, or nil." },
     { "lona.core", "var-get", var_get, 1, 1, 0, 10, "(v)", "Its value." },
     { "lona.core", "meta", meta, 1, 1, NATIVE_PURE | ALLOC, 3, "(x)", "Metadata map or nil." },
-    { "lona.core", "with-meta", with_meta, 2, 2, NATIVE_PURE | ALLOC, 3, "(x m)", "A copy of x with metadata m." },
-    { "lona.core", "closed-overs", closed_overs, 1, 1, ALLOC, 5, "(f)", "Map of index to captured value, nil for a plain function." },
-    { "lona.core", "garbage-collect", garbage_collect, 0, 1, ALLOC, 10, "()\n(:full)", "Collect now." },
-    { "lona.core", "gc-stats", gc_stats, 0, 0, ALLOC, 10, "()", "Counts and sizes of this process's heap." },
+    { "lona.core", "with-meta", with_meta, 2, 2, NATIVE_PURE | ALLOC, 3, "(x m)",
+      "A copy of x with metadata m." },
+    { "lona.core", "closed-overs", closed_overs, 1, 1, ALLOC, 5, "(f)",
+      "Map of index to captured value, nil for a plain function." },
+    { "lona.core", "garbage-collect", garbage_collect, 0, 1, ALLOC, 10, "()\n(:full)",
+      "Collect now." },
+    { "lona.core", "gc-stats", gc_stats, 0, 0, ALLOC, 10, "()",
+      "Counts and sizes of this process's heap." },
     { "lona.core", "def-root", def_root, 2, 2, INNER, 10, "(var value)", "What def does." },
-    { "lona.core", "def-binding", def_binding, 2, 2, INNER, 10, "(var value)", "What def does to a process-bound var." },
+    { "lona.core", "def-binding", def_binding, 2, 2, INNER, 10, "(var value)",
+      "What def does to a process-bound var." },
     { "lona.core", "def-meta", def_meta, 2, 2, INNER, 10, "(var map)", "Metadata of a var." },
 };
 

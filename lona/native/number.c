@@ -28,12 +28,16 @@ static term_t single(struct process *p, term_t *args, const char *fn)
 
 static term_t add(struct process *p, term_t *args, unsigned argc)
 {
-    return argc == 0 ? term_small(0) : argc == 1 ? single(p, args, "+") : fold(p, args, argc, number_add);
+    return argc == 0   ? term_small(0)
+           : argc == 1 ? single(p, args, "+")
+                       : fold(p, args, argc, number_add);
 }
 
 static term_t multiply(struct process *p, term_t *args, unsigned argc)
 {
-    return argc == 0 ? term_small(1) : argc == 1 ? single(p, args, "*") : fold(p, args, argc, number_mul);
+    return argc == 0   ? term_small(1)
+           : argc == 1 ? single(p, args, "*")
+                       : fold(p, args, argc, number_mul);
 }
 
 static term_t subtract(struct process *p, term_t *args, unsigned argc)
@@ -137,7 +141,7 @@ static term_t identical(struct process *p, term_t *args, unsigned argc)
     return term_bool(args[0] == args[1]);
 }
 
-static term_t not(struct process *p, term_t *args, unsigned argc)
+static term_t not(struct process * p, term_t *args, unsigned argc)
 {
     (void)p;
     (void)argc;
@@ -149,7 +153,8 @@ static term_t compare(struct process *p, term_t *args, unsigned argc)
     (void)argc;
     int c = term_compare(process_vm(p), args[0], args[1]);
 
-    return c == -2 ? raise_type(p, "compare", 1, term_type_keyword(args[0]), args[1]) : term_small(c);
+    return c == -2 ? raise_type(p, "compare", 1, term_type_keyword(args[0]), args[1])
+                   : term_small(c);
 }
 
 static term_t ratio_part(struct process *p, term_t t, unsigned part, const char *fn)
@@ -224,17 +229,23 @@ static const struct native rows[] = {
     { "lona.core", "quot", quot, 2, 2, PURE, 1, "(a b)", "Quotient, truncated toward zero." },
     { "lona.core", "rem", rem, 2, 2, PURE, 1, "(a b)", "Remainder with the sign of a." },
     { "lona.core", "mod", mod, 2, 2, PURE, 1, "(a b)", "Modulus with the sign of b." },
-    { "lona.core", "<", less, 1, ANY, NATIVE_PURE, 1, "(n…)", "Is each number less than the next?" },
-    { "lona.core", "<=", less_equal, 1, ANY, NATIVE_PURE, 1, "(n…)", "Is none greater than the next?" },
-    { "lona.core", ">", greater, 1, ANY, NATIVE_PURE, 1, "(n…)", "Is each number greater than the next?" },
-    { "lona.core", ">=", greater_equal, 1, ANY, NATIVE_PURE, 1, "(n…)", "Is none less than the next?" },
+    { "lona.core", "<", less, 1, ANY, NATIVE_PURE, 1, "(n…)",
+      "Is each number less than the next?" },
+    { "lona.core", "<=", less_equal, 1, ANY, NATIVE_PURE, 1, "(n…)",
+      "Is none greater than the next?" },
+    { "lona.core", ">", greater, 1, ANY, NATIVE_PURE, 1, "(n…)",
+      "Is each number greater than the next?" },
+    { "lona.core", ">=", greater_equal, 1, ANY, NATIVE_PURE, 1, "(n…)",
+      "Is none less than the next?" },
     { "lona.core", "=", equal, 1, ANY, NATIVE_PURE, 1, "(x y…)", "Are all equal?" },
     { "lona.core", "not=", not_equal, 1, ANY, NATIVE_PURE, 1, "(x y…)", "Is any different?" },
     { "lona.core", "identical?", identical, 2, 2, NATIVE_PURE, 1, "(a b)", "Same word?" },
     { "lona.core", "not", not, 1, 1, NATIVE_PURE, 1, "(x)", "True for nil and false." },
-    { "lona.core", "compare", compare, 2, 2, NATIVE_PURE, 2, "(a b)", "-1, 0 or 1 in the library's order." },
+    { "lona.core", "compare", compare, 2, 2, NATIVE_PURE, 2, "(a b)",
+      "-1, 0 or 1 in the library's order." },
     { "lona.core", "numerator", numerator, 1, 1, NATIVE_PURE, 1, "(r)", "Numerator." },
-    { "lona.core", "denominator", denominator, 1, 1, NATIVE_PURE, 1, "(r)", "Denominator; 1 for an integer." },
+    { "lona.core", "denominator", denominator, 1, 1, NATIVE_PURE, 1, "(r)",
+      "Denominator; 1 for an integer." },
     { "lona.core", "float", to_float, 1, 1, PURE, 1, "(n)", "Nearest f64." },
     { "lona.core", "integer", truncate_to_integer, 1, 1, PURE, 2, "(n)", "Integer part." },
     { "lona.core", "sqrt", square_root, 1, 1, PURE, 1, "(n)", "Square root as f64." },

@@ -27,7 +27,8 @@ static bool option_words(struct process *p, term_t map, term_t key, uint32_t *ou
 }
 
 /* Fill options from the map in args[1]; false when it isn't one or a value is wrong. */
-static bool read_options(struct process *p, const term_t *args, unsigned argc, struct spawn_options *o)
+static bool read_options(struct process *p, const term_t *args, unsigned argc,
+                         struct spawn_options *o)
 {
     if (argc == 1) {
         return true;
@@ -71,9 +72,12 @@ static term_t pid_term(struct process *p, uint64_t raw)
     return heap_reserve(p, PID_WORDS) ? heap_pid(p, raw) : TERM_ERROR;
 }
 
-static term_t spawn_with(struct process *p, const term_t *args, unsigned argc, bool link, bool monitor)
+static term_t spawn_with(struct process *p, const term_t *args, unsigned argc, bool link,
+                         bool monitor)
 {
-    struct spawn_options o = { .priority = 100, .name = TERM_NIL, .link = link, .monitor = monitor };
+    struct spawn_options o = {
+        .priority = 100, .name = TERM_NIL, .link = link, .monitor = monitor
+    };
     uint64_t pid;
     uint64_t ref;
 
@@ -291,8 +295,8 @@ static term_t relation_list(struct process *p, const struct relation_table *t, b
             if (!heap_reserve(p, PID_WORDS + PAIR_WORDS)) {
                 return TERM_ERROR;
             }
-            list = heap_pair(
-                p, heap_pid(p, by_value ? t->entries[i].value : t->entries[i].key - 2), list);
+            list = heap_pair(p, heap_pid(p, by_value ? t->entries[i].value : t->entries[i].key - 2),
+                             list);
         }
     }
     return list;
@@ -341,23 +345,40 @@ term_t process_info_map(struct process *p)
                         ? (uint64_t)(SLICE_REDUCTIONS - max_of(p->reductions_left, 0))
                         : 0;
     term_t items[] = {
-        KW(status),          status_term(p),
-        KW(heap_size),       term_small((int64_t)(s.young * 8)),
-        KW(heap_used),       term_small((int64_t)(s.young_used * 8)),
-        KW(old_heap_size),   term_small((int64_t)(s.old * 8)),
-        KW(old_heap_used),   term_small((int64_t)(s.old_used * 8)),
-        KW(stack_size),      term_small((int64_t)(s.stack * 8)),
-        KW(minor_gc_count),  term_small(m == NULL ? 0 : m->minor_count + m->major_count),
-        KW(major_gc_count),  term_small(m == NULL ? 0 : m->major_count),
-        KW(total_reclaimed), term_small(m == NULL ? 0 : (int64_t)(m->reclaimed_words * 8)),
-        KW(mailbox_len),     term_small(p->mailbox_count),
-        KW(priority),        term_small(p->priority),
-        KW(links),           links,
-        KW(monitors),        monitors,
-        KW(reductions),      term_small((int64_t)(p->reductions + used)),
-        KW(name),            r == NULL ? TERM_NIL : r->name,
-        KW(trap_exit),       term_bool((p->flags & PROCESS_TRAP_EXIT) != 0),
-        KW(current_fn),      current_function(p),
+        KW(status),
+        status_term(p),
+        KW(heap_size),
+        term_small((int64_t)(s.young * 8)),
+        KW(heap_used),
+        term_small((int64_t)(s.young_used * 8)),
+        KW(old_heap_size),
+        term_small((int64_t)(s.old * 8)),
+        KW(old_heap_used),
+        term_small((int64_t)(s.old_used * 8)),
+        KW(stack_size),
+        term_small((int64_t)(s.stack * 8)),
+        KW(minor_gc_count),
+        term_small(m == NULL ? 0 : m->minor_count + m->major_count),
+        KW(major_gc_count),
+        term_small(m == NULL ? 0 : m->major_count),
+        KW(total_reclaimed),
+        term_small(m == NULL ? 0 : (int64_t)(m->reclaimed_words * 8)),
+        KW(mailbox_len),
+        term_small(p->mailbox_count),
+        KW(priority),
+        term_small(p->priority),
+        KW(links),
+        links,
+        KW(monitors),
+        monitors,
+        KW(reductions),
+        term_small((int64_t)(p->reductions + used)),
+        KW(name),
+        r == NULL ? TERM_NIL : r->name,
+        KW(trap_exit),
+        term_bool((p->flags & PROCESS_TRAP_EXIT) != 0),
+        KW(current_fn),
+        current_function(p),
     };
 
     return map_from_array(p, items, array_size(items) / 2);
@@ -387,7 +408,8 @@ void process_answer_info(struct process *p, uint64_t asker, uint64_t ref)
     heap_permit_gc(p);
 }
 
-/* (process-info* pid): the caller's own map; for another a ref that [ref map] will answer; nil if dead. */
+/* (process-info* pid): the caller's own map; for another a ref that [ref map] will answer; nil if
+ * dead. */
 static term_t info(struct process *p, term_t *args, unsigned argc)
 {
     uint64_t me = process_pid_raw(p);
@@ -408,24 +430,22 @@ static term_t info(struct process *p, term_t *args, unsigned argc)
     uint64_t ref = realm_next_ref(process_vm(p));
 
     return process_ask_info(p, term_pid_raw(args[0]), ref) ? heap_word_box(p, TAG_REF, 0, ref)
-                                                            : TERM_NIL;
+                                                           : TERM_NIL;
 }
 
 static term_t process_count(struct process *p, term_t *args, unsigned argc)
 {
     (void)args;
     (void)argc;
-    return term_small(
-        atomic_load_explicit(&process_vm(p)->processes.alive, memory_order_relaxed));
+    return term_small(atomic_load_explicit(&process_vm(p)->processes.alive, memory_order_relaxed));
 }
 
 static term_t make_ref(struct process *p, term_t *args, unsigned argc)
 {
     (void)args;
     (void)argc;
-    return heap_reserve(p, REF_WORDS)
-               ? heap_word_box(p, TAG_REF, 0, realm_next_ref(process_vm(p)))
-               : TERM_ERROR;
+    return heap_reserve(p, REF_WORDS) ? heap_word_box(p, TAG_REF, 0, realm_next_ref(process_vm(p)))
+                                      : TERM_ERROR;
 }
 
 static term_t pid_equal(struct process *p, term_t *args, unsigned argc)
@@ -449,25 +469,37 @@ static term_t pid_local(struct process *p, term_t *args, unsigned argc)
 #define ALLOC NATIVE_ALLOCATES
 
 static const struct native rows[] = {
-    { "lona.process", "spawn", spawn, 1, 2, ALLOC, 10, "(f)\n(f opts)", "Start a process that calls f; its pid." },
-    { "lona.process", "spawn-link", spawn_link, 1, 2, ALLOC, 10, "(f)\n(f opts)", "spawn, linked to the caller." },
-    { "lona.process", "spawn-monitor", spawn_monitor, 1, 2, ALLOC, 10, "(f)\n(f opts)", "spawn, monitored: [pid ref]." },
+    { "lona.process", "spawn", spawn, 1, 2, ALLOC, 10, "(f)\n(f opts)",
+      "Start a process that calls f; its pid." },
+    { "lona.process", "spawn-link", spawn_link, 1, 2, ALLOC, 10, "(f)\n(f opts)",
+      "spawn, linked to the caller." },
+    { "lona.process", "spawn-monitor", spawn_monitor, 1, 2, ALLOC, 10, "(f)\n(f opts)",
+      "spawn, monitored: [pid ref]." },
     { "lona.process", "self", self, 0, 0, NATIVE_PURE | ALLOC, 1, "()", "The caller's pid." },
     { "lona.process", "alive?", is_alive, 1, 1, 0, 10, "(pid)", "Is the process alive?" },
     { "lona.process", "send", send, 2, 2, ALLOC, 10, "(pid msg)", "Send a copy of msg; :ok." },
-    { "lona.process", "send-sync*", send_sync, 2, 2, ALLOC | NATIVE_INTERNAL, 10, "(pid msg)", "A ref; [:accepted ref] comes when a receive takes msg." },
-    { "lona.process", "send-named", send_named, 2, 2, ALLOC, 10, "(name msg)", "Send to a registered name: :ok or :not-found." },
+    { "lona.process", "send-sync*", send_sync, 2, 2, ALLOC | NATIVE_INTERNAL, 10, "(pid msg)",
+      "A ref; [:accepted ref] comes when a receive takes msg." },
+    { "lona.process", "send-named", send_named, 2, 2, ALLOC, 10, "(name msg)",
+      "Send to a registered name: :ok or :not-found." },
     { "lona.process", "link", link, 1, 1, ALLOC, 10, "(pid)", "Tie the two lives together." },
     { "lona.process", "unlink", unlink, 1, 1, ALLOC, 10, "(pid)", "Undo link." },
-    { "lona.process", "monitor", monitor, 1, 1, ALLOC, 10, "(pid)", "A ref; [:DOWN ref pid reason] comes at its end." },
+    { "lona.process", "monitor", monitor, 1, 1, ALLOC, 10, "(pid)",
+      "A ref; [:DOWN ref pid reason] comes at its end." },
     { "lona.process", "demonitor", demonitor, 1, 1, ALLOC, 10, "(ref)", "Undo monitor." },
-    { "lona.process", "trap-exit", trap_exit, 1, 1, 0, 10, "(bool)", "Get exit signals as messages?" },
-    { "lona.process", "exit", exit_process, 1, 2, ALLOC, 10, "(reason)\n(pid reason)", "End with a reason; send an exit signal." },
-    { "lona.process", "register", register_name, 1, 2, ALLOC, 10, "(name)\n(name pid)", "Give a process a name." },
+    { "lona.process", "trap-exit", trap_exit, 1, 1, 0, 10, "(bool)",
+      "Get exit signals as messages?" },
+    { "lona.process", "exit", exit_process, 1, 2, ALLOC, 10, "(reason)\n(pid reason)",
+      "End with a reason; send an exit signal." },
+    { "lona.process", "register", register_name, 1, 2, ALLOC, 10, "(name)\n(name pid)",
+      "Give a process a name." },
     { "lona.process", "unregister", unregister_name, 1, 1, ALLOC, 10, "(name)", "Free a name." },
-    { "lona.process", "whereis", whereis, 1, 1, ALLOC, 10, "(name)", "The pid of that name, or nil." },
-    { "lona.process", "whereis-local", whereis, 1, 1, ALLOC, 10, "(name)", "The pid of that name, or nil." },
-    { "lona.process", "process-info*", info, 0, 1, ALLOC | NATIVE_INTERNAL, 10, "(pid)", "What process-info asks." },
+    { "lona.process", "whereis", whereis, 1, 1, ALLOC, 10, "(name)",
+      "The pid of that name, or nil." },
+    { "lona.process", "whereis-local", whereis, 1, 1, ALLOC, 10, "(name)",
+      "The pid of that name, or nil." },
+    { "lona.process", "process-info*", info, 0, 1, ALLOC | NATIVE_INTERNAL, 10, "(pid)",
+      "What process-info asks." },
     { "lona.process", "process-count", process_count, 0, 0, 0, 10, "()", "Processes alive." },
     { "lona.core", "make-ref", make_ref, 0, 0, ALLOC, 5, "()", "A fresh ref." },
     { "lona.core", "pid=", pid_equal, 2, 2, NATIVE_PURE, 1, "(a b)", "The same process?" },

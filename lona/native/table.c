@@ -3,7 +3,8 @@
 #include "native.h"
 
 static const struct native_table *const tables[] = {
-    &native_core, &native_number, &native_predicate, &native_collection, &native_process, &native_time, &native_library,
+    &native_core,    &native_number, &native_predicate, &native_collection,
+    &native_process, &native_time,   &native_library,
 };
 
 uint32_t native_count(void)

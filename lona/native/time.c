@@ -39,7 +39,7 @@ static term_t sleep(struct process *p, term_t *args, unsigned argc)
         if ((p->flags & PROCESS_TIMED_OUT) == 0) {
             return TERM_WAIT;
         }
-        p->flags &= (uint8_t)~(PROCESS_SLEEPING | PROCESS_TIMED_OUT);
+        p->flags &= (uint8_t) ~(PROCESS_SLEEPING | PROCESS_TIMED_OUT);
         return KW(ok);
     }
     if (!arg_size(args[0], MS_MAX, &ms)) {
@@ -83,11 +83,16 @@ static term_t cancel_timer(struct process *p, term_t *args, unsigned argc)
 }
 
 static const struct native rows[] = {
-    { "lona.time", "monotonic-time", monotonic_time, 0, 0, NATIVE_ALLOCATES, 3, "()", "Nanoseconds, never decreasing." },
-    { "lona.time", "system-time", system_time, 0, 0, NATIVE_ALLOCATES, 3, "()", "Nanoseconds since 1970-01-01 UTC." },
-    { "lona.time", "sleep", sleep, 1, 1, NATIVE_YIELDS | NATIVE_ALLOCATES, 10, "(ms)", "Wait at least ms milliseconds; :ok." },
-    { "lona.time", "send-after", send_after, 3, 3, NATIVE_ALLOCATES, 10, "(ms pid msg)", "Send msg in ms milliseconds; a ref." },
-    { "lona.time", "cancel-timer", cancel_timer, 1, 1, 0, 10, "(ref)", "Milliseconds that were left, or false." },
+    { "lona.time", "monotonic-time", monotonic_time, 0, 0, NATIVE_ALLOCATES, 3, "()",
+      "Nanoseconds, never decreasing." },
+    { "lona.time", "system-time", system_time, 0, 0, NATIVE_ALLOCATES, 3, "()",
+      "Nanoseconds since 1970-01-01 UTC." },
+    { "lona.time", "sleep", sleep, 1, 1, NATIVE_YIELDS | NATIVE_ALLOCATES, 10, "(ms)",
+      "Wait at least ms milliseconds; :ok." },
+    { "lona.time", "send-after", send_after, 3, 3, NATIVE_ALLOCATES, 10, "(ms pid msg)",
+      "Send msg in ms milliseconds; a ref." },
+    { "lona.time", "cancel-timer", cancel_timer, 1, 1, 0, 10, "(ref)",
+      "Milliseconds that were left, or false." },
 };
 
 const struct native_table native_time = { rows, array_size(rows) };

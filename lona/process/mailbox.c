@@ -21,8 +21,7 @@ bool inbox_push(struct vm *vm, struct worker *self, uint64_t to, struct message 
     struct process *p = process_at(vm, (uint32_t)to);
     uint32_t generation = (uint32_t)(to >> 32);
 
-    if (p == NULL ||
-        atomic_load_explicit(&p->generation, memory_order_relaxed) != generation) {
+    if (p == NULL || atomic_load_explicit(&p->generation, memory_order_relaxed) != generation) {
         return false;
     }
     uint64_t tag = inbox_tag(generation);
@@ -99,7 +98,7 @@ void inbox_drain(struct worker *w, struct process *p)
 void mailbox_begin(struct process *p)
 {
     p->save = &p->mailbox;
-    p->flags &= (uint8_t)~(PROCESS_TIMED_OUT | PROCESS_PEEKED);
+    p->flags &= (uint8_t) ~(PROCESS_TIMED_OUT | PROCESS_PEEKED);
     p->wait_number++;
     if (p->timer != NULL) {
         timer_disarm_wait(p);
@@ -151,7 +150,7 @@ bool mailbox_accept(struct worker *w, struct process *p)
     }
     p->mailbox_count--;
     p->save = &p->mailbox;
-    p->flags &= (uint8_t)~(PROCESS_PEEKED | PROCESS_TIMED_OUT);
+    p->flags &= (uint8_t) ~(PROCESS_PEEKED | PROCESS_TIMED_OUT);
     if (p->timer != NULL) {
         timer_disarm_wait(p);
     }
@@ -159,7 +158,8 @@ bool mailbox_accept(struct worker *w, struct process *p)
         acknowledge(w, m);
     }
     if (!heap_adopt(p, m)) {
-        /* Its slots may point into it: it stays mapped until the process, which ends now, is gone. */
+        /* Its slots may point into it: it stays mapped until the process, which ends now, is gone.
+         */
         m->next = p->fragments;
         p->fragments = m;
         (void)raise_oom(p);
@@ -193,9 +193,8 @@ enum mailbox_state mailbox_wait(struct worker *w, struct process *p)
 
 struct message *message_new(struct worker *w, enum message_kind kind, size_t words)
 {
-    struct message *m = words > UINT32_MAX
-                            ? NULL
-                            : arena_alloc(&w->arena, sizeof(*m) + words * sizeof(term_t));
+    struct message *m =
+        words > UINT32_MAX ? NULL : arena_alloc(&w->arena, sizeof(*m) + words * sizeof(term_t));
 
     if (m != NULL) {
         m->next = NULL;

@@ -7,13 +7,19 @@
 
 /* ---- receive ---- */
 void mailbox_begin(struct process *p);
-/* The message at the save pointer, or NULL; slots may point into it until the next of these calls. */
+/* The message at the save pointer, or NULL; slots may point into it until the next of these calls.
+ */
 const struct message *mailbox_peek(struct process *p);
 void mailbox_next(struct process *p);
 /* False with p's error set when there is no memory to adopt it. */
 bool mailbox_accept(struct worker *w, struct process *p) MUST_CHECK;
 
-enum mailbox_state { MAILBOX_MORE, MAILBOX_TIMED_OUT, MAILBOX_KILLED, MAILBOX_EMPTY };
+enum mailbox_state {
+    MAILBOX_MORE,
+    MAILBOX_TIMED_OUT,
+    MAILBOX_KILLED,
+    MAILBOX_EMPTY
+};
 /* At the end of the queue: collect the inbox and say how it goes on. */
 enum mailbox_state mailbox_wait(struct worker *w, struct process *p);
 
@@ -45,9 +51,10 @@ void message_free(struct worker *w, struct message *m);
 
 /* A signal from `from` (raw pid) with an id; no reason. Never NULL: without memory the VM stops. */
 struct message *signal_new(struct worker *w, enum message_kind kind, uint64_t from, uint64_t id);
-/* EXIT or DOWN with a reason that is deep-copied: data is pid box, ref box, the tuple that a trapping
- * receiver gets, the reason. */
-struct message *signal_with_reason(struct worker *w, enum message_kind kind, uint64_t from, uint64_t id, term_t reason);
+/* EXIT or DOWN with a reason that is deep-copied: data is pid box, ref box, the tuple that a
+ * trapping receiver gets, the reason. */
+struct message *signal_with_reason(struct worker *w, enum message_kind kind, uint64_t from,
+                                   uint64_t id, term_t reason);
 
 static inline uint64_t signal_from(const struct message *m)
 {

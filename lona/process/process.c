@@ -115,8 +115,8 @@ struct process *process_make(struct worker *w, term_t fn, const struct spawn_opt
         *error = KW(process_limit);
         return NULL;
     }
-    uint32_t limit = options->heap_max_words != 0 ? options->heap_max_words
-                                                  : w->vm->options.heap_max_words;
+    uint32_t limit =
+        options->heap_max_words != 0 ? options->heap_max_words : w->vm->options.heap_max_words;
 
     p->worker = w;
     p->ip = NULL;
@@ -200,7 +200,8 @@ bool process_spawn(struct process *from, term_t fn, const struct spawn_options *
     uint64_t pid = process_pid_raw(p);
     uint64_t self = process_pid_raw(from);
     uint64_t ref = options->monitor ? realm_next_ref(w->vm) : 0;
-    struct relations *its = mine != NULL || options->name != TERM_NIL ? process_relations_get(p) : NULL;
+    struct relations *its =
+        mine != NULL || options->name != TERM_NIL ? process_relations_get(p) : NULL;
     bool ok = (mine == NULL && options->name == TERM_NIL) || its != NULL;
 
     ok = ok && (!options->link || (relation_put(p, &its->links, self + 2, 1) &&
@@ -236,8 +237,8 @@ static bool send_with(struct process *from, uint64_t to, term_t message, bool sy
     struct worker *w = from->worker;
     struct process *target = process_at(w->vm, (uint32_t)to);
 
-    if (target == NULL || atomic_load_explicit(&target->generation, memory_order_relaxed) !=
-                              (uint32_t)(to >> 32)) {
+    if (target == NULL ||
+        atomic_load_explicit(&target->generation, memory_order_relaxed) != (uint32_t)(to >> 32)) {
         /* Nobody there; what can't be sent is still an error. */
         target = NULL;
     }
@@ -287,8 +288,8 @@ bool process_is_alive(struct vm *vm, uint64_t pid)
 {
     struct process *p = process_at(vm, (uint32_t)pid);
 
-    return p != NULL && atomic_load_explicit(&p->generation, memory_order_acquire) ==
-                            (uint32_t)(pid >> 32);
+    return p != NULL &&
+           atomic_load_explicit(&p->generation, memory_order_acquire) == (uint32_t)(pid >> 32);
 }
 
 /* ---- the end ---- */
@@ -385,7 +386,8 @@ void process_end(struct worker *w, struct process *p, term_t reason)
     if (r != NULL && r->name != TERM_NIL) {
         (void)registry_remove(w->vm, r->name);
     }
-    /* Before the inbox closes, what has arrived counts: a link or monitor in it is told like others. */
+    /* Before the inbox closes, what has arrived counts: a link or monitor in it is told like
+     * others. */
     struct message *rest = inbox_close(p);
 
     if (r != NULL && r->call != NULL) {

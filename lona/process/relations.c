@@ -4,7 +4,10 @@
 
 #include "gc/memory.h"
 
-enum { KEY_FREE = 0, KEY_HOLE = 1 };
+enum {
+    KEY_FREE = 0,
+    KEY_HOLE = 1
+};
 
 struct relations *process_relations_get(struct process *p)
 {
@@ -52,7 +55,8 @@ struct relation_entry *relation_find(const struct relation_table *t, uint64_t ke
     if (t->capacity == 0) {
         return NULL;
     }
-    for (uint32_t at = place_of(t, key); t->entries[at].key != KEY_FREE; at = (at + 1) & (t->capacity - 1)) {
+    for (uint32_t at = place_of(t, key); t->entries[at].key != KEY_FREE;
+         at = (at + 1) & (t->capacity - 1)) {
         if (t->entries[at].key == key) {
             return &t->entries[at];
         }

@@ -24,8 +24,8 @@ struct binding {
 };
 
 /*
- * Values of process-bound vars. A child shares its parent's block as long as neither changes it and all
- * values are realm terms or immediates, so that it costs an ordinary process nothing.
+ * Values of process-bound vars. A child shares its parent's block as long as neither changes it and
+ * all values are realm terms or immediates, so that it costs an ordinary process nothing.
  */
 struct bindings {
     _Atomic uint32_t references;
@@ -38,8 +38,8 @@ struct relations {
     struct relation_table links;    /* pid + 2 -> 1 */
     struct relation_table watching; /* ref + 2 -> target pid */
     struct relation_table watched;  /* ref + 2 -> watcher pid */
-    term_t name; /* registered, or nil */
-    struct call *call; /* who waits outside for the end; see vm.c */
+    term_t name;                    /* registered, or nil */
+    struct call *call;              /* who waits outside for the end; see vm.c */
 };
 
 struct relations *process_relations_get(struct process *p) MUST_CHECK;
@@ -47,7 +47,8 @@ void process_relations_free(struct process *p);
 
 /* NULL if absent. */
 struct relation_entry *relation_find(const struct relation_table *t, uint64_t key);
-bool relation_put(struct process *p, struct relation_table *t, uint64_t key, uint64_t value) MUST_CHECK;
+bool relation_put(struct process *p, struct relation_table *t, uint64_t key,
+                  uint64_t value) MUST_CHECK;
 bool relation_remove(struct relation_table *t, uint64_t key);
 
 /* A process's own block with room for one more, made from the shared one if need be. */

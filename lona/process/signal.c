@@ -58,8 +58,7 @@ static void handle_exit(struct worker *w, struct process *p, struct message *m)
     bool by_link = signal_id(m) != 0;
     term_t reason = reason_of(m);
 
-    if (by_link &&
-        (p->relations == NULL || !relation_remove(&p->relations->links, key_of(from)))) {
+    if (by_link && (p->relations == NULL || !relation_remove(&p->relations->links, key_of(from)))) {
         message_free(w, m); /* unlinked meanwhile, or told already */
         return;
     }

@@ -18,7 +18,8 @@ static inline struct process *process_at(struct vm *vm, uint32_t index)
     return s == NULL ? NULL : &s->records[index % SEGMENT_RECORDS];
 }
 
-/* A record with its index, generation and open inbox; all else is the caller's to fill. NULL: table full. */
+/* A record with its index, generation and open inbox; all else is the caller's to fill. NULL: table
+ * full. */
 struct process *process_take(struct worker *w) MUST_CHECK;
 /* Its inbox has been closed and its memory released. */
 void process_give(struct worker *w, struct process *p);

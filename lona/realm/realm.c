@@ -80,12 +80,11 @@ static bool seed_vars(struct vm *vm)
     struct ns *process = realm_create_ns(vm, SYM(lona_process));
     struct ns *time = realm_create_ns(vm, SYM(lona_time));
 
-    if (core == NULL || process == NULL || time == NULL ||
-        realm_create_ns(vm, SYM(user)) == NULL) {
+    if (core == NULL || process == NULL || time == NULL || realm_create_ns(vm, SYM(user)) == NULL) {
         return false;
     }
-    static const term_t heads[] = { SYM(def), SYM(fn_star), SYM(match), SYM(do),
-                                    SYM(quote), SYM(var), SYM(receive) };
+    static const term_t heads[] = { SYM(def),   SYM(fn_star), SYM(match),  SYM(do),
+                                    SYM(quote), SYM(var),     SYM(receive) };
 
     for (size_t i = 0; i < array_size(heads); i++) {
         if (ns_intern(vm, core, heads[i]) == NULL) {

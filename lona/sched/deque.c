@@ -59,9 +59,11 @@ bool deque_push(struct deque *d, struct vm *vm, struct process *p)
             return false;
         }
         for (int64_t i = top; i < bottom; i++) {
-            struct process *q = atomic_load_explicit(&r->slots[(size_t)i & r->mask], memory_order_relaxed);
+            struct process *q =
+                atomic_load_explicit(&r->slots[(size_t)i & r->mask], memory_order_relaxed);
 
-            atomic_store_explicit(&bigger->slots[(size_t)i & bigger->mask], q, memory_order_relaxed);
+            atomic_store_explicit(&bigger->slots[(size_t)i & bigger->mask], q,
+                                  memory_order_relaxed);
         }
         /* release: a thief that sees the new ring sees its content */
         atomic_store_explicit(&d->ring, bigger, memory_order_release);
@@ -83,7 +85,8 @@ struct process *deque_take(struct deque *d, bool *lost)
         return NULL;
     }
     const struct deque_ring *r = atomic_load_explicit(&d->ring, memory_order_acquire);
-    struct process *p = atomic_load_explicit(&r->slots[(size_t)top & r->mask], memory_order_relaxed);
+    struct process *p =
+        atomic_load_explicit(&r->slots[(size_t)top & r->mask], memory_order_relaxed);
 
     /* Whoever moves top owns the slot that was read; a ring that was replaced still holds it. */
     if (!atomic_compare_exchange_strong_explicit(&d->top, &top, top + 1, memory_order_acq_rel,

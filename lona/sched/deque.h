@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The work-stealing deque of Chase and Lev (2005) with the memory orders of Lê, Pop, Cohen and Zappa
- * Nardelli (2013). The owner pushes at the bottom. For fairness the owner too takes from the top, where
- * thieves steal; so the pop at the bottom of the original isn't needed.
+ * The work-stealing deque of Chase and Lev (2005) with the memory orders of Lê, Pop, Cohen and
+ * Zappa Nardelli (2013). The owner pushes at the bottom. For fairness the owner too takes from the
+ * top, where thieves steal; so the pop at the bottom of the original isn't needed.
  */
 #pragma once
 

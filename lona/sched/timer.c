@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A hierarchical wheel a worker: 4 levels of 256 slots, 1 ms a slot on the lowest. Entries keep their
- * deadline in nanoseconds and fire when it has passed, so a slot's width costs no precision.
+ * A hierarchical wheel a worker: 4 levels of 256 slots, 1 ms a slot on the lowest. Entries keep
+ * their deadline in nanoseconds and fire when it has passed, so a slot's width costs no precision.
  */
 #include "sched/timer.h"
 
@@ -12,7 +12,9 @@
 
 #define TICK_NS 1000000u
 
-enum { SLOT_BITS = 8 };
+enum {
+    SLOT_BITS = 8
+};
 
 void wheel_init(struct worker *w, uint64_t now_ns)
 {
@@ -70,7 +72,8 @@ static struct timer *timer_new(struct process *p, uint64_t deadline_ns, uint64_t
     if (t != NULL) {
         *t = (struct timer){ .deadline_ns = deadline_ns, .owner = w, .target = target };
         if (w->wheel.count == 0) {
-            w->wheel.tick = max_of(w->wheel.tick, w->vm->platform.mono_ns(w->vm->platform.self) / TICK_NS);
+            w->wheel.tick =
+                max_of(w->wheel.tick, w->vm->platform.mono_ns(w->vm->platform.self) / TICK_NS);
         }
         slot_insert(&w->wheel, t);
         w->wheel.count++;
@@ -327,8 +330,8 @@ void wheel_advance(struct worker *w, uint64_t now_ns)
             return;
         }
         wheel->tick++;
-        for (unsigned level = 1;
-             level < WHEEL_LEVELS && (wheel->tick & (((uint64_t)1 << (SLOT_BITS * level)) - 1)) == 0;
+        for (unsigned level = 1; level < WHEEL_LEVELS &&
+                                 (wheel->tick & (((uint64_t)1 << (SLOT_BITS * level)) - 1)) == 0;
              level++) {
             cascade(wheel, level);
         }
@@ -347,7 +350,8 @@ uint64_t wheel_next_ns(struct worker *w)
     for (uint64_t tick = wheel->tick; tick < boundary; tick++) {
         uint64_t first = PLATFORM_FOREVER;
 
-        for (const struct timer *t = wheel->slots[0][tick & (WHEEL_SLOTS - 1)]; t != NULL; t = t->next) {
+        for (const struct timer *t = wheel->slots[0][tick & (WHEEL_SLOTS - 1)]; t != NULL;
+             t = t->next) {
             first = min_of(first, t->deadline_ns);
         }
         if (first != PLATFORM_FOREVER) {

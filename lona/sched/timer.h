@@ -1,13 +1,17 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Timers. One is in its owner's wheel until it fires or is cancelled; the state word decides which, once.
- * A fired deadline travels as the message inside the timer and is freed by who drains it.
+ * Timers. One is in its owner's wheel until it fires or is cancelled; the state word decides which,
+ * once. A fired deadline travels as the message inside the timer and is freed by who drains it.
  */
 #pragma once
 
 #include "vm_state.h"
 
-enum timer_state { TIMER_ARMED, TIMER_FIRED, TIMER_CANCELLED };
+enum timer_state {
+    TIMER_ARMED,
+    TIMER_FIRED,
+    TIMER_CANCELLED
+};
 
 struct timer {
     uint64_t deadline_ns;

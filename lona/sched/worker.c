@@ -2,10 +2,10 @@
 /*
  * What a worker does: fire timers, take a process, run it for a slice, put it where it belongs.
  *
- * Where a woken process goes: into the slot `next` of the worker that woke it, in front of its queue,
- * because the message is warm there. What was in the slot before moves to the queue, where thieves may
- * take it. A thief takes from the slot only when it has seen the same process wait there for STALE_SPINS
- * rounds, which means that its worker is busy with something long.
+ * Where a woken process goes: into the slot `next` of the worker that woke it, in front of its
+ * queue, because the message is warm there. What was in the slot before moves to the queue, where
+ * thieves may take it. A thief takes from the slot only when it has seen the same process wait
+ * there for STALE_SPINS rounds, which means that its worker is busy with something long.
  */
 #include "sched/worker.h"
 
@@ -62,7 +62,8 @@ static void enqueue(struct vm *vm, struct worker *w, struct process *p)
     if (!deque_push(&w->queues[queue_of(p)], vm, p)) {
         vm->platform.fatal(vm->platform.self, "out of memory for a run queue");
     }
-    /* seq_cst fence: the push is visible before we look for sleepers; pairs with the one in idle() */
+    /* seq_cst fence: the push is visible before we look for sleepers; pairs with the one in idle()
+     */
     atomic_thread_fence(memory_order_seq_cst);
     wake_one(vm, w);
 }
@@ -271,7 +272,8 @@ static struct process *idle(struct worker *w)
     }
     atomic_store_explicit(&w->asleep, true, memory_order_relaxed);
     atomic_fetch_add_explicit(&vm->sleeping, 1, memory_order_seq_cst);
-    /* seq_cst fence: whoever pushes after we looked sees us asleep; pairs with the one in enqueue() */
+    /* seq_cst fence: whoever pushes after we looked sees us asleep; pairs with the one in enqueue()
+     */
     atomic_thread_fence(memory_order_seq_cst);
     if (!work_in_sight(w) && !atomic_load_explicit(&vm->stopping, memory_order_relaxed)) {
         /* A process left in another's slot comes to a queue at the end of that worker's slice. */
