@@ -21,6 +21,7 @@
 #include <drivers/worker.h>
 #include <ipc/poll.h>
 #include <mm/slab.h>
+#include <proc/signal.h>
 #include <sched/task.h>
 #include <syscall/uaccess.h>
 
@@ -37,6 +38,7 @@
 enum control_event {
     CONTROL_DEVICE_READY = 0,
     CONTROL_PORT_ADD = 1,
+    CONTROL_PORT_REMOVE = 2,
     CONTROL_PORT_READY = 3,
     CONTROL_RESIZE = 5,
     CONTROL_PORT_OPEN = 6,
@@ -67,6 +69,7 @@ struct port {
     struct rx_buffer buffers[RX_BUFFERS];
     struct rx_buffer *partial; /* partly read, under read_lock */
     _Atomic bool is_at_end;    /* the host closed its side: end of file once the ring is empty */
+    _Atomic bool is_removed; /* nobody reads what we write any more: like a pipe without readers */
     struct wait_queue readers;
     struct wait_queue writers;
 };
@@ -317,8 +320,14 @@ static ssize_t port_read(struct file *f, struct uio *u, int64_t *pos)
 
 static ssize_t port_write(struct file *f, struct uio *u, int64_t *pos)
 {
+    struct port *p = f->private;
+
     (void)pos;
-    return port_send(f->private, u, file_is_nonblock(f));
+    if (atomic_load_explicit(&p->is_removed, memory_order_relaxed)) {
+        (void)signal_send_task(current, SIGPIPE, NULL);
+        return -EPIPE;
+    }
+    return port_send(p, u, file_is_nonblock(f));
 }
 
 static uint32_t out_events(struct port *p, struct file *f, struct poll_table *pt)
@@ -347,6 +356,9 @@ static uint32_t port_poll(struct file *f, struct poll_table *pt)
     }
     if (f->mode & FMODE_WRITE) {
         events |= out_events(p, f, pt);
+        if (atomic_load_explicit(&p->is_removed, memory_order_relaxed)) {
+            events |= POLLOUT | POLLWRNORM | POLLERR;
+        }
     }
     return events;
 }
@@ -446,6 +458,12 @@ static void control_message(const uint8_t *bytes, uint32_t size)
             wake_all(&console.ports[c.port].readers, POLLIN | POLLHUP);
         } else if (c.value == 0) {
             tty_hang_up(&console.tty);
+        }
+        break;
+    case CONTROL_PORT_REMOVE:
+        if (c.port != BOOT_CONSOLE_PORT_TTY) {
+            atomic_store_explicit(&console.ports[c.port].is_removed, true, memory_order_relaxed);
+            wake_all(&console.ports[c.port].writers, POLLOUT | POLLERR);
         }
         break;
     case CONTROL_RESIZE:
