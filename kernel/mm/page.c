@@ -396,6 +396,55 @@ struct page *page_alloc(unsigned order, unsigned gfp)
     return p;
 }
 
+struct page *page_alloc_clean_run(unsigned order)
+{
+    struct page *p = NULL;
+    uint64_t flags = irq_save();
+
+    spin_lock(&zone.lock);
+    if (zone.free_count < CARVE_BELOW + (UINT64_C(1) << order)) {
+        (void)carve_locked(); /* what is free now decides */
+    }
+    if (zone.free_count + zone.uncarved > zone.reserve + (UINT64_C(1) << order)) {
+        p = take_block_locked(order, CLEAN);
+    }
+    spin_unlock(&zone.lock);
+    irq_restore(flags);
+    for (unsigned i = 0; p && i < 1u << order; i++) {
+        p[i].flags = PAGE_TOUCHED;
+        p[i].order = 0;
+        p[i].private = 0;
+        atomic_store_explicit(&p[i].refcount, 1, memory_order_relaxed); /* ours alone */
+        atomic_store_explicit(&p[i].mapcount, 1, memory_order_relaxed);
+    }
+    return p;
+}
+
+uint64_t page_free_hint(void)
+{
+    return zone.free_count + zone.uncarved;
+}
+
+void page_put_clean(struct page *p)
+{
+    uint32_t old = atomic_fetch_sub_explicit(&p->refcount, 1, memory_order_acq_rel);
+
+    assert(old == 1 && p->order == 0 && !(p->flags & PAGE_FREE));
+    assert(atomic_load_explicit(&p->mapcount, memory_order_relaxed) == 0);
+    uint64_t flags = irq_save();
+    struct page_cpu_list *l = cpu_list();
+
+    p->flags = 0;
+    if (l && l->count[CLEAN] < STACK_SIZE) {
+        l->stack[CLEAN][l->count[CLEAN]++] = p;
+    } else {
+        spin_lock(&zone.lock);
+        free_block_locked(p, 0, CLEAN);
+        spin_unlock(&zone.lock);
+    }
+    irq_restore(flags);
+}
+
 /* Half a stack goes back to the buddy. Interrupts off. */
 static void drain(struct page_cpu_list *l)
 {

@@ -61,6 +61,19 @@ enum gfp {
 /* 2^order contiguous frames with refcount 1, or NULL. Any context with GFP_ATOMIC. */
 struct page *page_alloc(unsigned order, unsigned gfp) MUST_CHECK;
 
+/*
+ * 2^order contiguous frames that are known to be zero, for a program; each is a page of its own
+ * with refcount 1 and mapcount 1 (about to be mapped). NULL: none without clearing, or memory is
+ * short.
+ */
+struct page *page_alloc_clean_run(unsigned order) MUST_CHECK;
+
+/* Free frames, roughly and at once. */
+uint64_t page_free_hint(void);
+
+/* Drop the last reference of an order-0 page whose bytes are all zero again (a page table). */
+void page_put_clean(struct page *p);
+
 /* One struct page for each frame number of RAM; entries exist from the carving of their chunk on.
  */
 extern struct page *page_map;
