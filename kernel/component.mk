@@ -25,3 +25,18 @@ $(kernel_gen)/syscall_table.h: $(syscall_tables) tools/gen-syscalls
 docs-syscalls:
 	@tools/gen-syscalls docs $(syscall_tables) >docs/syscalls.md
 checks += kernel/syscall/table_test
+
+# Pure parts for the host's unit tests: arch/host stands in for the machine. One line a layer; name
+# the files that need neither the MMU nor devices.
+kernel_host.srcs := $(filter-out %_test.c,$(wildcard kernel/arch/host/*.c))
+kernel_host.srcs += $(addprefix kernel/mm/,page.c slab.c)
+kernel_host.srcs += $(addprefix kernel/syscall/,uaccess.c uio.c)
+kernel_host.sees := kernel kernel/arch/include kernel/arch/host/include base/include include $(kernel_gen)
+kernel_host.variants := asan cov fuzz
+kernel_host.cflags := -DKERNEL_HOST=1
+kernel_host.needs := $(kernel_gen)/syscall_protos.h $(kernel_gen)/syscall_table.h
+$(call component,kernel_host)
+
+# Every kernel/<layer>/*_test.c is a host unit test.
+kernel_tests := $(wildcard $(foreach d,$(kernel_dirs) arch/host,kernel/$(d)/*_test.c))
+$(call unit_tests,kernel_host,$(kernel_tests),kernel_host base base_hosted,,asan cov)
