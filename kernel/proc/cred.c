@@ -113,8 +113,8 @@ int signal_permission(const struct process *p, int signo)
     if (!is_allowed && p->leader) {
         const struct cred *its = p->leader->cred;
 
-        is_allowed = mine->euid == its->suid || mine->euid == its->uid ||
-                     mine->uid == its->suid || mine->uid == its->uid;
+        is_allowed = mine->euid == its->suid || mine->euid == its->uid || mine->uid == its->suid ||
+                     mine->uid == its->uid;
     }
     spin_unlock_irqrestore(&process_tree_lock, flags);
     return is_allowed ? 0 : -EPERM;

@@ -17,7 +17,8 @@
 #include <syscall/syscall.h>
 #include <syscall/uaccess.h>
 
-/* --- usage -------------------------------------------------------------------------------------- */
+/* --- usage --------------------------------------------------------------------------------------
+ */
 
 void rusage_add_task(struct rusage_sum *sum, const struct task *t)
 {
@@ -52,14 +53,14 @@ void rusage_of_process(struct process *p, struct rusage_sum *out)
     struct task *t;
 
     *out = p->dead_threads;
-    list_for_each_entry(t, &p->threads, thread_link)
-    {
+    list_for_each_entry(t, &p->threads, thread_link) {
         rusage_add_task(out, t);
     }
     spin_unlock_irqrestore(&p->signal_lock, flags);
 }
 
-/* --- the last steps of a process ---------------------------------------------------------------- */
+/* --- the last steps of a process ----------------------------------------------------------------
+ */
 
 /* Who takes over the children of a dying process: the nearest ancestor that asked to, or init. */
 static struct process *new_parent_locked(const struct process *dying)
@@ -76,8 +77,7 @@ static bool has_stopped_member_locked(pid_t pgid)
 {
     const struct process *p;
 
-    list_for_each_entry(p, &process_list, all)
-    {
+    list_for_each_entry(p, &process_list, all) {
         if (p->pgid == pgid && (p->stop_state & (STOP_PENDING | STOP_COMPLETE))) {
             return true;
         }
@@ -93,8 +93,7 @@ static void hang_up_orphans_locked(pid_t pgid)
     if (!has_stopped_member_locked(pgid)) {
         return;
     }
-    list_for_each_entry(p, &process_list, all)
-    {
+    list_for_each_entry(p, &process_list, all) {
         if (p->pgid == pgid && !p->is_zombie) {
             /* Standard signals from the kernel: they always pend. */
             (void)signal_send_process(p, SIGHUP, NULL);
@@ -114,8 +113,7 @@ static void reparent_children_locked(struct process *dying)
     struct process *child;
     struct process *next;
 
-    list_for_each_entry_safe(child, next, &dying->children, sibling)
-    {
+    list_for_each_entry_safe(child, next, &dying->children, sibling) {
         struct task *leader = child->leader;
         bool was_watched = was_watched_locked(child, dying);
 
@@ -182,7 +180,8 @@ static void become_zombie(struct process *p, int status)
     }
 }
 
-/* --- a thread's steps ---------------------------------------------------------------------------- */
+/* --- a thread's steps ----------------------------------------------------------------------------
+ */
 
 static void stop_taking_signals(struct task *self, struct process *p)
 {
@@ -322,7 +321,8 @@ void process_exit_group(int wait_status)
     task_exit(wait_status);
 }
 
-/* --- exec's part ---------------------------------------------------------------------------------- */
+/* --- exec's part
+ * ---------------------------------------------------------------------------------- */
 
 /* The leader is gone and we are the only thread: take its place and its number. */
 static void become_leader(struct task *self, struct process *p)
@@ -401,7 +401,8 @@ void process_exec_commit(void)
     spin_unlock_irqrestore(&process_tree_lock, flags);
 }
 
-/* --- the calls ------------------------------------------------------------------------------------ */
+/* --- the calls
+ * ------------------------------------------------------------------------------------ */
 
 long sys_exit(int code)
 {

@@ -37,8 +37,9 @@
 #define CLONE_UNTRACED       0x00800000u
 #define CLONE_CHILD_SETTID   0x01000000u
 #define CLONE_IO             0x80000000u
-#define CLONE_NEW_SPACES     0x7e020080u /* NEWNS NEWCGROUP NEWUTS NEWIPC NEWUSER NEWPID NEWNET NEWTIME */
-#define CLONE_CLEAR_SIGHAND  UINT64_C(0x100000000)
+#define CLONE_NEW_SPACES                                                                           \
+    0x7e020080u /* NEWNS NEWCGROUP NEWUTS NEWIPC NEWUSER NEWPID NEWNET NEWTIME */
+#define CLONE_CLEAR_SIGHAND UINT64_C(0x100000000)
 
 struct clone_request {
     uint64_t flags;
@@ -51,8 +52,7 @@ struct clone_request {
 };
 
 /* Parents in vfork(); whoever ends one wakes them all, and they are rarely more than one. */
-static struct wait_queue vfork_wait = { SPINLOCK_INIT(RANK_WAIT),
-                                        LIST_INIT(vfork_wait.entries) };
+static struct wait_queue vfork_wait = { SPINLOCK_INIT(RANK_WAIT), LIST_INIT(vfork_wait.entries) };
 
 static int check_flags(const struct clone_request *r)
 {
@@ -97,15 +97,15 @@ static int check_process_limit(void)
         return 0; /* CAP_SYS_RESOURCE, CAP_SYS_ADMIN */
     }
     flags = spin_lock_irqsave(&process_tree_lock);
-    list_for_each_entry(p, &process_list, all)
-    {
+    list_for_each_entry(p, &process_list, all) {
         count += p->leader->cred->uid == cred->uid ? max_of(p->thread_count, 1u) : 0;
     }
     spin_unlock_irqrestore(&process_tree_lock, flags);
     return count >= limit ? -EAGAIN : 0;
 }
 
-/* --- the parts of a child, each shared or copied ------------------------------------------------ */
+/* --- the parts of a child, each shared or copied ------------------------------------------------
+ */
 
 static int take_memory(struct task *t, uint64_t flags)
 {
@@ -212,7 +212,8 @@ static struct process *create_process(uint64_t flags, int exit_signal)
     return p;
 }
 
-/* --- the commit: nothing fails from here, but for being killed ourselves ------------------------ */
+/* --- the commit: nothing fails from here, but for being killed ourselves ------------------------
+ */
 
 static int link_thread(struct task *t)
 {
@@ -375,7 +376,8 @@ static long clone_task(const struct clone_request *r)
     return result;
 }
 
-/* --- the calls ---------------------------------------------------------------------------------- */
+/* --- the calls ----------------------------------------------------------------------------------
+ */
 
 long sys_fork(void)
 {

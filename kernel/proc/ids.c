@@ -60,7 +60,8 @@ long sys_getresgid(void __user *real, void __user *effective, void __user *saved
     return 0;
 }
 
-/* --- setters ------------------------------------------------------------------------------------- */
+/* --- setters -------------------------------------------------------------------------------------
+ */
 
 /* capabilities(7): "Effect of user ID changes on capabilities". */
 static void fix_capabilities(struct cred *c, const struct cred *old)
@@ -277,7 +278,8 @@ long sys_setfsgid(unsigned gid)
     return old;
 }
 
-/* --- supplementary groups ------------------------------------------------------------------------- */
+/* --- supplementary groups
+ * ------------------------------------------------------------------------- */
 
 long sys_getgroups(int size, void __user *list)
 {
@@ -361,7 +363,8 @@ long sys_setgroups(int size, void __user *list)
     return 0;
 }
 
-/* --- capabilities ----------------------------------------------------------------------------------- */
+/* --- capabilities
+ * ----------------------------------------------------------------------------------- */
 
 #define CAPABILITY_VERSION_1 0x19980330u
 #define CAPABILITY_VERSION_2 0x20071026u

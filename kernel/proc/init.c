@@ -140,8 +140,7 @@ static void kill_rest(void)
     struct waiter w;
     int err = 0;
 
-    list_for_each_entry(p, &process_list, all)
-    {
+    list_for_each_entry(p, &process_list, all) {
         if (p != init_process && !p->is_zombie) {
             (void)signal_send_process(p, SIGKILL, NULL);
         }

@@ -16,8 +16,7 @@ static void announce_locked(struct process *p, int signo)
     p->stop_state = STOP_PENDING;
     p->stop_signal = signo;
     p->stop_left = 0;
-    list_for_each_entry(t, &p->threads, thread_link)
-    {
+    list_for_each_entry(t, &p->threads, thread_link) {
         if (!t->is_exiting) {
             p->stop_left++;
             signal_wake_task(t, false);
@@ -94,8 +93,7 @@ void stop_end_locked(struct process *p, bool is_continued)
         return;
     }
     p->stop_state = is_continued && (p->stop_state & STOP_COMPLETE) ? CONT_REPORT | CONT_NOTIFY : 0;
-    list_for_each_entry(t, &p->threads, thread_link)
-    {
+    list_for_each_entry(t, &p->threads, thread_link) {
         (void)sched_wake(t, 1u << TASK_STOPPED);
     }
 }

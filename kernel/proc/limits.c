@@ -116,9 +116,11 @@ long sys_setrlimit(unsigned which, void __user *limit)
     return limit ? sys_prlimit64(0, which, limit, NULL) : -EFAULT;
 }
 
-/* --- usage ---------------------------------------------------------------------------------------- */
+/* --- usage
+ * ---------------------------------------------------------------------------------------- */
 
 struct user_rusage { /* the ABI's struct rusage */
+
     struct {
         int64_t sec;
         int64_t usec;

@@ -46,7 +46,8 @@ struct posix_timers {
 
 static struct slab_cache timer_cache = SLAB_CACHE("posix_timer", struct posix_timer);
 
-/* --- expiry, in the timer interrupt ---------------------------------------------------------------- */
+/* --- expiry, in the timer interrupt
+ * ---------------------------------------------------------------- */
 
 static void queue_signal_locked(struct posix_timer *t)
 {
@@ -63,15 +64,15 @@ static void queue_signal_locked(struct posix_timer *t)
         return;
     }
     if ((p->actions->ignored & signal_bit(t->signo)) ||
-        (!(p->actions->caught & signal_bit(t->signo)) && (SIGNALS_IGNORED & signal_bit(t->signo)))) {
+        (!(p->actions->caught & signal_bit(t->signo)) &&
+         (SIGNALS_IGNORED & signal_bit(t->signo)))) {
         return;
     }
     t->overrun = 0;
     list_push_back(&q->entries, &t->entry.link);
     q->set |= signal_bit(t->signo);
     if (!taker) {
-        list_for_each_entry(other, &p->threads, thread_link)
-        {
+        list_for_each_entry(other, &p->threads, thread_link) {
             if (!other->is_exiting && (!(other->signal_mask & signal_bit(t->signo)) ||
                                        (other->wait_mask & signal_bit(t->signo)))) {
                 taker = other;
@@ -117,7 +118,8 @@ void posix_timer_taken(struct posix_timer *t, struct siginfo *info)
     info->overrun = (int32_t)t->last_overrun;
 }
 
-/* --- life -------------------------------------------------------------------------------------------- */
+/* --- life
+ * -------------------------------------------------------------------------------------------- */
 
 /* t is in no table any more. */
 static void destroy(struct posix_timer *t)
@@ -133,8 +135,7 @@ static void destroy(struct posix_timer *t)
         bool has_other = false;
 
         list_remove(&t->entry.link);
-        list_for_each_entry(e, &q->entries, link)
-        {
+        list_for_each_entry(e, &q->entries, link) {
             has_other = has_other || e->info.signo == t->signo;
         }
         if (!has_other) {

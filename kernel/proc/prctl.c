@@ -9,28 +9,28 @@
 #include <syscall/syscall.h>
 #include <syscall/uaccess.h>
 
-#define PR_SET_PDEATHSIG        1
-#define PR_GET_PDEATHSIG        2
-#define PR_GET_DUMPABLE         3
-#define PR_SET_DUMPABLE         4
-#define PR_GET_KEEPCAPS         7
-#define PR_SET_KEEPCAPS         8
-#define PR_GET_TIMING           13
-#define PR_SET_NAME             15
-#define PR_GET_NAME             16
-#define PR_GET_SECCOMP          21
-#define PR_CAPBSET_READ         23
-#define PR_CAPBSET_DROP         24
-#define PR_GET_SECUREBITS       27
-#define PR_SET_SECUREBITS       28
-#define PR_SET_TIMERSLACK       29
-#define PR_GET_TIMERSLACK       30
-#define PR_SET_CHILD_SUBREAPER  36
-#define PR_GET_CHILD_SUBREAPER  37
-#define PR_SET_NO_NEW_PRIVS     38
-#define PR_GET_NO_NEW_PRIVS     39
-#define PR_CAP_AMBIENT          47
-#define PR_SET_VMA              0x53564d41
+#define PR_SET_PDEATHSIG       1
+#define PR_GET_PDEATHSIG       2
+#define PR_GET_DUMPABLE        3
+#define PR_SET_DUMPABLE        4
+#define PR_GET_KEEPCAPS        7
+#define PR_SET_KEEPCAPS        8
+#define PR_GET_TIMING          13
+#define PR_SET_NAME            15
+#define PR_GET_NAME            16
+#define PR_GET_SECCOMP         21
+#define PR_CAPBSET_READ        23
+#define PR_CAPBSET_DROP        24
+#define PR_GET_SECUREBITS      27
+#define PR_SET_SECUREBITS      28
+#define PR_SET_TIMERSLACK      29
+#define PR_GET_TIMERSLACK      30
+#define PR_SET_CHILD_SUBREAPER 36
+#define PR_GET_CHILD_SUBREAPER 37
+#define PR_SET_NO_NEW_PRIVS    38
+#define PR_GET_NO_NEW_PRIVS    39
+#define PR_CAP_AMBIENT         47
+#define PR_SET_VMA             0x53564d41
 
 #define PR_CAP_AMBIENT_IS_SET    1
 #define PR_CAP_AMBIENT_RAISE     2
@@ -130,8 +130,7 @@ static long change_ambient(unsigned long what, unsigned long cap)
     if (what < PR_CAP_AMBIENT_IS_SET || what > PR_CAP_AMBIENT_CLEAR_ALL) {
         return -EINVAL;
     }
-    if (what == PR_CAP_AMBIENT_RAISE &&
-        !((old->cap_permitted & old->cap_inheritable) >> cap & 1)) {
+    if (what == PR_CAP_AMBIENT_RAISE && !((old->cap_permitted & old->cap_inheritable) >> cap & 1)) {
         return -EPERM;
     }
     c = cred_copy(old);

@@ -127,8 +127,7 @@ bool group_is_orphaned_locked(pid_t pgid, const struct process *except)
 {
     const struct process *p;
 
-    list_for_each_entry(p, &process_list, all)
-    {
+    list_for_each_entry(p, &process_list, all) {
         if (p->pgid != pgid || p == except || p->is_zombie || !p->parent ||
             p->parent == init_process) {
             continue;
@@ -228,8 +227,7 @@ static int setpgid_locked(struct process *p, pid_t pgid)
     if (p->is_session_leader) {
         return -EPERM;
     }
-    list_for_each_entry(other, &process_list, all)
-    {
+    list_for_each_entry(other, &process_list, all) {
         has_group = has_group || (other->pgid == pgid && other->sid == self->sid);
     }
     if (!has_group) {
@@ -267,8 +265,7 @@ long sys_setsid(void)
     pid_t old_sid;
 
     flags = spin_lock_irqsave(&process_tree_lock);
-    list_for_each_entry(other, &process_list, all)
-    {
+    list_for_each_entry(other, &process_list, all) {
         if (other->pgid == p->pid) {
             spin_unlock_irqrestore(&process_tree_lock, flags);
             return -EPERM; /* a group leader, or its old group lives on */

@@ -44,7 +44,8 @@ long sys_sched_yield(void)
     return 0;
 }
 
-/* --- affinity ------------------------------------------------------------------------------------- */
+/* --- affinity
+ * ------------------------------------------------------------------------------------- */
 
 long sys_sched_setaffinity(pid_t pid, unsigned size, void __user *mask)
 {
@@ -94,7 +95,8 @@ long sys_getcpu(void __user *cpu, void __user *node, void __user *cache)
     return 0;
 }
 
-/* --- nice ------------------------------------------------------------------------------------------ */
+/* --- nice
+ * ------------------------------------------------------------------------------------------ */
 
 #define PRIO_PROCESS 0
 #define PRIO_PGRP    1
@@ -132,8 +134,7 @@ static struct task *next_meant(int which, pid_t who, pid_t after)
     struct task *leader = NULL;
     struct process *p;
 
-    list_for_each_entry(p, &process_list, all)
-    {
+    list_for_each_entry(p, &process_list, all) {
         if (p->pid > after && !p->is_zombie && is_meant_locked(p, which, who) &&
             (!best || p->pid < best->pid)) {
             best = p;
@@ -198,7 +199,8 @@ long sys_getpriority(int which, pid_t who)
     return best;
 }
 
-/* --- policies -------------------------------------------------------------------------------------- */
+/* --- policies
+ * -------------------------------------------------------------------------------------- */
 
 static bool is_realtime(uint32_t policy)
 {

@@ -31,7 +31,8 @@ void signal_wake_task(struct task *t, bool fatal)
     if (fatal) {
         states |= 1u << TASK_KILLABLE | 1u << TASK_STOPPED;
     }
-    /* seq_cst: before the state is read in sched_wake(); the sleeper does it the other way round. */
+    /* seq_cst: before the state is read in sched_wake(); the sleeper does it the other way round.
+     */
     atomic_fetch_or_explicit(&t->work, fatal ? WORK_SIGNAL | WORK_KILL : WORK_SIGNAL,
                              memory_order_seq_cst);
     if (!sched_wake(t, states)) {
@@ -39,7 +40,8 @@ void signal_wake_task(struct task *t, bool fatal)
     }
 }
 
-/* --- who takes it ------------------------------------------------------------------------------ */
+/* --- who takes it ------------------------------------------------------------------------------
+ */
 
 static bool task_takes(const struct task *t, int signo)
 {
@@ -52,8 +54,7 @@ static struct task *choose_thread_locked(const struct process *p, const struct t
 {
     struct task *t;
 
-    list_for_each_entry(t, &p->threads, thread_link)
-    {
+    list_for_each_entry(t, &p->threads, thread_link) {
         if (t != except && task_takes(t, signo)) {
             return t;
         }
@@ -85,9 +86,9 @@ static bool is_fatal_locked(const struct process *p, int signo)
     if (signo == SIGKILL) {
         return true;
     }
-    return !((p->actions->caught | p->actions->ignored | SIGNALS_IGNORED | SIGNALS_STOP |
-              SIGNALS_CORE) &
-             bit);
+    return !(
+        (p->actions->caught | p->actions->ignored | SIGNALS_IGNORED | SIGNALS_STOP | SIGNALS_CORE) &
+        bit);
 }
 
 static void remove_everywhere_locked(struct process *p, uint64_t signals)
@@ -95,8 +96,7 @@ static void remove_everywhere_locked(struct process *p, uint64_t signals)
     struct task *t;
 
     signal_queue_remove(&p->pending, signals);
-    list_for_each_entry(t, &p->threads, thread_link)
-    {
+    list_for_each_entry(t, &p->threads, thread_link) {
         signal_queue_remove(&t->pending, signals);
     }
 }
@@ -105,15 +105,15 @@ void process_kill_threads_locked(struct process *p, const struct task *except)
 {
     struct task *t;
 
-    list_for_each_entry(t, &p->threads, thread_link)
-    {
+    list_for_each_entry(t, &p->threads, thread_link) {
         if (t != except && !t->is_exiting) {
             signal_wake_task(t, true);
         }
     }
 }
 
-/* --- sending ----------------------------------------------------------------------------------- */
+/* --- sending -----------------------------------------------------------------------------------
+ */
 
 int signal_send_locked(struct process *p, struct task *t, int signo, const struct siginfo *info)
 {
@@ -186,8 +186,7 @@ int signal_send_group(pid_t pgid, int signo, const struct siginfo *info)
     struct process *p;
     int err = -ESRCH;
 
-    list_for_each_entry(p, &process_list, all)
-    {
+    list_for_each_entry(p, &process_list, all) {
         if (p->pgid == pgid && !p->is_zombie && p != init_process) {
             int sent = signal_send_process(p, signo, info);
 
@@ -249,7 +248,8 @@ void signal_fault(struct regs *regs, int signo, int code, uint64_t addr, uint32_
     signal_force(signo, &info);
 }
 
-/* --- taking ------------------------------------------------------------------------------------ */
+/* --- taking ------------------------------------------------------------------------------------
+ */
 
 void signal_recalculate_locked(struct task *self)
 {

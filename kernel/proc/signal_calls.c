@@ -30,7 +30,8 @@ static int mask_from_user(uint64_t *mask, const void __user *from, size_t size)
     return get_user64(mask, from);
 }
 
-/* --- dispositions and masks --------------------------------------------------------------------- */
+/* --- dispositions and masks ---------------------------------------------------------------------
+ */
 
 long sys_rt_sigaction(int signo, void __user *new_action, void __user *old_action, size_t size)
 {
@@ -57,13 +58,12 @@ long sys_rt_sigaction(int signo, void __user *new_action, void __user *old_actio
     if (new_action) {
         err = sigaction_set_locked(p, signo, &new);
         /* POSIX: what is ignored from now on does not stay pending. */
-        if (err == 0 && (new.handler == SIG_IGN || (new.handler == SIG_DFL &&
-                                                    (SIGNALS_IGNORED & signal_bit(signo))))) {
+        if (err == 0 && (new.handler == SIG_IGN ||
+                         (new.handler == SIG_DFL && (SIGNALS_IGNORED & signal_bit(signo))))) {
             struct task *t;
 
             signal_queue_remove(&p->pending, signal_bit(signo));
-            list_for_each_entry(t, &p->threads, thread_link)
-            {
+            list_for_each_entry(t, &p->threads, thread_link) {
                 signal_queue_remove(&t->pending, signal_bit(signo));
             }
         }
@@ -229,7 +229,8 @@ long sys_sigaltstack(void __user *new_stack, void __user *old_stack)
     return old_stack ? copy_to_user(old_stack, &old, sizeof(old)) : 0;
 }
 
-/* --- sending ------------------------------------------------------------------------------------- */
+/* --- sending -------------------------------------------------------------------------------------
+ */
 
 static struct siginfo info_from_me(int signo, int code)
 {
@@ -258,8 +259,7 @@ static struct process *next_target(pid_t after, pid_t pgid)
     struct process *best = NULL;
     struct process *p;
 
-    list_for_each_entry(p, &process_list, all)
-    {
+    list_for_each_entry(p, &process_list, all) {
         bool is_meant = pgid ? p->pgid == pgid : p != current->process;
 
         if (p->pid > after && p->pid > 1 && is_meant && (!best || p->pid < best->pid)) {
@@ -423,7 +423,8 @@ long sys_pidfd_send_signal(int fd, int signo, void __user *from, unsigned flags)
     return err;
 }
 
-/* --- waiting for a signal -------------------------------------------------------------------------- */
+/* --- waiting for a signal
+ * -------------------------------------------------------------------------- */
 
 static int take_waited(uint64_t set, struct siginfo *info)
 {
@@ -483,7 +484,8 @@ long sys_rt_sigtimedwait(void __user *set_from, void __user *info_to, void __use
     return signo;
 }
 
-/* --- goes on with what a stop interrupted ----------------------------------------------------------- */
+/* --- goes on with what a stop interrupted
+ * ----------------------------------------------------------- */
 
 long sys_restart_syscall(void)
 {

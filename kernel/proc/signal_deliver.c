@@ -14,9 +14,10 @@
 #include <syscall/syscall.h>
 #include <syscall/uaccess.h>
 
-/* --- what a program died of -------------------------------------------------------------------- */
+/* --- what a program died of --------------------------------------------------------------------
+ */
 
-#define REPORT_BURST    10u
+#define REPORT_BURST     10u
 #define REPORT_REFILL_NS NSEC_PER_SEC
 
 static _Atomic uint32_t report_tokens = REPORT_BURST;
@@ -83,7 +84,8 @@ static void report_death(const struct regs *regs, const struct siginfo *info)
              (unsigned long long)(start ? ip - start + offset : 0), syscall_name(t->last_syscall));
 }
 
-/* --- system calls that were interrupted -------------------------------------------------------- */
+/* --- system calls that were interrupted --------------------------------------------------------
+ */
 
 /* Before a handler runs. */
 static void end_or_rewind_call(struct regs *regs, const struct sigaction *action)
@@ -133,7 +135,8 @@ static void rewind_call(struct regs *regs)
     }
 }
 
-/* --- handlers ---------------------------------------------------------------------------------- */
+/* --- handlers ----------------------------------------------------------------------------------
+ */
 
 static bool is_on_altstack(const struct task *t, uint64_t sp)
 {
@@ -175,8 +178,7 @@ static void run_handler(struct regs *regs, struct signal_delivery *d)
 
     end_or_rewind_call(regs, &d->action);
     /* relaxed: own work */
-    if (atomic_fetch_and_explicit(&self->work, ~(uint32_t)WORK_RESTORE_MASK,
-                                  memory_order_relaxed) &
+    if (atomic_fetch_and_explicit(&self->work, ~(uint32_t)WORK_RESTORE_MASK, memory_order_relaxed) &
         WORK_RESTORE_MASK) {
         d->old_mask = self->saved_mask;
     } else {
@@ -203,7 +205,8 @@ static void run_handler(struct regs *regs, struct signal_delivery *d)
     signal_set_mask(mask);
 }
 
-/* --- the loop ---------------------------------------------------------------------------------- */
+/* --- the loop ----------------------------------------------------------------------------------
+ */
 
 enum decision {
     DECIDED_NOTHING,
@@ -247,7 +250,8 @@ void signal_deliver(struct regs *regs)
         int signo;
 
         /* relaxed: the lock orders it. */
-        if (p->is_exiting || (atomic_load_explicit(&self->work, memory_order_relaxed) & WORK_KILL)) {
+        if (p->is_exiting ||
+            (atomic_load_explicit(&self->work, memory_order_relaxed) & WORK_KILL)) {
             atomic_fetch_or_explicit(&self->work, WORK_KILL, memory_order_relaxed);
             spin_unlock_irqrestore(&p->signal_lock, flags);
             return; /* task_work_run() sees to it */
@@ -292,8 +296,7 @@ void signal_deliver(struct regs *regs)
 static void restore_mask(struct task *self)
 {
     /* relaxed: own work */
-    if (atomic_fetch_and_explicit(&self->work, ~(uint32_t)WORK_RESTORE_MASK,
-                                  memory_order_relaxed) &
+    if (atomic_fetch_and_explicit(&self->work, ~(uint32_t)WORK_RESTORE_MASK, memory_order_relaxed) &
         WORK_RESTORE_MASK) {
         signal_set_mask(self->saved_mask);
     }

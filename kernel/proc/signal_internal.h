@@ -35,7 +35,8 @@ enum stop_state {
     CONT_NOTIFY = 1u << 4,   /* a woken thread has yet to tell the parent */
 };
 
-/* --- signal_queue.c: signal_lock held where a queue is shared ---------------------------------- */
+/* --- signal_queue.c: signal_lock held where a queue is shared ----------------------------------
+ */
 
 struct signal_entry {
     struct list link;
@@ -58,7 +59,8 @@ void signal_queue_take(struct signal_queue *q, int signo, struct siginfo *info);
 int signal_queue_add(struct process *p, struct signal_queue *q, int signo,
                      const struct siginfo *info) MUST_CHECK;
 
-/* --- dispositions ------------------------------------------------------------------------------ */
+/* --- dispositions ------------------------------------------------------------------------------
+ */
 
 struct sigaction_table *sigaction_default_table(void); /* counted */
 void sigaction_table_put(struct sigaction_table *table);
@@ -67,7 +69,8 @@ int sigaction_set_locked(struct process *p, int signo, const struct sigaction *a
 /* exec: caught signals become default. */
 void sigaction_reset_caught(struct process *p);
 
-/* --- signal.c ---------------------------------------------------------------------------------- */
+/* --- signal.c ----------------------------------------------------------------------------------
+ */
 
 /* Send with p->signal_lock held; t NULL: to the process. */
 int signal_send_locked(struct process *p, struct task *t, int signo, const struct siginfo *info);
@@ -97,7 +100,8 @@ int signal_dequeue_locked(struct task *self, uint64_t set, struct siginfo *info)
 /* May the current task signal p? 0 or -EPERM. */
 int signal_permission(const struct process *p, int signo) MUST_CHECK;
 
-/* --- job_control.c ----------------------------------------------------------------------------- */
+/* --- job_control.c -----------------------------------------------------------------------------
+ */
 
 /* A stop signal's default action, in the current task: ignored in an orphaned group (but
  * SIGSTOP). */
@@ -117,6 +121,7 @@ void stop_notify_parent(struct process *p, int code, int signo);
 void signal_child_locked(struct process *parent, struct process *p, int signo, int code,
                          int status);
 
-/* --- itimer.c ---------------------------------------------------------------------------------- */
+/* --- itimer.c ----------------------------------------------------------------------------------
+ */
 
 void itimer_real_expired(struct timer *t);

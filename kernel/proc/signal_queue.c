@@ -33,8 +33,7 @@ void signal_queue_remove(struct signal_queue *q, uint64_t signals)
         return;
     }
     q->set &= ~signals;
-    list_for_each_entry_safe(e, next, &q->entries, link)
-    {
+    list_for_each_entry_safe(e, next, &q->entries, link) {
         if (signals & signal_bit(e->info.signo)) {
             entry_free(e);
         }
@@ -56,8 +55,7 @@ void signal_queue_take(struct signal_queue *q, int signo, struct siginfo *info)
     bool more = false;
 
     assert(q->set & signal_bit(signo));
-    list_for_each_entry(e, &q->entries, link)
-    {
+    list_for_each_entry(e, &q->entries, link) {
         if (e->info.signo == signo) {
             if (found) {
                 more = true;

@@ -9,7 +9,7 @@
 #include <mm/page.h>
 #include <mm/slab.h>
 #include <proc/cred.h>
-#include <proc/init.h>
+#include <proc/process.h>
 #include <proc/signal.h>
 #include <sched/task.h>
 #include <syscall/syscall.h>
@@ -124,7 +124,8 @@ long sys_sysinfo(void __user *to)
     return copy_to_user(to, &s, sizeof(s));
 }
 
-/* --- the log ---------------------------------------------------------------------------------------- */
+/* --- the log
+ * ---------------------------------------------------------------------------------------- */
 
 #define SYSLOG_READ          2
 #define SYSLOG_READ_ALL      3
@@ -219,7 +220,8 @@ long sys_syslog(int what, void __user *to, int size)
     }
 }
 
-/* --- the end ----------------------------------------------------------------------------------------- */
+/* --- the end
+ * ----------------------------------------------------------------------------------------- */
 
 #define REBOOT_MAGIC1    0xfee1deadu
 #define REBOOT_RESTART   0x01234567u

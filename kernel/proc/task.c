@@ -11,7 +11,7 @@
 #include <proc/pid.h>
 #include <sched/task.h>
 
-#define PAGES_PER_TASK  16u /* stack, page tables, descriptors, ... of a small process */
+#define PAGES_PER_TASK   16u /* stack, page tables, descriptors, ... of a small process */
 #define TASK_LIMIT_LEAST 32u
 
 static struct slab_cache task_cache = SLAB_CACHE("task", struct task);

@@ -113,8 +113,7 @@ static int search(const struct wait_query *q, struct wait_result *out)
     int result = -ECHILD;
     uint64_t flags = spin_lock_irqsave(&process_tree_lock);
 
-    list_for_each_entry(p, &self->children, sibling)
-    {
+    list_for_each_entry(p, &self->children, sibling) {
         if (!matches(q, p)) {
             continue;
         }
@@ -263,8 +262,8 @@ long sys_waitid(int type, pid_t id, void __user *to, int options, void __user *u
     struct siginfo info = { 0 };
     int result;
 
-    if (((uint32_t)options & ~(WNOHANG | WNOWAIT | WEXITED | WSTOPPED | WCONTINUED | WNOTHREAD |
-                               WALL | WCLONE)) ||
+    if (((uint32_t)options &
+         ~(WNOHANG | WNOWAIT | WEXITED | WSTOPPED | WCONTINUED | WNOTHREAD | WALL | WCLONE)) ||
         !((uint32_t)options & (WEXITED | WSTOPPED | WCONTINUED))) {
         return -EINVAL;
     }

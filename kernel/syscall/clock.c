@@ -8,10 +8,10 @@
 #include <syscall/time_user.h>
 #include <syscall/uaccess.h>
 
-#define CAP_SYS_TIME   25u
-#define TIMER_ABSTIME  1
-#define USEC_PER_SEC   1000000
-#define CPU_CLOCK_TYPE 3 /* low bits of a negative clock: 0 prof, 1 virt, 2 sched */
+#define CAP_SYS_TIME     25u
+#define TIMER_ABSTIME    1
+#define USEC_PER_SEC     1000000
+#define CPU_CLOCK_TYPE   3 /* low bits of a negative clock: 0 prof, 1 virt, 2 sched */
 #define CPU_CLOCK_THREAD 4
 
 bool clock_is_realtime(int clock)
@@ -45,7 +45,8 @@ uint64_t clock_deadline(bool is_realtime, bool is_absolute, uint64_t ns)
     return max_of(deadline, UINT64_C(1));
 }
 
-/* --- CPU clocks ------------------------------------------------------------------------------------- */
+/* --- CPU clocks
+ * ------------------------------------------------------------------------------------- */
 
 static uint64_t process_cpu_ns(struct process *p)
 {
@@ -115,7 +116,8 @@ static int read_clock(int clock, uint64_t *ns)
     }
 }
 
-/* --- reading and setting ------------------------------------------------------------------------------ */
+/* --- reading and setting
+ * ------------------------------------------------------------------------------ */
 
 long sys_clock_gettime(int clock, void __user *to)
 {
@@ -203,7 +205,8 @@ long sys_time(void __user *to)
     return (long)now;
 }
 
-/* --- sleeping -------------------------------------------------------------------------------------------- */
+/* --- sleeping
+ * -------------------------------------------------------------------------------------------- */
 
 static long nap(uint64_t deadline, void __user *left_to, struct restart_block *r);
 
