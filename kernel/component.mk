@@ -4,11 +4,11 @@
 kernel_dirs := core mm sched proc fs ipc drivers syscall arch/$(ARCH)
 kernel_gen := $(OUT)/gen/kernel
 
-kernel.srcs := $(filter-out %_test.c,$(wildcard $(foreach d,$(kernel_dirs),kernel/$(d)/*.c kernel/$(d)/*/*.c kernel/$(d)/*.S)))
-kernel.sees := kernel kernel/arch/include kernel/arch/$(ARCH)/include base/include include $(kernel_gen)
+kernel.srcs := $(filter-out %_test.c kernel/arch/$(ARCH)/gen/% kernel/arch/$(ARCH)/vdso/%,$(wildcard $(foreach d,$(kernel_dirs),kernel/$(d)/*.c kernel/$(d)/*/*.c kernel/$(d)/*.S)))
+kernel.sees := kernel kernel/arch/include kernel/arch/$(ARCH)/include kernel/arch/$(ARCH) base/include include $(kernel_gen)
 kernel.variants := kernel
 kernel.cflags := -DKERNEL=1
-kernel.needs := $(kernel_gen)/syscall_protos.h $(kernel_gen)/syscall_table.h
+kernel.needs := $(kernel_gen)/syscall_protos.h $(kernel_gen)/syscall_table.h $(kernel_gen)/asm_offsets.h
 $(call component,kernel)
 
 # What the system-call tables say, as C and as docs/syscalls.md.
@@ -40,3 +40,5 @@ $(call component,kernel_host)
 # Every kernel/<layer>/*_test.c is a host unit test.
 kernel_tests := $(wildcard $(foreach d,$(kernel_dirs) arch/host,kernel/$(d)/*_test.c))
 $(call unit_tests,kernel_host,$(kernel_tests),kernel_host base base_hosted,,asan cov)
+
+include kernel/arch/$(ARCH)/link.mk

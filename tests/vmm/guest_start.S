@@ -6,11 +6,10 @@
 #define AP_STACK     1024
 #define AT(label)    (label - trampoline + TRAMPOLINE)
 
-    .section .note.drupe, "a", @note
-    .long 6, 4, 1
-    .asciz "Drupe"
-    .balign 4
-    .long 1
+    .section .note.xen, "a", @note
+    .long 4, 4, 18
+    .asciz "Xen"
+    .long pvh_start
 
     .text
     .globl _start
@@ -19,6 +18,47 @@ _start:
     movl $stack_end, %esp
     movq %rsi, %rdi
     call guest_main
+1:  hlt
+    jmp 1b
+
+    /* PVH: 32-bit, paging off, ebx = start info. Make what the Linux protocol would have given. */
+    .code32
+pvh_start:
+    cli
+    movl $(PML4 + 0x1003), PML4
+    movl $0, PML4 + 4
+    movl $(PML4 + 0x2003), PML4 + 0x1000
+    movl $0, PML4 + 0x1004
+    xorl %edi, %edi
+    movl $0x83, %eax
+1:  movl %eax, PML4 + 0x2000(, %edi, 8)
+    movl $0, PML4 + 0x2004(, %edi, 8)
+    addl $0x200000, %eax
+    incl %edi
+    cmpl $512, %edi
+    jb 1b
+    movl $PML4, %eax
+    movl %eax, %cr3
+    movl %cr4, %eax
+    orl $0x20, %eax
+    movl %eax, %cr4
+    movl $0xc0000080, %ecx
+    rdmsr
+    orl $0x100, %eax
+    wrmsr
+    movl %cr0, %eax
+    orl $0x80000000, %eax
+    movl %eax, %cr0
+    lgdt pvh_gdtr
+    ljmpl $0x10, $1f
+    .code64
+1:  movl $0x18, %eax
+    movl %eax, %ds
+    movl %eax, %es
+    movl %eax, %ss
+    movl $stack_end, %esp
+    movl %ebx, %edi
+    call guest_pvh
 1:  hlt
     jmp 1b
 
@@ -101,6 +141,15 @@ gdtr:
     .word gdtr - gdt - 1
     .long AT(gdt)
 trampoline_end:
+
+    .balign 8
+pvh_gdt:
+    .quad 0, 0
+    .quad 0x00af9b000000ffff
+    .quad 0x00cf93000000ffff
+pvh_gdtr:
+    .word pvh_gdtr - pvh_gdt - 1
+    .quad pvh_gdt
 
     .bss
     .balign 16

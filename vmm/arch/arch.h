@@ -34,3 +34,7 @@ void arch_vcpu_describe(const struct vcpu *v, char *text, size_t size);
 
 /* What ring 0 is on this host, and the names of CPU features that don't work there (text[size]). */
 void arch_host_describe(int kvm_fd, bool *is_ring0_emulated, char *masked, size_t size);
+
+/* The host's time-stamp counter, which QEMU's emulation hands on. 0: unknown. Takes some
+ * milliseconds. */
+uint64_t arch_host_tsc_khz(void);

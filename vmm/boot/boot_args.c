@@ -1,7 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "boot/boot_args.h"
 
+#include <errno.h>
 #include <string.h>
+#include <sys/random.h>
+#include <time.h>
 
 #include <base/assert.h>
 
@@ -30,8 +33,11 @@ static uint32_t stdio_flags(const struct config *c, const struct boot_args_facts
     if (c->stdio == DRUPE_STDIO_TTY) {
         return BOOT_ARGS_STDIO_TTY;
     }
+    if (c->host_stdin < 0) {
+        return (uint32_t)BOOT_ARGS_STDIO_STREAM | BOOT_ARGS_STDIN_NONE;
+    }
     return (uint32_t)BOOT_ARGS_STDIO_STREAM |
-           (c->host_stdin < 0 ? (uint32_t)BOOT_ARGS_STDIN_NONE : 0);
+           (facts->is_stdin_split ? (uint32_t)BOOT_ARGS_STDIN_SPLIT : 0);
 }
 
 static char *append(char *at, const char *text)
@@ -40,6 +46,18 @@ static char *append(char *at, const char *text)
 
     memcpy(at, text, size);
     return at + size;
+}
+
+int boot_args_facts_now(struct boot_args_facts *facts)
+{
+    struct timespec now;
+
+    if (getrandom(facts->entropy, sizeof(facts->entropy), 0) != (ssize_t)sizeof(facts->entropy)) {
+        return -errno;
+    }
+    (void)clock_gettime(CLOCK_REALTIME, &now);
+    facts->realtime_ns = (uint64_t)now.tv_sec * UINT64_C(1000000000) + (uint64_t)now.tv_nsec;
+    return 0;
 }
 
 void boot_args_write(const struct config *c, const struct boot_args_facts *facts, void *to)

@@ -275,7 +275,7 @@ static inline struct vring_desc test_desc(uint64_t addr, uint32_t len, uint16_t 
 /* Make descriptor `head` available, whatever it is, without showing it yet. */
 static inline void test_avail_head(struct test_queue *q, uint16_t head)
 {
-    q->avail->ring[q->avail_next++ % q->size] = head;
+    q->avail->ring[q->avail_next++ & (q->size - 1u)] = head;
 }
 
 /* Link `count` descriptors into a chain and make it available. Returns the head. */
@@ -321,7 +321,7 @@ static inline bool test_used(struct test_queue *q, struct vring_used_elem *eleme
     if (__atomic_load_n(&q->used->idx, __ATOMIC_SEQ_CST) == q->used_seen) {
         return false;
     }
-    *element = q->used->ring[q->used_seen++ % q->size];
+    *element = q->used->ring[q->used_seen++ & (q->size - 1u)];
     return true;
 }
 

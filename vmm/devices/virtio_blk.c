@@ -386,7 +386,7 @@ int virtio_blk_create(const struct virtio_blk_setup *setup, struct virtio_blk **
 {
     const struct device_host *host = setup->host;
     struct virtio_blk *blk;
-    uint64_t size;
+    uint64_t size = 0;
     int err = disk_size(setup->fd, &size);
 
     if (err < 0) {

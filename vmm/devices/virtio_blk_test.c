@@ -43,7 +43,7 @@ static struct fixture *start(bool want_sync, bool is_read_only, uint64_t feature
         uint8_t sector[512];
 
         memset(sector, (int)i + 1, sizeof(sector));
-        assert_int_equal(pwrite(f->fd, sector, 512, i * 512), 512);
+        assert_int_equal(pwrite(f->fd, sector, 512, (off_t)i * 512), 512);
     }
     assert_int_equal(ftruncate(f->fd, DISK_SIZE), 0);
     setup = (struct virtio_blk_setup){
@@ -145,7 +145,7 @@ static void transfers(bool want_sync, uint64_t features)
     assert_int_equal(f->m.ram[DATA_GPA + 1024], 0);
     memset(f->m.ram + DATA_GPA, 0xab, 1024);
     assert_int_equal(request(f, VIRTIO_BLK_T_OUT, 62, 1024, 0), VIRTIO_BLK_S_OK);
-    assert_int_equal(pread(f->fd, bytes, 1024, 62 * 512), 1024);
+    assert_int_equal(pread(f->fd, bytes, 1024, (off_t)62 * 512), 1024);
     assert_int_equal(bytes[0], 0xab);
     assert_int_equal(bytes[1023], 0xab);
     assert_int_equal(request(f, VIRTIO_BLK_T_FLUSH, 0, 0, 0), VIRTIO_BLK_S_OK);
@@ -195,7 +195,7 @@ static void clearing(void **state)
             assert_int_equal(request(f, cases[i].type, 0, cases[i].size, 0), cases[i].status);
         }
         assert_int_equal(pread(f->fd, bytes, sizeof(bytes), 0), sizeof(bytes));
-        for (unsigned sector = 0; sector < 32; sector++) {
+        for (size_t sector = 0; sector < 32; sector++) {
             const bool is_cleared = sector >= 8 && sector < 24;
 
             assert_int_equal(bytes[sector * 512], is_cleared ? 0 : sector + 1);
@@ -302,7 +302,7 @@ static void odd_framing(void **state)
     (void)test_chain(&f->q, write_descs, array_size(write_descs));
     test_kick(&f->d, &f->q);
     assert_int_equal(wait_used(f), 1);
-    assert_int_equal(pread(f->fd, bytes, 512, 9 * 512), 512);
+    assert_int_equal(pread(f->fd, bytes, 512, (off_t)9 * 512), 512);
     assert_int_equal(bytes[11], 0x11);
     assert_int_equal(bytes[12], 0x22);
     stop(f);

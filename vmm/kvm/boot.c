@@ -5,8 +5,6 @@
 
 #include <errno.h>
 #include <string.h>
-#include <sys/random.h>
-#include <time.h>
 
 #include <base/checked.h>
 
@@ -58,19 +56,18 @@ static drupe_vm_err_t write_boot_args(struct machine *m, uint64_t tsc_khz, uint6
     struct boot_args_facts facts = { .tsc_khz = tsc_khz, .has_console = machine_has_console(m) };
     uint64_t size = boot_args_size(m->config);
     uint64_t gpa = align_down(m->ram_low_size - size, PAGE_SIZE);
-    struct timespec now;
     void *to = NULL;
+    int e = 0;
 
     if (gpa < kernel_end) {
         return error_set(err, DRUPE_BOOT_FAILED, 0,
                          "kernel and boot arguments do not fit into %llu MiB",
                          (unsigned long long)(m->ram_size >> 20));
     }
-    if (getrandom(facts.entropy, sizeof(facts.entropy), 0) != (ssize_t)sizeof(facts.entropy)) {
-        return error_set(err, DRUPE_INTERNAL, errno, "get entropy");
+    e = boot_args_facts_now(&facts);
+    if (e < 0) {
+        return error_set(err, DRUPE_INTERNAL, -e, "get entropy");
     }
-    (void)clock_gettime(CLOCK_REALTIME, &now);
-    facts.realtime_ns = (uint64_t)now.tv_sec * UINT64_C(1000000000) + (uint64_t)now.tv_nsec;
     /* No vCPU runs yet: the blob is composed in place. */
     to = gmem_lend(&m->gmem, (gpa_t){ gpa }, size, true);
     if (to == NULL) {

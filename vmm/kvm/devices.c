@@ -12,15 +12,21 @@
 #include <base/assert.h>
 
 #include "boot/cmdline.h"
+#include "devices/virtio_blk.h"
 #include "devices/virtio_console.h"
 #include "devices/virtio_mmio.h"
+#include "devices/virtio_rng.h"
 #include "error.h"
 #include "layout.h"
+#include "outcome.h"
 
 #include "abi/boot.h"
 
 struct machine_virtio {
     struct virtio_console *console;
+    struct virtio_blk *disks[DRUPE_DISKS_MAX + 1]; /* the root may be one */
+    unsigned disk_count;
+    struct virtio_rng *rng;
     struct virtio_device *slots[LAYOUT_VIRTIO_SLOTS]; /* in order of their windows */
     unsigned count;
 };
@@ -61,26 +67,10 @@ static void host_log(void *ctx, enum device_log_level level, const char *device,
 
 static void host_machine_end(void *ctx, unsigned kind, unsigned status)
 {
-    struct machine *m = ctx;
+    struct drupe_vm_outcome o;
 
-    switch (kind) {
-    case BOOT_STATUS_EXIT:
-        machine_end(m, DRUPE_END_EXIT, (int)status, "the workload ended");
-        return;
-    case BOOT_STATUS_PANIC:
-        machine_end(m, DRUPE_END_PANIC, (int)status, "the guest kernel panicked");
-        return;
-    case BOOT_STATUS_ERROR:
-        machine_end(m, DRUPE_END_BOOT_ERROR, (int)status,
-                    "the guest kernel could not start the workload");
-        return;
-    case BOOT_STATUS_REBOOT:
-        machine_end(m, DRUPE_END_REBOOT, (int)status, "the workload asked for a restart");
-        return;
-    default:
-        machine_end(m, DRUPE_END_RESET, 0, "the guest reset the machine without a status");
-        return;
-    }
+    outcome_from_status(&o, kind, status);
+    machine_end(ctx, o.kind, o.status, "%s", o.text);
 }
 
 static int add_port_windows(struct machine *m)
@@ -102,6 +92,7 @@ static int add_virtio(struct machine *m, struct virtio_device *device)
 {
     struct io_window window = virtio_mmio_window(device, slot_gpa(m->virtio->count));
 
+    /* 11: one console, one root, eight disks, one entropy device. */
     assert(m->virtio->count < LAYOUT_VIRTIO_SLOTS);
     m->virtio->slots[m->virtio->count++] = device;
     return bus_add(&m->mmio, &window);
@@ -133,6 +124,45 @@ static int add_console(struct machine *m)
     }
     r = virtio_console_create(&setup, &m->virtio->console);
     return r < 0 ? r : add_virtio(m, virtio_console_device(m->virtio->console));
+}
+
+static int add_disk(struct machine *m, const struct config_file *f)
+{
+    struct virtio_blk_setup setup = {
+        .host = &m->device_host,
+        .irq = next_irq(m),
+        .fd = f->fd,
+        .is_read_only = f->is_read_only,
+    };
+    struct virtio_blk **disk = &m->virtio->disks[m->virtio->disk_count];
+    int r = virtio_blk_create(&setup, disk);
+
+    if (r < 0) {
+        return r;
+    }
+    m->virtio->disk_count++;
+    return add_virtio(m, virtio_blk_device(*disk));
+}
+
+static int add_disks(struct machine *m)
+{
+    const struct config *c = m->config;
+    int r = 0;
+
+    if (c->root.fd >= 0 && c->root_mode != DRUPE_ROOT_MAPPED) {
+        r = add_disk(m, &c->root);
+    }
+    for (unsigned i = 0; r == 0 && i < c->disk_count; i++) {
+        r = add_disk(m, &c->disks[i]);
+    }
+    return r;
+}
+
+static int add_rng(struct machine *m)
+{
+    int r = virtio_rng_create(&m->device_host, next_irq(m), &m->virtio->rng);
+
+    return r < 0 ? r : add_virtio(m, virtio_rng_device(m->virtio->rng));
 }
 
 static drupe_vm_err_t failed(int r, const char *what, struct drupe_error *err)
@@ -174,6 +204,12 @@ drupe_vm_err_t machine_devices_init(struct machine *m, struct drupe_error *err)
     if (r == DRUPE_OK) {
         r = failed(add_console(m), "the console", err);
     }
+    if (r == DRUPE_OK) {
+        r = failed(add_disks(m), "the disks", err);
+    }
+    if (r == DRUPE_OK) {
+        r = failed(add_rng(m), "the entropy device", err);
+    }
     bus_seal(&m->pio);
     bus_seal(&m->mmio);
     return r;
@@ -184,6 +220,12 @@ void machine_devices_deinit(struct machine *m)
     if (m->virtio != NULL) {
         if (m->virtio->console != NULL) {
             virtio_console_destroy(m->virtio->console);
+        }
+        for (unsigned i = 0; i < m->virtio->disk_count; i++) {
+            virtio_blk_destroy(m->virtio->disks[i]);
+        }
+        if (m->virtio->rng != NULL) {
+            virtio_rng_destroy(m->virtio->rng);
         }
         free(m->virtio);
         m->virtio = NULL;

@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <time.h>
 
 #include "arch/x86_64/cpu.h"
 #include "boot/acpi.h"
@@ -13,7 +14,7 @@
 #include "kvm/machine.h"
 #include "layout.h"
 
-#define PAGE_SIZE      4096u
+#define TSC_MEASURE_NS 5000000
 #define PTE_PRESENT    UINT64_C(1)
 #define PTE_WRITABLE   UINT64_C(2)
 #define PTE_LARGE      UINT64_C(0x80)
@@ -126,4 +127,23 @@ int arch_boot_tables_write(struct machine *m, bool is_pvh, uint64_t *rsdp_gpa)
         r = write_acpi(m, rsdp_gpa);
     }
     return r;
+}
+
+uint64_t arch_host_tsc_khz(void)
+{
+    const struct timespec pause = { .tv_nsec = TSC_MEASURE_NS };
+    struct timespec before;
+    struct timespec after;
+    uint64_t ticks = 0;
+    uint64_t ns = 0;
+
+    (void)clock_gettime(CLOCK_MONOTONIC_RAW, &before);
+    ticks = __builtin_ia32_rdtsc();
+    (void)clock_nanosleep(CLOCK_MONOTONIC, 0, &pause,
+                          NULL); /* how long it took is measured, not assumed */
+    ticks = __builtin_ia32_rdtsc() - ticks;
+    (void)clock_gettime(CLOCK_MONOTONIC_RAW, &after);
+    ns = (uint64_t)(after.tv_sec - before.tv_sec) * UINT64_C(1000000000) + (uint64_t)after.tv_nsec -
+         (uint64_t)before.tv_nsec;
+    return ns == 0 ? 0 : ticks * UINT64_C(1000000) / ns;
 }

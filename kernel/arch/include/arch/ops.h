@@ -44,6 +44,7 @@ _Noreturn void arch_reset(void);
  */
 
 uint64_t arch_counter_hz(void);
+uint64_t arch_wall_clock_ns(void); /* Unix time of a clock device; 0: there is none */
 /* ns = counter * mult >> shift, for clock and vDSO. */
 void arch_clock_scale(uint32_t *mult, uint32_t *shift);
 void arch_timer_arm(
