@@ -89,6 +89,9 @@ struct process {
     int stop_signal;
     struct rusage_sum dead_threads;
 
+    uint32_t queued_signals; /* entries in all queues; RLIMIT_SIGPENDING */
+
+    struct wait_queue signal_wait; /* signalfd readers and pollers; woken when a signal is sent */
     struct wait_queue child_wait; /* wait4() sleepers of this process; woken when a child changes */
     struct wait_queue exit_wait;  /* pidfd pollers, exec */
     struct rlimit limits[RLIMIT_COUNT]; /* own to change, word-sized reads elsewhere */

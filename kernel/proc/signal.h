@@ -131,6 +131,11 @@ struct sigaction_table {
 #define SA_NODEFER   0x40000000u
 #define SA_RESETHAND 0x80000000u
 
+/* sigaltstack(2) */
+#define SS_ONSTACK    1u
+#define SS_DISABLE    2u
+#define SS_AUTODISARM 0x80000000u
+
 /* What arch_signal_frame() needs. */
 struct signal_delivery {
     struct siginfo info;

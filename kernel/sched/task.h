@@ -60,10 +60,15 @@ struct task {
     /* Under process->signal_lock. */
     uint64_t signal_mask;        /* bit n - 1 for signal n */
     struct signal_queue pending; /* thread-directed */
+    uint64_t wait_mask;          /* blocked signals that sigtimedwait() takes nevertheless */
     bool is_exiting;             /* takes no more signals */
     uint64_t saved_mask;
     uint64_t altstack_base, altstack_size;
     uint32_t altstack_flags;
+
+    /* Own: of the last fault, for the signal frame. */
+    uint64_t fault_address;
+    uint32_t fault_trap, fault_error;
 
     /* Own. */
     uint64_t clear_child_tid; /* user address, 0: none */

@@ -194,6 +194,14 @@ int wait_sleep(struct waiter *w)
     return err;
 }
 
+void wait_wake(struct waiter *w)
+{
+    /* As waiter_wake(): the flag before the state is read. */
+    if (!atomic_exchange_explicit(&w->is_woken, true, memory_order_seq_cst)) {
+        (void)sched_wake(w->task, WAKE_SLEEPERS);
+    }
+}
+
 void wait_end(struct waiter *w)
 {
     for (unsigned i = 0; i < w->count; i++) {

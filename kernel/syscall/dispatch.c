@@ -18,6 +18,8 @@ typedef long (*syscall_fn)(uint64_t, uint64_t, uint64_t, uint64_t, uint64_t, uin
 
 #include <syscall_table.h>
 
+const int64_t syscall_restart_number = SYSCALL_RESTART;
+
 #define UNKNOWN_SEEN_MAX 64u
 
 static _Atomic uint32_t unknown_seen[UNKNOWN_SEEN_MAX]; /* hashes of (program, number); 0: free */
