@@ -87,7 +87,7 @@ static int add_waiting(struct blk *b, const struct virtio_segment *segments, uns
     wait_begin(&w, WAIT_UNINTERRUPTIBLE, TIME_FOREVER);
     wait_add(&b->room, &w, 0);
     while ((err = virtqueue_add(b->queue, segments, out, in, r)) == -ENOSPC) {
-        (void)wait_sleep(&w); /* uninterruptible and without deadline: always 0 */
+        wait_sleep_surely(&w);
     }
     wait_end(&w);
     return err;
@@ -125,7 +125,7 @@ static int run(struct blk *b, uint32_t type, uint64_t sector, void *data, uint32
         virtqueue_kick(b->queue);
         /* acquire: pairs with the release in ready(). */
         while (!atomic_load_explicit(&r->is_done, memory_order_acquire)) {
-            (void)wait_sleep(&w);
+            wait_sleep_surely(&w);
         }
     }
     wait_end(&w);

@@ -147,8 +147,11 @@ static int send(struct port *p, struct tx_buffer *b)
     int err;
 
     while ((err = virtqueue_add(p->tx, &segment, 1, 0, b)) == -ENOSPC) {
+        int room;
+
         virtqueue_kick(p->tx);
-        (void)wait_room(p, WAIT_UNINTERRUPTIBLE);
+        room = wait_room(p, WAIT_UNINTERRUPTIBLE);
+        assert(room == 0);
     }
     if (err < 0) {
         kfree(b);
@@ -210,7 +213,7 @@ void console_drain(void)
         reclaim(p);
         while (p->tx->free_count < p->tx->size && !p->tx->is_broken) {
             if (!virtqueue_interrupts(p->tx, true)) {
-                (void)wait_sleep(&w);
+                wait_sleep_surely(&w);
             }
             reclaim(p);
         }

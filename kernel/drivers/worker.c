@@ -34,7 +34,7 @@ static _Noreturn int worker(void *arg)
         wait_begin(&waiter, WAIT_UNINTERRUPTIBLE, TIME_FOREVER);
         wait_add(&wakeup, &waiter, 0);
         while ((w = next_work()) == NULL) {
-            (void)wait_sleep(&waiter); /* no signal, no deadline: always 0 */
+            wait_sleep_surely(&waiter);
         }
         wait_end(&waiter);
         w->run(w);
