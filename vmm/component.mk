@@ -24,4 +24,4 @@ $(BUILD)/libdrupe.pc: vmm/libdrupe.pc.in
 programs += $(BUILD)/libdrupe.a $(BUILD)/libdrupe.pc
 
 # Boot tests: a guest of a few KiB, and the programs that run it under KVM.
-include tests/vmm/guest.mk
+include tests/vmm/vmm_tests.mk

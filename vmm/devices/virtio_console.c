@@ -681,3 +681,15 @@ void virtio_console_resize(struct virtio_console *con, uint16_t cols, uint16_t r
     }
     virtio_device_unlock(&con->dev);
 }
+
+bool virtio_console_is_drained(struct virtio_console *con)
+{
+    bool is_drained = true;
+
+    virtio_device_lock(&con->dev);
+    for (unsigned i = 0; i < VIRTIO_CONSOLE_PORTS; i++) {
+        is_drained = is_drained && !con->ports[i].is_output_waiting;
+    }
+    virtio_device_unlock(&con->dev);
+    return is_drained;
+}

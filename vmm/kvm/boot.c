@@ -49,13 +49,13 @@ static drupe_vm_err_t load_kernel(struct machine *m, struct elf_image *image, ui
     return DRUPE_OK;
 }
 
-/* The blob stands at the end of low RAM, whole pages, above the kernel. */
+/* The blob stands at the end of the RAM that is mapped at entry, page-aligned, above the kernel. */
 static drupe_vm_err_t write_boot_args(struct machine *m, uint64_t tsc_khz, uint64_t kernel_end,
                                       struct boot_map *map, struct drupe_error *err)
 {
     struct boot_args_facts facts = { .tsc_khz = tsc_khz, .has_console = machine_has_console(m) };
     uint64_t size = boot_args_size(m->config);
-    uint64_t gpa = align_down(m->ram_low_size - size, PAGE_SIZE);
+    uint64_t gpa = align_down(min_of(m->ram_low_size, LAYOUT_MAPPED_END) - size, PAGE_SIZE);
     void *to = NULL;
     int e = 0;
 

@@ -242,6 +242,11 @@ bool machine_has_console(const struct machine *m)
     return m->virtio->console != NULL;
 }
 
+bool machine_is_drained(const struct machine *m)
+{
+    return m->virtio->console == NULL || virtio_console_is_drained(m->virtio->console);
+}
+
 bool machine_resize_console(struct machine *m, unsigned rows, unsigned cols)
 {
     if (m->virtio->console == NULL || m->config->stdio != DRUPE_STDIO_TTY) {

@@ -19,6 +19,7 @@
 #define KVM_VERSION            12
 #define LOOP_THREAD_STACK_SIZE (64u << 10)
 #define NS_PER_MS              UINT64_C(1000000)
+#define DRAIN_LOOK_NS          2000000
 
 static uint64_t now_ns(void)
 {
@@ -30,7 +31,8 @@ static uint64_t now_ns(void)
 
 /* ---- Ending ---- */
 
-static void kick_all(struct machine *m)
+/* Under the lock: destroy takes it before it joins, so that no thread is kicked that is no more. */
+static void kick_all_locked(struct machine *m)
 {
     for (unsigned i = 0; i < m->vcpu_count; i++) {
         if (!(m->vcpus[i].has_thread && pthread_equal(m->vcpus[i].thread, pthread_self()))) {
@@ -41,11 +43,8 @@ static void kick_all(struct machine *m)
 
 void machine_end(struct machine *m, enum drupe_end_kind kind, int status, const char *format, ...)
 {
-    bool is_first = false;
-
     (void)pthread_mutex_lock(&m->lock);
-    is_first = !m->has_outcome;
-    if (is_first) {
+    if (!m->has_outcome) {
         va_list args;
 
         m->has_outcome = true;
@@ -57,11 +56,9 @@ void machine_end(struct machine *m, enum drupe_end_kind kind, int status, const 
         m->is_gate_open = true;
         atomic_store(&m->is_ending, true);
         (void)pthread_cond_broadcast(&m->gate);
+        kick_all_locked(m);
     }
     (void)pthread_mutex_unlock(&m->lock);
-    if (is_first) {
-        kick_all(m);
-    }
 }
 
 void machine_wait_gate(struct machine *m)
@@ -71,6 +68,19 @@ void machine_wait_gate(struct machine *m)
         (void)pthread_cond_wait(&m->gate, &m->lock);
     }
     (void)pthread_mutex_unlock(&m->lock);
+}
+
+/*
+ * The guest is done, but somebody reads its output slowly: the loop thread goes on writing; this
+ * one has nothing else to do and looks now and then.
+ */
+static void wait_drained(struct machine *m)
+{
+    const struct timespec pause = { .tv_nsec = DRAIN_LOOK_NS };
+
+    while (!machine_is_drained(m) && !atomic_load(&m->is_killed)) {
+        (void)clock_nanosleep(CLOCK_MONOTONIC, 0, &pause, NULL);
+    }
 }
 
 void machine_vcpu_left(struct machine *m)
@@ -87,6 +97,7 @@ void machine_vcpu_left(struct machine *m)
     (void)pthread_mutex_unlock(&m->lock);
     if (is_reported) {
         uart_flush(&m->uart);
+        wait_drained(m);
         m->events.ended(m->events.ctx, &m->outcome);
     }
 }
@@ -282,6 +293,7 @@ static void kvm_destroy(void *machine)
 {
     struct machine *m = machine;
 
+    atomic_store(&m->is_killed, true);
     machine_end(m, DRUPE_END_STOPPED, 0, "destroyed");
     machine_join(m);
     machine_devices_deinit(m);
@@ -346,7 +358,10 @@ static void kvm_release(void *machine)
 
 static void kvm_kill(void *machine)
 {
-    machine_end(machine, DRUPE_END_STOPPED, 0, "stopped by request");
+    struct machine *m = machine;
+
+    atomic_store(&m->is_killed, true);
+    machine_end(m, DRUPE_END_STOPPED, 0, "stopped by request");
 }
 
 static drupe_vm_err_t kvm_signal(void *machine, int signo, struct drupe_error *err)

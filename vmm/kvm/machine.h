@@ -88,6 +88,7 @@ struct machine {
     atomic_uint vcpus_inside;
     atomic_bool is_alive; /* the guest has touched a device */
     atomic_bool is_ending;
+    atomic_bool is_killed; /* output that still waits for its reader is given up */
 
     pthread_mutex_t lock;
     pthread_cond_t gate;
@@ -113,6 +114,8 @@ uint64_t machine_memory_resident(const struct machine *m);
 drupe_vm_err_t machine_devices_init(struct machine *m, struct drupe_error *err) MUST_CHECK;
 void machine_devices_deinit(struct machine *m);
 bool machine_has_console(const struct machine *m);
+/* What the guest printed has been written. */
+bool machine_is_drained(const struct machine *m);
 bool machine_resize_console(struct machine *m, unsigned rows, unsigned cols);
 struct cmdline;
 void machine_devices_announce(const struct machine *m, struct cmdline *c);

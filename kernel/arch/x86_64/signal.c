@@ -29,9 +29,6 @@
 #define UC_SIGCONTEXT_SS     2u
 #define UC_STRICT_RESTORE_SS 4u
 
-#define SS_DISABLE    2u
-#define SS_AUTODISARM (1u << 31)
-
 #define USER_FLAGS    0x250dd5u /* what a program may set: entry.S */
 #define FLAGS_ALWAYS  0x202u
 #define FLAGS_HANDLER (0x400u | 0x100u | 0x10000u) /* DF, TF, RF: off in a handler */
@@ -157,7 +154,7 @@ int arch_signal_frame(struct regs *regs, const struct signal_delivery *d)
     }
     fp = align_down(d->sp - (d->on_altstack ? 0 : RED_ZONE) - fp_frame_size(), UINT64_C(64));
     sp = align_down(fp - sizeof(f), UINT64_C(16)) - 8;
-    if (d->on_altstack && sp < d->altstack_base) {
+    if ((d->on_altstack || (d->altstack_flags & SS_ONSTACK)) && sp < d->altstack_base) {
         return -EFAULT; /* nested too deeply: the alternate stack is full */
     }
     f.restorer = d->action.restorer;

@@ -16,6 +16,7 @@
 #define LAYOUT_LOW_RAM_END UINT64_C(0x9fc00)
 #define LAYOUT_ACPI        UINT64_C(0xe0000)
 #define LAYOUT_HIGH_RAM    UINT64_C(0x100000)
+#define LAYOUT_MAPPED_END  UINT64_C(0x40000000) /* where the identity map at entry ends */
 
 /* The hole below 4 GiB. */
 #define LAYOUT_DEVICES      UINT64_C(0xc0000000)

@@ -11,3 +11,11 @@ vmm_guest.link := -nostdlib -static -no-pie -Wl$(comma)-T$(comma)tests/vmm/guest
     -Wl$(comma)--build-id=none -Wl$(comma)-z$(comma)noexecstack -Wl$(comma)--no-warn-rwx-segments
 $(call program,tests/vmm_guest.elf,kernel,tests/vmm/guest_note.S,vmm_guest,$(vmm_guest.link),,)
 $(call program,tests/vmm_guest_pvh.elf,kernel,,vmm_guest,$(vmm_guest.link),,)
+
+vmm_machine.sees := tests/include base/include include
+$(call program,tests/vmm_machine,asan,tests/vmm/machine_test.c,vmm base base_hosted,$(vmm.libs) -lcmocka,$(vmm_machine.sees),)
+$(call program,tests/vmm_machine_tsan,tsan,tests/vmm/machine_test.c,vmm base base_hosted,$(vmm.libs) -lcmocka,$(vmm_machine.sees),)
+lint_sees.tests/vmm/machine_test.c := $(vmm_machine.sees)
+vmm_machine.programs := $(BUILD)/tests/vmm_machine $(BUILD)/tests/vmm_machine_tsan
+checks += $(vmm_machine.programs)
+check_needs += $(vmm_machine.programs) $(BUILD)/tests/vmm_guest.elf $(BUILD)/tests/vmm_guest_pvh.elf
