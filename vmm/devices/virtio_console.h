@@ -31,7 +31,8 @@ struct virtio_console_port_setup {
 /*
  * Descriptors are borrowed until destroy. They should be O_NONBLOCK; a blocking one (shared with
  * another process, say) is polled before each access and written in pieces of PIPE_BUF at most. No
- * two ports share one. The process must ignore SIGPIPE.
+ * two ports share one. SIGPIPE, if the process does nothing about it, is ignored from create on: a
+ * reader that goes away must not take the monitor with it.
  */
 struct virtio_console_setup {
     const struct device_host *host; /* outlives the device */
@@ -53,5 +54,8 @@ struct virtio_device *virtio_console_device(struct virtio_console *con);
 /* The terminal has a new size. Any thread. */
 void virtio_console_resize(struct virtio_console *con, uint16_t cols, uint16_t rows);
 
-/* No output waits for its descriptor: what the guest has kicked is written. Any thread. */
+/*
+ * No output is held back: what the guest has kicked is written. True for a stopped device. Any
+ * thread.
+ */
 bool virtio_console_is_drained(struct virtio_console *con);

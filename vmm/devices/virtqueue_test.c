@@ -220,7 +220,7 @@ static void malformed_chains(void **state)
           F_INDIRECT },
         { "indirect in indirect",
           { { TABLE_GPA, 16, I, 0 } },
-          { { TABLE_GPA, 16, I, 0 } },
+          { { TABLE_GPA + 32, 16, I, 0 }, { 0 }, { 0x5000, 1, 0, 0 } },
           0,
           F_INDIRECT },
         { "empty table", { { TABLE_GPA, 0, I, 0 } }, { { 0x5000, 1, 0, 0 } }, 0, F_INDIRECT },
