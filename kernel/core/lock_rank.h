@@ -24,6 +24,7 @@ enum lock_rank {
     RANK_FUTEX,       /* futex hash buckets; two by address */
     RANK_PAGE_TABLE,  /* mm->page_table_lock */
     RANK_SIGNAL,      /* process->signal_lock: dispositions, pending, group state */
+    RANK_PID,         /* the number space of pids and tids */
     RANK_FS_MISC,     /* leaf state of file systems (inode numbers, super blocks) */
     RANK_DEVICE,      /* virtqueues, UART rings */
     RANK_WAIT,        /* wait_queue->lock */

@@ -35,7 +35,7 @@ struct sched_entity {
     uint16_t cpu;        /* where it runs or ran last */
     uint64_t affinity;   /* CPU mask, never empty */
     struct list run_link;
-    uint64_t slice_end_ns;
+    int64_t budget_ns;      /* left of its slice; sleeping does not refill it before it is spent */
     uint64_t exec_start_ns; /* when it got the CPU */
     uint64_t run_ns;        /* CPU time up to exec_start_ns */
     uint64_t user_ns;       /* of it, in user mode */
@@ -43,8 +43,15 @@ struct sched_entity {
     uint64_t switches_forced;
 };
 
-void sched_init(void);                /* boot CPU */
-void sched_start_cpu(void);           /* each CPU, before it is online; becomes its idle task */
+void sched_init(void);      /* boot CPU */
+void sched_start_cpu(void); /* other CPUs, before they are online; then sched_idle() */
+_Noreturn void
+sched_idle(void); /* what a CPU's first context does once it has started its threads */
+/*
+ * The end of every switch, in the new task's context, interrupts off: schedule() does it by itself;
+ * the architecture's first-entry path of a new task calls it before anything else.
+ */
+void sched_switch_tail(void);
 void sched_task_init(struct task *t); /* fork: inherit policy, nice, affinity from current */
 void sched_start(struct task *t);     /* first time runnable; commit point: it may run at once */
 
@@ -72,7 +79,10 @@ void sched_tick(void);
 void sched_set_priority(struct task *t, uint8_t policy, int8_t nice, uint8_t rt_priority);
 int sched_set_affinity(struct task *t, uint64_t mask); /* -EINVAL: no online CPU in it */
 
-/* Never returns: the caller's task is dead, its stack is freed by the next task. */
+/*
+ * Never returns: the caller's task is dead. Takes over one reference to it, put by the task that
+ * runs next, so that the stack is left before it is freed. Works with interrupts in any state.
+ */
 _Noreturn void sched_exit(void);
 
 uint64_t sched_run_ns(const struct task *t); /* CPU time so far, also while running */

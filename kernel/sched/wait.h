@@ -35,6 +35,7 @@ struct wait_entry {
     bool (*wake)(struct wait_entry *e, uint32_t events);
     uint32_t events;
     bool is_exclusive;
+    void *ctx; /* wake()'s own */
 };
 
 void wait_queue_init(struct wait_queue *q);
@@ -66,8 +67,8 @@ enum wait_kind {
 struct waiter {
     struct task *task;
     enum wait_kind kind;
-    uint64_t deadline_ns; /* monotonic; TIME_FOREVER: none */
-    bool is_woken;        /* set by a wake since the last look, under the task's state protocol */
+    uint64_t deadline_ns;  /* monotonic; TIME_FOREVER: none */
+    _Atomic bool is_woken; /* a wake since the last wait_sleep(): that one returns at once */
     unsigned count;
     struct wait_entry entry[WAITER_INLINE];
 };
@@ -81,6 +82,8 @@ void wait_add_exclusive(struct wait_queue *q, struct waiter *w, uint32_t events)
  * -ETIMEDOUT. A wake between wait_add() and here is not lost.
  */
 int wait_sleep(struct waiter *w) MUST_CHECK;
+/* Wake this sleeper itself, without a queue; the caller sees to it that w is still there. Any context. */
+void wait_wake(struct waiter *w);
 void wait_end(struct waiter *w);
 
 /* Plain sleeps. sleep_until: 0 at the deadline or -ERESTARTSYS. */

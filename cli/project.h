@@ -1,0 +1,13 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Where a project's files are, relative to its directory. The caller frees the texts. */
+#pragma once
+
+#include "manifest.h"
+
+#define PROJECT_LOG "logs/console.log"
+
+/* "dist/NAME.erofs" */
+char *project_image(const struct manifest *m);
+
+/* The file that the guest starts: the entry, or for C sources what `drupe build` makes of them. */
+char *project_program(const struct manifest *m);

@@ -1,0 +1,30 @@
+# SPDX-License-Identifier: Apache-2.0
+# lona: the actor-language VM. Only lona/platform/posix sees libc and threads; GMP's mpn is the one
+# library (lona/number).
+
+lona_dirs := term gc interp process sched realm number data native reader compiler embed platform/posix
+lona.srcs := $(filter-out %_test.c,$(foreach d,$(lona_dirs),$(wildcard lona/$(d)/*.c)) $(wildcard lona/*.c))
+lona.sees := lona base/include include
+lona.variants := host asan tsan cov fuzz
+# Objects of one word array are read as structs and back.
+lona.cflags := -fno-strict-aliasing
+$(call component,lona)
+
+lona_tests := $(foreach d,$(lona_dirs),$(wildcard lona/$(d)/*_test.c))
+$(call unit_tests,lona,$(lona_tests),lona base base_hosted,-lgmp -lpthread -lm,asan cov)
+
+# The program. Its sources lie in lona/program, which alone uses libedit.
+lona_program_srcs := $(filter-out %_test.c,$(wildcard lona/program/*.c))
+ifneq ($(lona_program_srcs),)
+$(call program,lona,host,$(lona_program_srcs),lona base base_hosted,-lgmp -lpthread -lm -ledit,$(lona.sees),$(lona.cflags))
+programs += $(BUILD)/lona
+endif
+
+.PHONY: lona test-lona test-lona-tsan bench-lona
+lona: $(BUILD)/lona
+test-lona: $(unit_tests.asan.lona) $(lona_check_needs)
+	@tools/run-tests $(unit_tests.asan.lona) $(lona_checks)
+test-lona-tsan: $(unit_tests.tsan.lona)
+	@tools/run-tests $(unit_tests.tsan.lona)
+bench-lona: $(BUILD)/lona
+	@bench/lona/run
