@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The console between a driver in guest memory and pipes: both directions, their ends, their walls.
+/*
+ * The console between a driver in guest memory and pipes: both directions, their ends, their walls.
  */
 
 #include "test_driver.h"
