@@ -93,9 +93,10 @@ static void add_default(struct strings *env, const char *assignment)
  */
 static void add_python_variables(struct job *j)
 {
-    const char *slash = strrchr(j->argv.items[0], '/');
+    const char *program = j->argv.count > 0 ? j->argv.items[0] : "";
+    const char *slash = strrchr(program, '/');
 
-    if (strncmp(slash ? slash + 1 : j->argv.items[0], "python", 6) == 0) {
+    if (strncmp(slash ? slash + 1 : program, "python", 6) == 0) {
         add_default(&j->env, "PYTHONDONTWRITEBYTECODE=1");
         add_default(&j->env, "PYTHONNOUSERSITE=1");
         add_default(&j->env, "PYTHONUTF8=1");
