@@ -178,6 +178,11 @@ static int job_from_project(struct job *j, const struct run_options *o, int argc
         return complain(STATUS_FAILED, "run: %s is not there; run %sdrupe pack first", j->image,
                         m.language == LANGUAGE_C ? "drupe build and " : "");
     }
+    CLEANUP_FREE char *newer = o->root ? NULL : project_newer_file(&m, j->image);
+
+    if (newer) {
+        warn("%s is older than %s; drupe pack takes the change in", j->image, newer);
+    }
     if (first < argc) {
         add_operands(j, argc, argv, first);
     } else {

@@ -13,6 +13,10 @@
 #define VIRTIO_SIZE     512u
 #define VIRTIO_IRQ_BASE 16u
 
+#define MACHINE                                                                                    \
+    "microvm,acpi=on,ioapic2=off,pcie=off,pic=off,pit=off,rtc=off,x-option-roms=off,"              \
+    "auto-kernel-cmdline=off"
+
 struct builder {
     struct qemu_args *args;
     const struct config *config;
@@ -137,8 +141,7 @@ static void add_machine(struct qemu_args *a, const struct config *c)
         "none",
         "-no-reboot",
         "-M",
-        ("microvm,acpi=on,ioapic2=off,pcie=off,pic=off,pit=off,rtc=off,"
-         "auto-kernel-cmdline=off,x-option-roms=off"),
+        MACHINE,
         "-accel",
         "tcg,thread=multi",
         "-cpu",

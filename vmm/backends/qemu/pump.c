@@ -37,6 +37,8 @@ _Noreturn static void run_child(struct qemu_machine *m, pid_t parent)
     if (getppid() != parent) {
         _exit(EXEC_FAILED); /* it died before we could ask */
     }
+    /* A group of its own: Ctrl-C on the terminal is for the workload, not for QEMU. */
+    (void)setpgid(0, 0);
     (void)sigemptyset(&none);
     (void)sigprocmask(SIG_SETMASK, &none, NULL);
     for (unsigned i = 0; i < QEMU_FDS; i++) {
