@@ -15,6 +15,7 @@
 
 struct file;
 struct mapping;
+struct page;
 struct regs;
 struct task;
 

@@ -7,6 +7,7 @@
 #include <proc/exec_strings.h>
 #include <proc/script.h>
 
+struct exec_random;
 struct file;
 struct mm;
 

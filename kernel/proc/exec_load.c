@@ -246,7 +246,7 @@ static int load_interp(struct mm *mm, struct exec_binary *f, const struct elf_im
 {
     struct exec_binary *interp = NULL;
     struct elf_image *e = NULL;
-    char *path;
+    char *path = NULL;
     uint64_t bias;
     int err = read_interp(f, program, &path);
 
