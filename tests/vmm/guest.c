@@ -45,7 +45,7 @@ struct idt_register {
 } __attribute__((packed));
 
 extern const uint8_t trampoline[];
-extern const uint8_t trampoline_end[];
+extern const uint32_t trampoline_size;
 void on_timer(void);
 void on_line(void);
 void on_fault(void);
@@ -279,7 +279,10 @@ static unsigned count_cpus(const uint8_t *zero_page)
             madt = table;
         }
     }
-    for (uint32_t at = 44; madt != NULL && at < *(const uint32_t *)(madt + 4); at += madt[at + 1]) {
+    if (madt == NULL) {
+        return 0;
+    }
+    for (uint32_t at = 44; at < *(const uint32_t *)(madt + 4); at += madt[at + 1]) {
         count += madt[at] == 0;
     }
     return count;
@@ -300,7 +303,7 @@ static void check_cpus(const uint8_t *zero_page, uint64_t tsc_khz)
     if (count < 2) {
         return;
     }
-    for (size_t i = 0; i < (size_t)(trampoline_end - trampoline); i++) {
+    for (size_t i = 0; i < trampoline_size; i++) {
         to[i] = trampoline[i];
     }
     *reg(LAPIC + LAPIC_ICR) = 0xc4500; /* INIT to all others */
@@ -441,6 +444,9 @@ void guest_main(const uint8_t *zero_page)
         mode++;
     }
     mode += args->argc > 1;
+    if (is_equal(mode, "exit")) {
+        report(BOOT_STATUS_EXIT, 0);
+    }
     map_gib(PAGE_TABLES, UINT64_C(0xc0000000), 0x18);
     set_up_interrupts();
     if (is_equal(mode, "all")) {
