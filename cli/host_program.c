@@ -24,7 +24,7 @@
 #include "image/erofs.h"
 #include "pack/pack.h"
 
-#define STAMP_VERSION   "drupe-stamp 1"
+#define STAMP_VERSION   "drupe-stamp 2"
 #define STAMP_SIZE_MAX  ((size_t)1 << 20)
 #define SCRIPT_LINE_MAX 256u
 
