@@ -18,7 +18,7 @@ $(call program,drupe,host,cli/main.c cli/kernel_image.S,cli vmm base base_hosted
     $(if $(cli_kernel),-DKERNEL_IMAGE='"$(cli_kernel)"'))
 programs += $(BUILD)/drupe
 checks += $(wildcard tests/cli/*.sh)
-check_needs += $(BUILD)/drupe
+check_needs += $(BUILD)/drupe $(BUILD)/tests/vmm_guest.elf
 endif
 
 $(call unit_tests,cli,$(wildcard cli/*_test.c cli/*/*_test.c),cli base base_hosted,$(cli_md),asan cov)
@@ -28,3 +28,7 @@ $(call program,fuzz/elf_fuzz,fuzz,fuzz/elf_fuzz.c,cli base base_hosted,$(cli_md)
 lint_sees.fuzz/manifest_fuzz.c := $(cli.sees)
 lint_sees.fuzz/elf_fuzz.c := $(cli.sees)
 fuzz_targets += $(BUILD)/fuzz/manifest_fuzz $(BUILD)/fuzz/elf_fuzz
+
+.PHONY: demo
+demo: build
+	@tools/demo $(BUILD)/drupe

@@ -70,13 +70,11 @@ static int add_busybox(struct image_tree *t, const struct packages *packages)
     return 0;
 }
 
-/* The workload's files below /app: src/ and the entry; C programs with the libraries they name. */
-static int add_workload(struct image_tree *t, const struct manifest *m)
+/* Before anything slow: is there something to start? */
+static int check_entry(const struct manifest *m)
 {
     CLEANUP_FREE char *program = project_program(m);
-    CLEANUP_FREE char *guest_path = path_join("/app", program);
     struct stat st;
-    int status = 0;
 
     if (stat(program, &st) < 0) {
         return complain(STATUS_FAILED, "%s: project.entry = \"%s\": %s%s", MANIFEST_NAME, m->entry,
@@ -87,20 +85,29 @@ static int add_workload(struct image_tree *t, const struct manifest *m)
         return complain(STATUS_FAILED, "%s: project.entry = \"%s\" is not a file", MANIFEST_NAME,
                         m->entry);
     }
-    if (stat("src", &st) == 0 && S_ISDIR(st.st_mode) && m->language == LANGUAGE_PYTHON) {
+    return 0;
+}
+
+/* The workload's files below /app: src/ and the entry; C programs with the libraries they name. */
+static int add_workload(struct image_tree *t, const struct manifest *m)
+{
+    CLEANUP_FREE char *program = project_program(m);
+    CLEANUP_FREE char *guest_path = path_join("/app", program);
+    CLEANUP_FREE char *host_path = realpath(program, NULL);
+    struct stat st;
+    int status = 0;
+
+    if (!host_path || stat(host_path, &st) < 0) {
+        return complain(STATUS_FAILED, "%s: %s", program, strerror(errno));
+    }
+    if (m->language != LANGUAGE_PYTHON) {
+        return host_program_add(t, "pack", host_path, guest_path);
+    }
+    if (access("src", F_OK) == 0) {
         status = project_add_dir(t, "src", "/app/src");
     }
-    if (status == 0 && m->language != LANGUAGE_PYTHON) {
-        CLEANUP_FREE char *host_path = realpath(program, NULL);
-
-        if (!host_path) {
-            return complain(STATUS_FAILED, "%s: %s", program, strerror(errno));
-        }
-        status = host_program_add(t, "pack", host_path, guest_path);
-    } else if (status == 0 && !tree_find(t, guest_path, true)) {
-        int err = stat(program, &st) < 0
-                      ? -errno
-                      : tree_add_host_file(t, guest_path, 0644, program, (uint64_t)st.st_size);
+    if (status == 0 && !tree_find(t, guest_path, true)) {
+        int err = tree_add_host_file(t, guest_path, 0644, host_path, (uint64_t)st.st_size);
 
         status = err < 0 ? refuse_node("pack", program, err) : 0;
     }
@@ -156,21 +163,21 @@ static int pack_project(const struct manifest *m, const struct pack_options *o)
     CLEANUP_FREE char *image = o->image ? text_copy(o->image) : project_image(m);
     char digest[DIGEST_TEXT_SIZE];
     struct erofs_summary summary;
-    int status = resolve(m, o->is_locked, &packages);
+    int status = check_entry(m);
 
+    if (status == 0) {
+        status = resolve(m, o->is_locked, &packages);
+    }
     if (status != 0) {
         return status;
     }
-    if (!o->image) {
-        int err = dirs_make("dist", 0755);
-
-        if (err < 0) {
-            return complain(STATUS_FAILED, "pack: dist: %s", strerror(-err));
-        }
-    }
     struct image_tree *t = tree_create();
+    int err = 0;
 
     status = build_tree(t, m, &packages);
+    if (status == 0 && !o->image && (err = dirs_make("dist", 0755)) < 0) {
+        status = complain(STATUS_FAILED, "pack: dist: %s", strerror(-err));
+    }
     if (status == 0) {
         progress("writing %s", image);
         status = image_save(t, image, &summary);

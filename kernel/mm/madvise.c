@@ -177,9 +177,9 @@ long sys_madvise(unsigned long addr, unsigned long length, int advice)
 
     if (addr == end) { /* only the advice is looked at */
         return advice >= 0 && advice <= MADV_DONTNEED_LOCKED && advice != MADV_MERGEABLE &&
-                       (advice <= MADV_DONTNEED || advice >= MADV_FREE) ?
-                   0 :
-                   -EINVAL;
+                       (advice <= MADV_DONTNEED || advice >= MADV_FREE)
+                   ? 0
+                   : -EINVAL;
     }
     return advise(current->mm, addr, end, advice);
 }

@@ -362,7 +362,7 @@ long sys_mremap(unsigned long old, unsigned long old_size, unsigned long new_siz
     }
     r.old_size = align_up(old_size, PAGE_SIZE);
     r.new_size = align_up(new_size, PAGE_SIZE);
-    r.new = flags & MREMAP_FIXED ? to : 0;
+    r.new = flags &MREMAP_FIXED ? to : 0;
     long err = check_remap(&r);
 
     if (err < 0) {

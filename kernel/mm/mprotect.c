@@ -103,7 +103,8 @@ long sys_mprotect(unsigned long addr, unsigned long length, unsigned long prot)
                       (uint32_t)(prot & ~(unsigned long)(PROT_GROWSDOWN | PROT_GROWSUP)));
 }
 
-/* --- locking: nothing is ever paged out here, so what counts is that pages are there ----------- */
+/* --- locking: nothing is ever paged out here, so what counts is that pages are there -----------
+ */
 
 /* Set or clear VMA_LOCKED on [start, end). */
 static int lock_range(struct mm *mm, uint64_t start, uint64_t end, bool lock)

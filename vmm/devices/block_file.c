@@ -153,7 +153,8 @@ void block_file_submit(struct block_file *f)
 {
     const uint64_t one = 1;
 
-    /* Refused for now (no memory, say): the entries stay queued, the event asks for another round.
+    /*
+     * Refused for now (no memory, say): the entries stay queued, the event asks for another round.
      */
     if (f->is_async && io_uring_submit(&f->ring) < 0) {
         (void)!write(f->event_fd, &one, sizeof(one));
@@ -206,7 +207,8 @@ static int ring_init(struct block_file *f)
         err = -errno;
         goto exit_ring;
     }
-    /* Signalled only for what ends later: what ends during the submission is reaped right after it.
+    /*
+     * Signalled only for what ends later: what ends during the submission is reaped right after it.
      */
     err = io_uring_register_eventfd_async(&f->ring, f->event_fd);
     if (err < 0) {

@@ -80,7 +80,8 @@ static uint64_t header(struct fixture *f, uint32_t type, uint64_t sector)
     return at;
 }
 
-/* Post one request with one data segment (none when size is 0). Returns where its status will be.
+/*
+ * Post one request with one data segment (none when size is 0). Returns where its status will be.
  */
 static uint64_t post(struct fixture *f, uint32_t type, uint64_t sector, uint64_t data,
                      uint32_t size, uint16_t flags)

@@ -1,12 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The console device. Section numbers are those of VIRTIO 1.1. */
 
-#include "virtio_console.h"
+#include "virtio_console_internal.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
-#include <linux/virtio_console.h>
 #include <linux/virtio_ids.h>
 #include <poll.h>
 #include <signal.h>
@@ -18,82 +17,27 @@
 
 #include <base/assert.h>
 
-#define QUEUE_CONTROL_RX 2u
-#define QUEUE_CONTROL_TX 3u
-#define QUEUE_COUNT      (2u * VIRTIO_CONSOLE_PORTS + 2u)
-
 #define RUN_BYTES_MAX (256u << 10) /* of one port, before others get their turn */
 
-/* Control messages that wait for a buffer: bits, since each one says the state as it is when sent.
- */
-enum pending {
-    PENDING_ADD = 1u << 0,
-    PENDING_CONSOLE = 1u << 1,
-    PENDING_NAME = 1u << 2,
-    PENDING_RESIZE = 1u << 3,
-    PENDING_OPEN = 1u << 4,
-    PENDING_REMOVE = 1u << 5,
-};
-
-struct port {
-    struct virtio_console *con;
-    unsigned id;
-    bool is_present;
-    int in_fd;
-    int out_fd;
-    bool in_is_polite; /* a blocking descriptor: poll first */
-    bool out_is_polite;
-
-    bool is_input_ended; /* end of file: says PORT_OPEN 0 */
-    bool is_output_lost;
-
-    bool is_ready;         /* the driver sent PORT_READY */
-    bool is_guest_open;    /* the driver's last PORT_OPEN */
-    bool is_input_waiting; /* for EPOLLIN, with a buffer there */
-    bool is_output_waiting;
-    uint32_t in_watched; /* events that the host watches for us */
-    uint32_t out_watched;
-    unsigned pending;
-
-    bool has_chain; /* a chain of output, `written` bytes of it done */
-    size_t written;
-    struct vq_chain chain;
-};
-
-struct virtio_console {
-    struct virtio_device dev;
-    struct virtqueue queues[QUEUE_COUNT];
-    struct virtio_console_config config;
-    struct port ports[VIRTIO_CONSOLE_PORTS];
-    int tee_fd;
-    uint64_t tee_bytes_left;
-};
-
-static const uint16_t queue_sizes[QUEUE_COUNT] = { 64, 64, 32, 32, 64, 64, 64, 64 };
-static const char *const port_names[VIRTIO_CONSOLE_PORTS] = { "tty", "stdio", "stderr" };
+static const uint16_t queue_sizes[CONSOLE_QUEUE_COUNT] = { 64, 64, 32, 32, 64, 64, 64, 64 };
 
 static struct virtio_console *console_of(struct virtio_device *dev)
 {
     return container_of(dev, struct virtio_console, dev);
 }
 
-static bool is_multiport(const struct virtio_console *con)
-{
-    return virtio_device_has_feature(&con->dev, VIRTIO_CONSOLE_F_MULTIPORT);
-}
-
 /* 5.3.2: port 0 has queues 0 and 1, port n > 0 has 2n + 2 and 2n + 3; receive comes first. */
-static unsigned rx_queue(const struct port *port)
+static unsigned rx_queue(const struct console_port *port)
 {
     return port->id == 0 ? 0 : 2 * port->id + 2;
 }
 
-static unsigned tx_queue(const struct port *port)
+static unsigned tx_queue(const struct console_port *port)
 {
     return rx_queue(port) + 1;
 }
 
-static void message(struct virtio_console *con, enum device_log_level level, const char *text)
+void console_message(struct virtio_console *con, enum device_log_level level, const char *text)
 {
     const struct device_host *host = con->dev.setup.host;
 
@@ -109,113 +53,12 @@ static bool poll_ready(int fd, short events)
 }
 
 /*
- * Control queue, device to driver.
- */
-
-struct control_message {
-    struct virtio_console_control header;
-    uint8_t payload[8];
-    size_t size;
-};
-
-static_assert(sizeof(struct virtio_console_control) == 8, "control message layout (5.3.6.2)");
-
-/* Build the next message that the port owes, and forget that it does. */
-static void next_message(struct port *port, struct control_message *m)
-{
-    const unsigned bit = port->pending & (0u - port->pending);
-    const struct virtio_console_config *config = &port->con->config;
-
-    assert(bit != 0);
-    port->pending &= ~bit;
-    *m = (struct control_message){ .header = { .id = port->id }, .size = sizeof(m->header) };
-    switch ((enum pending)bit) {
-    case PENDING_ADD:
-        m->header.event = VIRTIO_CONSOLE_PORT_ADD;
-        m->header.value = 1;
-        break;
-    case PENDING_CONSOLE:
-        m->header.event = VIRTIO_CONSOLE_CONSOLE_PORT;
-        m->header.value = 1;
-        break;
-    case PENDING_NAME:
-        m->header.event = VIRTIO_CONSOLE_PORT_NAME;
-        m->header.value = 1;
-        assert(strlen(port_names[port->id]) <= sizeof(m->payload));
-        memcpy(m->payload, port_names[port->id], strlen(port_names[port->id]));
-        m->size += strlen(port_names[port->id]);
-        break;
-    case PENDING_RESIZE:
-        m->header.event = VIRTIO_CONSOLE_RESIZE;
-        memcpy(m->payload, &config->cols, 2); /* columns first (5.3.6.2) */
-        memcpy(m->payload + 2, &config->rows, 2);
-        m->size += 4;
-        break;
-    case PENDING_OPEN:
-        m->header.event = VIRTIO_CONSOLE_PORT_OPEN;
-        m->header.value = !port->is_input_ended && !port->is_output_lost;
-        break;
-    case PENDING_REMOVE:
-        m->header.event = VIRTIO_CONSOLE_PORT_REMOVE;
-        m->header.value = 1;
-        break;
-    }
-}
-
-static struct port *port_with_pending(struct virtio_console *con)
-{
-    for (unsigned i = 0; i < VIRTIO_CONSOLE_PORTS; i++) {
-        if (con->ports[i].pending != 0) {
-            return &con->ports[i];
-        }
-    }
-    return NULL;
-}
-
-/* Send what is owed while the driver has buffers for it. */
-static void send_control(struct virtio_console *con)
-{
-    struct virtqueue *vq = &con->queues[QUEUE_CONTROL_RX];
-    struct port *port = port_with_pending(con);
-    struct vq_chain chain;
-
-    if (port == NULL || !virtio_device_is_live(&con->dev)) {
-        return;
-    }
-    vq_kicks_off(vq);
-    for (; port != NULL; port = port_with_pending(con)) {
-        struct control_message m;
-
-        if (vq_take(vq, &chain) != 1 && (vq_kicks_on(vq) != 1 || vq_take(vq, &chain) != 1)) {
-            break; /* the kick for a new buffer brings us back */
-        }
-        next_message(port, &m);
-        if (vq_chain_write(vq, &chain, 0, &m.header, sizeof(m.header)) < 0 ||
-            vq_chain_write(vq, &chain, sizeof(m.header), m.payload, m.size - sizeof(m.header)) <
-                0) {
-            message(con, DEVICE_LOG_WARN, "control buffer too small; message dropped");
-            m.size = 0;
-        }
-        vq_complete(vq, chain.head, (uint32_t)m.size);
-    }
-    virtio_queue_publish(&con->dev, QUEUE_CONTROL_RX);
-}
-
-static void owe(struct port *port, unsigned what)
-{
-    if (port->is_ready) {
-        port->pending |= what;
-        send_control(port->con);
-    }
-}
-
-/*
  * Descriptor events: watched only while something waits for them.
  */
 
 static void on_port_event(void *device, int fd, uint32_t events);
 
-static int set_watch(struct port *port, int fd, uint32_t *current, uint32_t events)
+static int set_watch(struct console_port *port, int fd, uint32_t *current, uint32_t events)
 {
     const struct device_host *host = port->con->dev.setup.host;
     int err;
@@ -230,7 +73,7 @@ static int set_watch(struct port *port, int fd, uint32_t *current, uint32_t even
     return err;
 }
 
-static void update_watches(struct port *port)
+static void update_watches(struct console_port *port)
 {
     uint32_t in_events = port->is_input_waiting ? EPOLLIN : 0;
     uint32_t out_events = port->is_output_waiting ? EPOLLOUT : 0;
@@ -245,7 +88,8 @@ static void update_watches(struct port *port)
         err = set_watch(port, port->out_fd, &port->out_watched, out_events);
     }
     if (err < 0) {
-        message(port->con, DEVICE_LOG_ERROR, "a port's descriptor can't be watched; port stuck");
+        console_message(port->con, DEVICE_LOG_ERROR,
+                        "a port's descriptor can't be watched; port stuck");
     }
 }
 
@@ -253,7 +97,7 @@ static void update_watches(struct port *port)
  * Output.
  */
 
-static void tee_output(struct port *port, const struct virtqueue *vq, size_t size)
+static void tee_output(struct console_port *port, const struct virtqueue *vq, size_t size)
 {
     struct virtio_console *con = port->con;
     struct iovec iov[VQ_SEGMENTS_MAX];
@@ -266,21 +110,21 @@ static void tee_output(struct port *port, const struct virtqueue *vq, size_t siz
     count = vq_chain_iov(vq, &port->chain, VQ_READABLE, port->written, size, iov, &size);
     con->tee_bytes_left -= size;
     if (writev(con->tee_fd, iov, (int)count) != (ssize_t)size) {
-        message(con, DEVICE_LOG_WARN, "the console log can't be written; it ends here");
+        console_message(con, DEVICE_LOG_WARN, "the console log can't be written; it ends here");
         con->tee_fd = -1;
     }
 }
 
 /* Nobody reads this port's output any more. */
-static void lose_output(struct port *port)
+static void lose_output(struct console_port *port)
 {
     port->is_output_lost = true;
-    message(port->con, DEVICE_LOG_INFO, "output of a port has no reader any more");
-    owe(port, PENDING_OPEN | PENDING_REMOVE);
+    console_message(port->con, DEVICE_LOG_INFO, "output of a port has no reader any more");
+    console_owe(port, PENDING_OPEN | PENDING_REMOVE);
 }
 
 /* Write as much of the chain as the descriptor takes now. Bytes written, or -EAGAIN, -EPIPE. */
-static ssize_t write_chain(struct port *port, const struct virtqueue *vq)
+static ssize_t write_chain(struct console_port *port, const struct virtqueue *vq)
 {
     struct iovec iov[VQ_SEGMENTS_MAX];
     const size_t limit = port->out_is_polite ? PIPE_BUF : RUN_BYTES_MAX;
@@ -309,7 +153,7 @@ static ssize_t write_chain(struct port *port, const struct virtqueue *vq)
 }
 
 /* Get a chain to write: the one that waits, or the next. Asks for kicks when there is none. */
-static bool next_output_chain(struct port *port, struct virtqueue *vq)
+static bool next_output_chain(struct console_port *port, struct virtqueue *vq)
 {
     if (!port->has_chain) {
         if (vq_take(vq, &port->chain) != 1 &&
@@ -322,7 +166,7 @@ static bool next_output_chain(struct port *port, struct virtqueue *vq)
     return true;
 }
 
-static void run_output(struct port *port)
+static void run_output(struct console_port *port)
 {
     const unsigned queue = tx_queue(port);
     struct virtqueue *vq = &port->con->queues[queue];
@@ -365,7 +209,7 @@ static void run_output(struct port *port)
  * Input.
  */
 
-static bool is_input_wanted(const struct port *port)
+static bool is_input_wanted(const struct console_port *port)
 {
     if (port->in_fd < 0 || port->is_input_ended) {
         return false;
@@ -375,7 +219,7 @@ static bool is_input_wanted(const struct port *port)
 }
 
 /* Read into the chain. Bytes read, 0 at the end of the input, or -EAGAIN. */
-static ssize_t read_chain(struct port *port, const struct virtqueue *vq,
+static ssize_t read_chain(struct console_port *port, const struct virtqueue *vq,
                           const struct vq_chain *chain)
 {
     struct iovec iov[VQ_SEGMENTS_MAX];
@@ -396,7 +240,7 @@ static ssize_t read_chain(struct port *port, const struct virtqueue *vq,
     return n;
 }
 
-static void run_input(struct port *port)
+static void run_input(struct console_port *port)
 {
     const unsigned queue = rx_queue(port);
     struct virtqueue *vq = &port->con->queues[queue];
@@ -433,14 +277,14 @@ static void run_input(struct port *port)
     virtio_queue_publish(&port->con->dev, queue);
     update_watches(port);
     if (port->is_input_ended) {
-        owe(port, PENDING_OPEN); /* after the data: the driver drains its buffers first */
+        console_owe(port, PENDING_OPEN); /* after the data: the driver drains its buffers first */
     }
 }
 
 /* Loop thread. The watch may have been dropped meanwhile by another thread: the flags decide. */
 static void on_port_event(void *device, int fd, uint32_t events)
 {
-    struct port *port = device;
+    struct console_port *port = device;
     struct virtio_device *dev = &port->con->dev;
     const uint32_t gone = EPOLLERR | EPOLLHUP;
 
@@ -461,86 +305,34 @@ static void on_port_event(void *device, int fd, uint32_t events)
     virtio_device_unlock(dev);
 }
 
-/*
- * Control queue, driver to device.
- */
-
-static void on_control(struct virtio_console *con, const struct virtio_console_control *m)
+void console_port_opened(struct console_port *port, bool is_open)
 {
-    struct port *port = m->id < VIRTIO_CONSOLE_PORTS ? &con->ports[m->id] : NULL;
-
-    if (m->event == VIRTIO_CONSOLE_DEVICE_READY) {
-        for (unsigned i = 0; i < VIRTIO_CONSOLE_PORTS && m->value == 1; i++) {
-            if (con->ports[i].is_present && !con->ports[i].is_output_lost) {
-                con->ports[i].pending |= PENDING_ADD;
-            }
-        }
-        return;
+    port->is_guest_open = is_open;
+    if (!is_open) {
+        port->is_input_waiting = false;
+        update_watches(port);
     }
-    if (port == NULL || !port->is_present) {
-        return; /* no such port: nothing to answer with (5.3.6.2) */
-    }
-    if (m->event == VIRTIO_CONSOLE_PORT_READY && m->value == 1) {
-        port->is_ready = true;
-        port->pending |= PENDING_NAME | PENDING_OPEN | (port->is_output_lost ? PENDING_REMOVE : 0);
-        if (port->id == BOOT_CONSOLE_PORT_TTY) {
-            port->pending |= PENDING_CONSOLE;
-            if (virtio_device_has_feature(&con->dev, VIRTIO_CONSOLE_F_SIZE)) {
-                port->pending |= PENDING_RESIZE;
-            }
-        }
-    } else if (m->event == VIRTIO_CONSOLE_PORT_OPEN) {
-        port->is_guest_open = m->value != 0;
-        if (!port->is_guest_open) {
-            port->is_input_waiting = false;
-            update_watches(port);
-        }
-        run_input(port);
-    }
-}
-
-static void run_control(struct virtio_console *con)
-{
-    struct virtqueue *vq = &con->queues[QUEUE_CONTROL_TX];
-    unsigned chains_left = vq->size;
-    struct vq_chain chain;
-
-    vq_kicks_off(vq);
-    while (vq_take(vq, &chain) == 1 || (vq_kicks_on(vq) == 1 && vq_take(vq, &chain) == 1)) {
-        struct virtio_console_control m;
-
-        if (chains_left-- == 0) {
-            vq_untake(vq);
-            virtio_queue_defer(&con->dev, QUEUE_CONTROL_TX);
-            break;
-        }
-        if (vq_chain_read(vq, &chain, 0, &m, sizeof(m)) == 0) {
-            on_control(con, &m);
-        }
-        vq_complete(vq, chain.head, 0);
-    }
-    virtio_queue_publish(&con->dev, QUEUE_CONTROL_TX);
-    send_control(con);
+    run_input(port);
 }
 
 static void console_kick(struct virtio_device *dev, unsigned queue, enum virtio_thread thread)
 {
     struct virtio_console *con = console_of(dev);
-    struct port *port;
+    struct console_port *port;
 
     (void)thread;
-    if (queue >= QUEUE_CONTROL_RX && !is_multiport(con)) {
+    if (queue >= CONSOLE_QUEUE_CONTROL_RX && !console_is_multiport(con)) {
         return;
     }
-    if (queue == QUEUE_CONTROL_TX) {
-        run_control(con);
+    if (queue == CONSOLE_QUEUE_CONTROL_TX) {
+        console_run_control(con);
         return;
     }
-    if (queue == QUEUE_CONTROL_RX) {
-        send_control(con);
+    if (queue == CONSOLE_QUEUE_CONTROL_RX) {
+        console_send_control(con);
         return;
     }
-    port = &con->ports[queue < QUEUE_CONTROL_RX ? 0 : queue / 2 - 1];
+    port = &con->ports[queue < CONSOLE_QUEUE_CONTROL_RX ? 0 : queue / 2 - 1];
     if (queue == rx_queue(port)) {
         run_input(port);
     } else {
@@ -553,7 +345,7 @@ static void console_reset(struct virtio_device *dev)
     struct virtio_console *con = console_of(dev);
 
     for (unsigned i = 0; i < VIRTIO_CONSOLE_PORTS; i++) {
-        struct port *port = &con->ports[i];
+        struct console_port *port = &con->ports[i];
 
         port->is_ready = false;
         port->is_guest_open = false;
@@ -570,7 +362,7 @@ static void console_config_write(struct virtio_device *dev, uint64_t offset, uns
                                  uint64_t value)
 {
     struct virtio_console *con = console_of(dev);
-    const struct port *port = &con->ports[BOOT_CONSOLE_PORT_TTY];
+    const struct console_port *port = &con->ports[BOOT_CONSOLE_PORT_TTY];
     const uint8_t byte = (uint8_t)value;
 
     (void)size;
@@ -606,7 +398,7 @@ static bool is_blocking(int fd)
 static void port_init(struct virtio_console *con, unsigned id,
                       const struct virtio_console_port_setup *setup)
 {
-    con->ports[id] = (struct port){
+    con->ports[id] = (struct console_port){
         .con = con,
         .id = id,
         .is_present = setup->is_present,
@@ -659,7 +451,7 @@ int virtio_console_create(const struct virtio_console_setup *setup, struct virti
                                             .config_size = sizeof(con->config),
                                             .queues = con->queues,
                                             .queue_sizes = queue_sizes,
-                                            .queue_count = QUEUE_COUNT,
+                                            .queue_count = CONSOLE_QUEUE_COUNT,
                                         });
     if (err < 0) {
         free(con);
@@ -685,14 +477,14 @@ struct virtio_device *virtio_console_device(struct virtio_console *con)
 
 void virtio_console_resize(struct virtio_console *con, uint16_t cols, uint16_t rows)
 {
-    struct port *tty = &con->ports[BOOT_CONSOLE_PORT_TTY];
+    struct console_port *tty = &con->ports[BOOT_CONSOLE_PORT_TTY];
 
     virtio_device_lock(&con->dev);
     con->config.cols = cols;
     con->config.rows = rows;
     if (virtio_device_has_feature(&con->dev, VIRTIO_CONSOLE_F_SIZE)) {
-        if (is_multiport(con)) {
-            owe(tty, PENDING_RESIZE);
+        if (console_is_multiport(con)) {
+            console_owe(tty, PENDING_RESIZE);
         } else {
             virtio_config_changed(&con->dev);
         }
@@ -705,8 +497,9 @@ bool virtio_console_is_drained(struct virtio_console *con)
     bool is_drained = true;
 
     virtio_device_lock(&con->dev);
-    for (unsigned i = 0; i < VIRTIO_CONSOLE_PORTS; i++) {
-        is_drained = is_drained && !con->ports[i].is_output_waiting;
+    /* A chain is held while it waits for its descriptor, or for its turn on the loop. */
+    for (unsigned i = 0; i < VIRTIO_CONSOLE_PORTS && virtio_device_is_live(&con->dev); i++) {
+        is_drained = is_drained && !con->ports[i].has_chain;
     }
     virtio_device_unlock(&con->dev);
     return is_drained;

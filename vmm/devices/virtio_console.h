@@ -54,5 +54,8 @@ struct virtio_device *virtio_console_device(struct virtio_console *con);
 /* The terminal has a new size. Any thread. */
 void virtio_console_resize(struct virtio_console *con, uint16_t cols, uint16_t rows);
 
-/* No output waits for its descriptor: what the guest has kicked is written. Any thread. */
+/*
+ * No output is held back: what the guest has kicked is written. True for a stopped device. Any
+ * thread.
+ */
 bool virtio_console_is_drained(struct virtio_console *con);

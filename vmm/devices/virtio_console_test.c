@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The console between a driver in guest memory and pipes: both directions, their ends, their walls.
+/*
+ * The console between a driver in guest memory and pipes: both directions, their ends, their walls.
  */
 
 #include "test_driver.h"
@@ -460,6 +461,36 @@ static void control_nonsense(void **state)
     stop(f);
 }
 
+/* Output without end gives way to others: the rest is written from the loop. */
+static void long_output_takes_turns(void **state)
+{
+    struct fixture *f = start(1, F_VERSION_1 | F_MULTIPORT, O_NONBLOCK);
+    struct vring_used_elem used = { 0 };
+    const uint32_t size = 0x40000;
+
+    (void)state;
+    virtio_console_destroy(f->con);
+    create(f, 1, -1, f->tee);
+    test_negotiate(&f->d, F_VERSION_1 | F_MULTIPORT);
+    test_queue_init(&f->d, &f->q[TX1], TX1);
+    test_driver_ok(&f->d);
+    assert_true(virtio_console_is_drained(f->con));
+    for (unsigned i = 0; i < 3; i++) {
+        (void)test_post(&f->q[TX1], TEST_DATA_GPA, size, 0);
+    }
+    test_kick(&f->d, &f->q[TX1]);
+    assert_true(test_used(&f->q[TX1], &used));
+    assert_false(test_used(&f->q[TX1], &used));
+    assert_false(virtio_console_is_drained(f->con));
+    assert_int_equal(test_loop_settle(&f->m, 10), 2);
+    assert_true(virtio_console_is_drained(f->con));
+    assert_true(test_used(&f->q[TX1], &used));
+    assert_true(test_used(&f->q[TX1], &used));
+    /* The tee is the same file here, and gets its 4 bytes. */
+    assert_int_equal(lseek(f->tee, 0, SEEK_END), 3 * size + 4);
+    stop(f);
+}
+
 static void reset_forgets(void **state)
 {
     struct fixture *f = start(1, F_VERSION_1 | F_MULTIPORT, O_NONBLOCK);
@@ -623,6 +654,7 @@ int main(void)
         cmocka_unit_test(terminal),
         cmocka_unit_test(single_port_driver),
         cmocka_unit_test(control_nonsense),
+        cmocka_unit_test(long_output_takes_turns),
         cmocka_unit_test(reset_forgets),
         cmocka_unit_test(concurrent_kick_and_input),
     };

@@ -22,8 +22,10 @@
 
 struct virtio_device;
 
-/* Where an operation runs. Work that may block in the host belongs on the loop:
- * virtio_queue_defer(). */
+/*
+ * Where an operation runs. Work that may block in the host belongs on the loop:
+ * virtio_queue_defer().
+ */
 enum virtio_thread {
     VIRTIO_ON_VCPU,
     VIRTIO_ON_LOOP,

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The virtio entropy device (VIRTIO 1.1, section 5.4): the host's generator, straight into guest
- * buffers. */
+/*
+ * The virtio entropy device (VIRTIO 1.1, section 5.4): the host's generator, straight into guest
+ * buffers.
+ */
 #pragma once
 
 #include "virtio_mmio.h"

@@ -183,6 +183,8 @@ entry_general_protection:
     addq $8, %rsp
     iretq
 
+/* Set as gate 14 by syscall_fault_seen(). */
+.globl entry_page_fault
 entry_page_fault:
     cmpq $entry_syscall, 8(%rsp)
     je 1f
@@ -201,6 +203,38 @@ entry_page_fault:
     movq %rcx, 8(%rsp)
     movq %r11, 24(%rsp)
     jmp syscall_frame
+
+/*
+ * The page-fault gate until the first system call that arrives as a fault: then trap.c learns on what
+ * kind of host it runs, and sets the gate above.
+ */
+.globl entry_page_fault_first
+entry_page_fault_first:
+    cmpq $entry_syscall, 8(%rsp)
+    jne entry_page_fault
+    testb $3, 16(%rsp)
+    jz entry_page_fault
+    pushq %rax
+    pushq %rcx
+    pushq %rdx
+    pushq %rsi
+    pushq %rdi
+    pushq %r8
+    pushq %r9
+    pushq %r10
+    pushq %r11
+    cld
+    call syscall_fault_seen
+    popq %r11
+    popq %r10
+    popq %r9
+    popq %r8
+    popq %rdi
+    popq %rsi
+    popq %rdx
+    popq %rcx
+    popq %rax
+    jmp entry_page_fault
 
 /*
  * NMI, double fault, machine check: on stacks of their own, from anywhere, with any GS base. The
@@ -252,7 +286,7 @@ entry_vectors:
     .elseif vector == 13
     jmp entry_general_protection
     .elseif vector == 14
-    jmp entry_page_fault
+    jmp entry_page_fault_first
     .else
     .if vector != 10 && vector != 11 && vector != 12 && vector != 17 && vector != 21
     pushq $0

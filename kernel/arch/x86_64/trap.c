@@ -82,11 +82,10 @@ struct gate {
 
 static struct gate idt[256];
 extern char entry_vectors[];
+extern char entry_page_fault[];
 
-static void set_gate(unsigned vector, unsigned ist, unsigned privilege)
+static void set_gate_to(unsigned vector, uint64_t at, unsigned ist, unsigned privilege)
 {
-    uint64_t at = (uintptr_t)entry_vectors + 16u * vector;
-
     idt[vector] = (struct gate){
         .offset_low = (uint16_t)at,
         .selector = SELECTOR_KERNEL_CODE,
@@ -97,9 +96,27 @@ static void set_gate(unsigned vector, unsigned ist, unsigned privilege)
     };
 }
 
+static void set_gate(unsigned vector, unsigned ist, unsigned privilege)
+{
+    set_gate_to(vector, (uintptr_t)entry_vectors + 16u * vector, ist, privilege);
+}
+
 void idt_set_interrupt(unsigned vector)
 {
     set_gate(vector, 0, 0);
+}
+
+/*
+ * From entry.S, interrupts off, %gs still the program's. A program's SYSCALL came as a page fault:
+ * ring 3 runs natively under an interpreted ring 0, and its RDTSC does not read the counter that
+ * ours does.
+ */
+void syscall_fault_seen(void);
+
+void syscall_fault_seen(void)
+{
+    set_gate_to(VECTOR_PAGE_FAULT, (uintptr_t)entry_page_fault, 0, 0);
+    vdso_forbid_counter();
 }
 
 void idt_init(void)
@@ -178,6 +195,9 @@ static void user_page_fault(struct regs *regs, uint64_t addr, uint64_t error)
             return;
         }
     }
+    if (addr >= USER_MAX) {
+        error |= PF_PRESENT; /* as Linux: what of the kernel is mapped is nobody's business */
+    }
     signal_fault(regs, signal, code, addr, VECTOR_PAGE_FAULT, (uint32_t)error);
 }
 
@@ -187,14 +207,10 @@ static void kernel_page_fault(struct regs *regs, uint64_t addr, uint64_t error)
     int signal;
     int code;
 
-    if (!e || addr >= USER_MAX || error & PF_RESERVED) {
-        if (e && addr >= USER_MAX && addr < DIRECT_MAP_BASE) { /* not canonical would be #GP */
-            regs->ip = e->fixup;
-            return;
-        }
+    if (!e || error & PF_RESERVED || (e->is_served && addr >= DIRECT_MAP_BASE)) {
         kernel_trap(regs, VECTOR_PAGE_FAULT, error);
     }
-    if (e->is_served && current && current->mm && regs->flags & FLAGS_IF) {
+    if (e->is_served && addr < USER_MAX && current->mm && regs->flags & FLAGS_IF) {
         irq_enable();
         int err = mm_fault(current->mm, addr, access_of(error), &signal, &code);
 
@@ -355,15 +371,29 @@ static void print_frame(unsigned n, uint64_t ip)
     }
 }
 
+/* A word of a stack that may not be there. */
+static bool read_stack(uint64_t at, uint64_t *value)
+{
+    uint32_t half[2];
+
+    if (at < DIRECT_MAP_BASE || !is_aligned(at, 8) ||
+        arch_load_user32(&half[0], (const uint32_t *)at) < 0 ||
+        arch_load_user32(&half[1], (const uint32_t *)at + 1) < 0) {
+        return false;
+    }
+    *value = half[0] | (uint64_t)half[1] << 32;
+    return true;
+}
+
 /* Leaf functions have no frame: the word at the stack pointer may be their return address. */
 static void print_leaf_caller(const struct regs *regs, unsigned *n)
 {
     const char *name;
     size_t offset;
+    uint64_t ip;
 
-    if (regs->sp >= DIRECT_MAP_BASE && is_aligned(regs->sp, 8) &&
-        symbol_lookup(*(const uint64_t *)(uintptr_t)regs->sp, &name, &offset)) {
-        print_frame((*n)++, *(const uint64_t *)(uintptr_t)regs->sp - 1);
+    if (read_stack(regs->sp, &ip) && symbol_lookup(ip, &name, &offset)) {
+        print_frame((*n)++, ip - 1);
     }
 }
 
@@ -382,16 +412,17 @@ void arch_print_backtrace(const struct regs *regs)
         }
         print_leaf_caller(regs, &n);
     }
-    while (n < 24 && bp >= DIRECT_MAP_BASE && is_aligned(bp, 8) && bp < limit - 16) {
-        const uint64_t *frame = (const uint64_t *)(uintptr_t)bp;
+    while (n < 24 && bp < limit - 16) {
+        uint64_t next;
+        uint64_t ip;
 
-        if (frame[1] < KERNEL_IMAGE_BASE) {
+        if (!read_stack(bp, &next) || !read_stack(bp + 8, &ip) || ip < KERNEL_IMAGE_BASE) {
             break;
         }
-        print_frame(n++, frame[1] - 1); /* the call, not what follows it */
-        if (frame[0] <= bp) {
+        print_frame(n++, ip - 1); /* the call, not what follows it */
+        if (next <= bp) {
             break;
         }
-        bp = frame[0];
+        bp = next;
     }
 }

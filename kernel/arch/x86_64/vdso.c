@@ -17,6 +17,7 @@ static union {
 } ALIGNED(4096) vdso_page;
 
 static struct vdso_image image;
+static _Atomic bool is_forbidden;
 
 void vdso_init(void)
 {
@@ -44,6 +45,13 @@ void arch_vdso_update(uint64_t counter_base, uint64_t monotonic_base_ns,
     d->realtime_offset_ns = realtime_offset_ns;
     d->mult = mult;
     d->shift = shift;
-    d->has_counter = 1;
+    d->has_counter = !atomic_load_explicit(&is_forbidden, memory_order_relaxed);
     atomic_store_explicit(&d->sequence, sequence + 2, memory_order_release);
+}
+
+/* One store: readers in the middle of a round see it or finish with the value they have. */
+void vdso_forbid_counter(void)
+{
+    atomic_store_explicit(&is_forbidden, true, memory_order_relaxed);
+    vdso_page.data.has_counter = 0;
 }

@@ -37,6 +37,8 @@ _Noreturn static void run_child(struct qemu_machine *m, pid_t parent)
     if (getppid() != parent) {
         _exit(EXEC_FAILED); /* it died before we could ask */
     }
+    /* A group of its own: Ctrl-C on the terminal is for the workload, not for QEMU. */
+    (void)setpgid(0, 0);
     (void)sigemptyset(&none);
     (void)sigprocmask(SIG_SETMASK, &none, NULL);
     for (unsigned i = 0; i < QEMU_FDS; i++) {
@@ -128,7 +130,7 @@ static void take_message(struct qemu_machine *m, const uint8_t *bytes, size_t si
             }
             m->message_size = 0;
         } else if (m->message_size + 1 < sizeof(m->message)) {
-            m->message[m->message_size++] = bytes[i] < ' ' ? '?' : (char)bytes[i];
+            m->message[m->message_size++] = (char)(bytes[i] < ' ' ? '?' : bytes[i]);
             m->message[m->message_size] = '\0';
         }
     }

@@ -61,7 +61,7 @@ static uint64_t read_counter(void)
 /* 1 and *ns, or 0: ask the kernel. */
 static int read_clock(int is_realtime, uint64_t *ns)
 {
-    const struct vdso_data *d = &vdso_data;
+    const volatile struct vdso_data *d = &vdso_data; /* the kernel writes: read in each round */
     uint32_t before;
     uint64_t value;
 

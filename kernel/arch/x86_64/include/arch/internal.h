@@ -94,6 +94,7 @@ uint64_t signal_frame_size(void); /* the most that a frame takes: AT_MINSIGSTKSZ
 
 /* --- vdso.c */
 void vdso_init(void);
+void vdso_forbid_counter(void); /* programs must not read the counter by themselves */
 
 /* --- vectors */
 #define VECTOR_IRQ_FIRST  0x30 /* IOAPIC lines */
