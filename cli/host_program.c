@@ -302,7 +302,8 @@ int host_image(const char *program, char **image_out, char **argv0_out)
 
     if (!path || !dir) {
         free(given);
-        return complain(STATUS_FAILED, "run: %s: %s", path ? "the cache directory" : program,
+        return complain(STATUS_FAILED, "run: %s: %s",
+                        path ? "the cache directory (set DRUPE_CACHE to another)" : program,
                         strerror(errno));
     }
     SHA256Init(&sha);

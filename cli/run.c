@@ -346,7 +346,7 @@ static int start(const struct job *j, const struct run_options *o)
     }
     cfg.vcpus = (unsigned)j->vcpus;
     cfg.memory_mib = (unsigned)j->memory_mib;
-    cfg.cmdline_extra = j->kernel_args && *j->kernel_args ? j->kernel_args : NULL;
+    cfg.cmdline_extra = j->kernel_args;
     cfg.root_path = j->image;
     cfg.argv = (const char *const *)j->argv.items;
     cfg.env = (const char *const *)j->env.items;
@@ -403,7 +403,15 @@ static int prepare(struct job *j, const struct run_options *o)
     }
     int status = add_variables(o, j);
 
-    return status == 0 ? check_image(j->image) : status;
+    if (status == 0) {
+        status = check_image(j->image);
+    }
+    /* The superblock's checksum has just been verified here, where it costs nothing. */
+    CLEANUP_FREE char *given = j->kernel_args;
+
+    j->kernel_args =
+        text_format("rootflags=nochecksum%s%s", given && *given ? " " : "", given ? given : "");
+    return status;
 }
 
 static int run_run(int argc, char **argv)
