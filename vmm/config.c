@@ -127,7 +127,7 @@ static drupe_vm_err_t check_files(const drupe_vm_config_t *from, struct drupe_er
     if (r == DRUPE_OK && from->disk_count != 0 && from->disks == NULL) {
         r = error_field(err, "disks", "disks is NULL and disk_count is not 0");
     }
-    for (size_t i = 0; r == DRUPE_OK && i < from->disk_count; i++) {
+    for (size_t i = 0; r == DRUPE_OK && from->disks != NULL && i < from->disk_count; i++) {
         r = check_path("disks", from->disks[i].path, err);
     }
     return r;

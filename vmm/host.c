@@ -104,12 +104,13 @@ static void probe_kvm(int fd, struct drupe_host_report *out)
 void drupe_host_probe(struct drupe_host_report *out)
 {
     int fd = open("/dev/kvm", O_RDWR | O_CLOEXEC);
+    int kvm_errno = errno; /* before the search for QEMU sets it anew */
 
     memset(out, 0, sizeof(*out));
     out->has_qemu = host_find_qemu(out->qemu_path, sizeof(out->qemu_path));
     out->vcpus_max = DRUPE_VCPUS_MAX;
     if (fd < 0) {
-        out->kvm_errno = errno;
+        out->kvm_errno = kvm_errno;
         return;
     }
     probe_kvm(fd, out);

@@ -181,7 +181,7 @@ static void machine_ended(void *ctx, const struct drupe_vm_outcome *outcome)
 /* Destroy the machine that has ended. Called with the lock held, which is dropped meanwhile. */
 static void reap_machine_locked(drupe_vm_t *vm)
 {
-    void *machine = vm->machine;
+    void *machine = NULL;
 
     while (vm->in_machine > 0 || vm->is_reaping) {
         (void)pthread_cond_wait(&vm->changed, &vm->lock);

@@ -221,7 +221,7 @@ static bool wish_of_times(const struct user_time *t, int64_t scale, struct wish 
         if (scale == 1 && t[i].fraction == UTIME_NOW) {
             is_now[i] = true;
         } else if (scale == 1 && t[i].fraction == UTIME_OMIT) {
-            w->times.mask &= ~(i == 0 ? ATTR_ATIME : ATTR_MTIME);
+            w->times.mask &= i == 0 ? ~(unsigned)ATTR_ATIME : ~(unsigned)ATTR_MTIME;
         } else if (t[i].fraction < 0 || t[i].fraction * scale >= (int64_t)NSEC_PER_SEC) {
             return false;
         } else {

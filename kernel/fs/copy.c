@@ -7,11 +7,11 @@
 #include <fs/fcntl.h>
 #include <fs/files.h>
 #include <fs/vfs.h>
+#include <ipc/fifo.h>
 #include <mm/page.h>
 #include <sched/task.h>
 #include <syscall/syscall.h>
 #include <syscall/uaccess.h>
-#include <sched/sched.h>
 
 /* One side of a transfer: at an own offset, or at the description's. */
 struct end {
@@ -253,7 +253,7 @@ long sys_copy_file_range(int in_fd, void __user *in_offset, int out_fd, void __u
 
 static bool is_pipe(const struct file *f)
 {
-    return (f->mode & FMODE_STREAM) && f->ops->type && f->ops->type[0] == 'p';
+    return file_is_pipe && file_is_pipe(f);
 }
 
 long sys_splice(int in_fd, void __user *in_offset, int out_fd, void __user *out_offset, size_t size,

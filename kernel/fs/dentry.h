@@ -190,6 +190,7 @@ void path_cross_mounts(struct path *p);
 /* --- mount(2) and its relatives; paths are borrowed ------------------------------------------- */
 
 void mount_init(void);
+void names_init(void);
 int mount_bind(const struct path *from, const struct path *on) MUST_CHECK;
 int mount_remount(const struct path *p, unsigned flags, bool is_bind) MUST_CHECK;
 int mount_move(const struct path *from, const struct path *on) MUST_CHECK;

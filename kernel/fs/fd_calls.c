@@ -240,8 +240,9 @@ static long fcntl_file(struct file *f, int fd, int cmd, uint64_t arg)
     case F_GETLEASE:
         return F_UNLCK;
     case F_SETPIPE_SZ:
+        return pipe_set_size ? pipe_set_size(f, arg) : -EBADF;
     case F_GETPIPE_SZ:
-        return pipe_fcntl ? pipe_fcntl(f, cmd, arg) : -EBADF;
+        return pipe_size ? pipe_size(f) : -EBADF;
     case F_ADD_SEALS:
         return add_seals(f, arg);
     case F_GET_SEALS:

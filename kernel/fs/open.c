@@ -252,7 +252,7 @@ static int open_resolved(int dirfd, const char *name, unsigned flags, uint32_t m
         if (flags & O_DIRECTORY) {
             return -EINVAL;
         }
-        if (lookup & ~(LOOKUP_FOLLOW | LOOKUP_DIRECTORY)) {
+        if (lookup & ~(unsigned)LOOKUP_FOLLOW) {
             /* With RESOLVE_* the whole name is walked at once; only what exists is opened so. */
             err = path_lookup(dirfd, name, lookup, &p);
             if (err == -ENOENT) {

@@ -225,6 +225,9 @@ struct inode *path_inode(const struct path *p); /* borrowed */
  * does not fit. " (deleted)" appended when unlinked. */
 char *path_text(const struct path *p, char *buf, size_t size);
 
+/* For bind(AF_UNIX): make a socket node, umask applied. *out is counted. -EADDRINUSE: exists. */
+int vfs_make_socket(const char *name, uint32_t mode, struct path *out) MUST_CHECK;
+
 /* May `cred` do MAY_READ|MAY_WRITE|MAY_EXEC (4, 2, 1)? 0, -EACCES, -EROFS. */
 #define MAY_EXEC  1u
 #define MAY_WRITE 2u

@@ -396,8 +396,13 @@ static void walk_begin(struct walk *w, const struct path *start, const char *nam
     w->held_count = 0;
     w->rest = name;
     spin_lock(&dentry_lock);
-    w->base = current->fs->root;
-    w->at = start ? *start : current->fs->cwd;
+    if (likely(current->fs)) {
+        w->base = current->fs->root;
+        w->at = start ? *start : current->fs->cwd;
+    } else { /* a task of the kernel, at boot */
+        w->base = (struct path){ root_mount, root_mount->root };
+        w->at = start ? *start : w->base;
+    }
     if (flags & (LOOKUP_BENEATH | LOOKUP_IN_ROOT)) {
         w->base = w->at;
     } else if (*name == '/') {

@@ -99,6 +99,13 @@ test $? -eq 124 && grep -q ready logs/console.log && grep -q ready "$work/err"
 report $? "the serial line is in logs/console.log and on standard error"
 "$drupe" logs | grep -q ready
 report $? "drupe logs prints it"
+grep -q 'is older than' "$work/err"
+test $? -ne 0
+report $? "a fresh image is not called old"
+touch guest
+timeout 60 "$drupe" run --kernel "$guest" --timeout 1 -- guest spin >"$work/out" 2>"$work/err" </dev/null
+grep -q 'is older than guest' "$work/err"
+report $? "an image older than the program is"
 
 # Nothing of a machine is left.
 find "$work" -name '*.tmp*' | grep . >"$work/err"

@@ -88,7 +88,7 @@ load_idt:
     ret
 
     .section .rodata
-    .globl trampoline, trampoline_end
+    .globl trampoline
     .code16
 trampoline:
     cli
@@ -141,6 +141,10 @@ gdtr:
     .word gdtr - gdt - 1
     .long AT(gdt)
 trampoline_end:
+    .globl trampoline_size
+    .balign 4
+trampoline_size:
+    .long trampoline_end - trampoline
 
     .balign 8
 pvh_gdt:

@@ -60,15 +60,23 @@ static size_t reserve(struct table_writer *w, size_t size)
     return at;
 }
 
-static void finish_table(uint8_t *t, const char signature[4], uint8_t revision, size_t size)
+/* Identifiers are bytes of fixed size, padded with blanks, without an end. */
+static void put_id(uint8_t *to, const char *id, size_t size)
 {
-    memcpy(t, signature, 4);
+    for (size_t i = 0; i < size; i++) {
+        to[i] = (uint8_t)id[i];
+    }
+}
+
+static void finish_table(uint8_t *t, const char *signature, uint8_t revision, size_t size)
+{
+    put_id(t, signature, 4);
     store_le32(t + 4, (uint32_t)size);
     t[8] = revision;
-    memcpy(t + 10, "DRUPE ", 6);
-    memcpy(t + 16, "MICROVM ", 8);
+    put_id(t + 10, "DRUPE ", 6);
+    put_id(t + 16, "MICROVM ", 8);
     store_le32(t + 24, 1);
-    memcpy(t + 28, "DRUP", 4);
+    put_id(t + 28, "DRUP", 4);
     store_le32(t + 32, 1);
     t[9] = checksum(t, size);
 }
@@ -95,7 +103,7 @@ static size_t write_fadt(struct table_writer *w, uint64_t dsdt_gpa)
     store_le64(t + FADT_RESET_REG + 4, RESET_PORT);
     t[FADT_RESET_VALUE] = RESET_VALUE;
     store_le64(t + FADT_X_DSDT, dsdt_gpa);
-    memcpy(t + FADT_HYPERVISOR_ID, "DRUPE", 5);
+    put_id(t + FADT_HYPERVISOR_ID, "DRUPE", 5);
     finish_table(t, "FACP", 6, FADT_SIZE);
     return at;
 }
@@ -143,8 +151,8 @@ static size_t write_xsdt(struct table_writer *w, uint64_t gpa, const size_t *tab
 
 static void write_rsdp(uint8_t *t, uint64_t xsdt_gpa)
 {
-    memcpy(t, "RSD PTR ", 8);
-    memcpy(t + 9, "DRUPE ", 6);
+    put_id(t, "RSD PTR ", 8);
+    put_id(t + 9, "DRUPE ", 6);
     t[15] = 2; /* ACPI 2.0 and later: has the XSDT */
     t[8] = checksum(t, 20);
     store_le32(t + 20, RSDP_SIZE);

@@ -494,7 +494,9 @@ static int tmpfs_allocate(struct inode *inode, int mode, uint64_t offset, uint64
             }
         }
         if (err < 0 && wanted > old) {
-            (void)tmpfs_resize(n, old); /* shrinking back cannot fail: no seal was there */
+            int undone = tmpfs_resize(n, old);
+
+            assert(undone == 0 || (n->seals & F_SEAL_SHRINK));
         }
     }
     if (err == 0) {

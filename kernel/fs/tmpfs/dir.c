@@ -190,14 +190,51 @@ static void drop(struct tmpfs_node *n)
 
 /* --- inode operations ------------------------------------------------------------------------- */
 
+static void fill_root_locked(struct inode *root)
+{
+    struct tmpfs *fs = tmpfs_node_of(root)->fs;
+    void (*fill)(struct inode *root) = fs->fill;
+
+    fs->fill = NULL; /* what it makes it looks up here */
+    if (fill) {
+        fill(root);
+    }
+}
+
+/*
+ * The names that are made at first sight. The caller holds the lock either way; held for reading it
+ * is given up for a moment, which lookups and listings can stand: both look only afterwards.
+ */
+static void fill_root(struct inode *root)
+{
+    if (root->lock.readers < 0) {
+        fill_root_locked(root);
+        return;
+    }
+    rwsem_read_unlock(&root->lock);
+    rwsem_write_lock(&root->lock);
+    fill_root_locked(root);
+    rwsem_write_unlock(&root->lock);
+    rwsem_read_lock(&root->lock);
+}
+
+static bool wants_filling(const struct inode *dir)
+{
+    return tmpfs_node_of(dir)->fs->fill && dir == dir->sb->root;
+}
+
 static int tmpfs_lookup(struct inode *inode, const struct name *name, struct inode **out)
 {
     struct tmpfs_node *dir = tmpfs_node_of(inode);
     struct tmpfs_node *n = NULL;
-    struct tmpfs_entry *e = dir->names.node ? entry_find(dir, name) : NULL;
+    struct tmpfs_entry *e;
     uint64_t nid;
     int err;
 
+    if (unlikely(wants_filling(inode))) {
+        fill_root(inode);
+    }
+    e = dir->names.node ? entry_find(dir, name) : NULL;
     if (e) {
         if (!e->node) {
             return -ENOENT;
@@ -544,6 +581,9 @@ static int tmpfs_readdir(struct inode *inode, uint64_t cookie, struct dir_emit *
 {
     struct tmpfs_node *dir = tmpfs_node_of(inode);
 
+    if (wants_filling(inode)) {
+        fill_root(inode);
+    }
     if (cookie < LOWER_COOKIE) {
         for (struct rb_node *at = order_find(dir, cookie); at; at = rb_next(at)) {
             const struct tmpfs_entry *entry = rb_entry(at, struct tmpfs_entry, by_order);

@@ -2,6 +2,7 @@
 /* Inodes of tmpfs: made, found by their number in the image, pinned while changed, freed. */
 #include <core/string.h>
 #include <fs/fcntl.h>
+#include <fs/file.h>
 #include <fs/tmpfs/tmpfs.h>
 #include <ipc/fifo.h>
 #include <mm/slab.h>
@@ -35,7 +36,7 @@ static void set_ops(struct tmpfs_node *n)
         break;
     case S_IFIFO:
         i->ops = &tmpfs_special_ops;
-        i->file_ops = &fifo_file_ops;
+        i->file_ops = &fifo_ops;
         break;
     default: /* devices are found by number when opened; sockets cannot be opened */
         i->ops = &tmpfs_special_ops;

@@ -115,6 +115,7 @@ static bool run_to_hlt(struct probe_machine *m)
 {
     int r = 0;
 
+    assert(m->run != NULL);
     do {
         r = ioctl(m->vcpu_fd, KVM_RUN, 0);
     } while (r < 0 && errno == EINTR);

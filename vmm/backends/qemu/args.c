@@ -10,12 +10,12 @@
 #include "error.h"
 
 #define VIRTIO_BASE     UINT64_C(0xfeb00000)
-#define VIRTIO_SIZE     512u
+#define VIRTIO_SIZE     UINT64_C(512)
 #define VIRTIO_IRQ_BASE 16u
 
 #define MACHINE                                                                                    \
-    "microvm,acpi=on,ioapic2=off,pcie=off,pic=off,pit=off,rtc=off,x-option-roms=off,"              \
-    "auto-kernel-cmdline=off"
+    ("microvm,acpi=on,ioapic2=off,pcie=off,pic=off,pit=off,rtc=off,x-option-roms=off,"             \
+     "auto-kernel-cmdline=off")
 
 struct builder {
     struct qemu_args *args;
@@ -48,7 +48,7 @@ static unsigned take_slot(struct builder *b)
 {
     unsigned slot = b->slots++;
 
-    cmdline_add(&b->cmdline, "virtio_mmio.device=%u@0x%llx:%u", VIRTIO_SIZE,
+    cmdline_add(&b->cmdline, "virtio_mmio.device=%u@0x%llx:%u", (unsigned)VIRTIO_SIZE,
                 (unsigned long long)(VIRTIO_BASE + slot * VIRTIO_SIZE), VIRTIO_IRQ_BASE + slot);
     return slot;
 }

@@ -130,7 +130,7 @@ static void take_message(struct qemu_machine *m, const uint8_t *bytes, size_t si
             }
             m->message_size = 0;
         } else if (m->message_size + 1 < sizeof(m->message)) {
-            m->message[m->message_size++] = bytes[i] < ' ' ? '?' : (char)bytes[i];
+            m->message[m->message_size++] = (char)(bytes[i] < ' ' ? '?' : bytes[i]);
             m->message[m->message_size] = '\0';
         }
     }
