@@ -9,6 +9,7 @@
 #include <stdint.h>
 
 #include "abi/boot.h"
+#include "guest_console.h"
 
 #define SERIAL       0x3f8
 #define I8042        0x64
@@ -516,6 +517,17 @@ static void check_all(const uint8_t *zero_page, const struct boot_args *args, co
     check_cpus(zero_page, args->tsc_khz);
 }
 
+static void echo(const struct boot_args *args, const char *cmdline)
+{
+    bool is_split = (args->flags & BOOT_ARGS_STDIN_SPLIT) != 0;
+    uint64_t base = 0;
+    unsigned line = 0;
+
+    if (find_device(cmdline, 3, &base, &line)) {
+        console_echo(base, is_split ? BOOT_CONSOLE_PORT_STDIN : BOOT_CONSOLE_PORT_STDIO);
+    }
+}
+
 /* The byte that arrives on the signal line. */
 static uint8_t wait_signal(void)
 {
@@ -570,6 +582,9 @@ void guest_main(const uint8_t *zero_page)
     if (is_equal(mode, "all")) {
         check_all(zero_page, args, cmdline);
         report(BOOT_STATUS_EXIT, (uint8_t)failures);
+    } else if (is_equal(mode, "echo")) {
+        echo(args, cmdline);
+        report(BOOT_STATUS_EXIT, 0);
     } else if (is_equal(mode, "panic")) {
         report(BOOT_STATUS_PANIC, 7);
     } else if (is_equal(mode, "error")) {
