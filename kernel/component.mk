@@ -30,7 +30,10 @@ checks += kernel/syscall/table_test
 # the files that need neither the MMU nor devices.
 kernel_host.srcs := $(filter-out %_test.c,$(wildcard kernel/arch/host/*.c))
 kernel_host.srcs += $(addprefix kernel/mm/,page.c slab.c)
+kernel_host.srcs += $(addprefix kernel/proc/,pid.c signal_queue.c signal_action.c)
+kernel_host.srcs += $(addprefix kernel/ipc/,pipe_ring.c)
 kernel_host.srcs += $(addprefix kernel/syscall/,uaccess.c uio.c)
+kernel_host.srcs += $(addprefix kernel/drivers/,tty.c tty_ioctl.c)
 kernel_host.sees := kernel kernel/arch/include kernel/arch/host/include base/include include $(kernel_gen)
 kernel_host.variants := asan cov fuzz
 kernel_host.cflags := -DKERNEL_HOST=1

@@ -30,6 +30,22 @@ static struct page **slot_at(const struct pipe_ring *r, uint64_t position)
     return &r->pages[(position >> PAGE_SHIFT) & (r->slots - 1)];
 }
 
+/*
+ * A full ring that is not page-aligned has its first and its last bytes in one page: the last ones
+ * get a page of their own.
+ */
+static int split_shared_page(const struct pipe_ring *r, struct page **out)
+{
+    struct page *p = page_alloc(0, GFP_USER);
+
+    if (!p) {
+        return -ENOMEM;
+    }
+    memcpy(page_address(p), page_address(*slot_at(r, r->read_at)), r->write_at & (PAGE_SIZE - 1));
+    *out = p;
+    return 0;
+}
+
 int pipe_ring_resize(struct pipe_ring *r, uint32_t slots)
 {
     uint64_t first = r->read_at >> PAGE_SHIFT;
@@ -46,6 +62,10 @@ int pipe_ring_resize(struct pipe_ring *r, uint32_t slots)
     err = pipe_ring_init(&new, slots);
     if (err < 0) {
         return err;
+    }
+    if (pages > r->slots && split_shared_page(r, &new.pages[--pages]) < 0) {
+        pipe_ring_deinit(&new);
+        return -ENOMEM;
     }
     for (uint64_t i = 0; i < pages; i++) {
         struct page **from = slot_at(r, (first + i) << PAGE_SHIFT);
@@ -88,6 +108,9 @@ static void consume(struct pipe_ring *r, uint64_t size)
     if ((before ^ r->read_at) >> PAGE_SHIFT) { /* left the page */
         struct page **done = slot_at(r, before);
 
+        if ((r->write_at - 1) >> PAGE_SHIFT == (before >> PAGE_SHIFT) + r->slots) {
+            return; /* the ring was full: the writer is in this page, too */
+        }
         if (r->read_at == r->write_at) {
             struct page *p = *done;
 
