@@ -43,3 +43,8 @@ kernel_tests := $(wildcard $(foreach d,$(kernel_dirs) arch/host,kernel/$(d)/*_te
 $(call unit_tests,kernel_host,$(kernel_tests),kernel_host base base_hosted,,asan cov)
 
 include kernel/arch/$(ARCH)/link.mk
+
+# Parsers of hostile bytes, one libFuzzer program each: fuzz/kernel_host_<what>_fuzz.c.
+kernel_fuzz := $(patsubst fuzz/%.c,%,$(wildcard fuzz/kernel_host_*_fuzz.c))
+$(foreach f,$(kernel_fuzz),$(call program,fuzz/$(f),fuzz,fuzz/$(f).c,kernel_host base base_hosted,,$(kernel_host.sees),$(kernel_host.cflags)))
+fuzz_targets += $(addprefix $(BUILD)/fuzz/,$(kernel_fuzz))
