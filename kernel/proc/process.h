@@ -149,9 +149,9 @@ void init_start(void);
 int process_become_single(void) MUST_CHECK;
 
 /*
- * Run `path` in the current task, replacing its image. argv/envp are kernel strings, NULL-terminated. 0: the user
- * frame is rewritten, return to it; -errno: nothing changed; past the point of no return failure
- * kills the process.
+ * Run `path` in the current task, replacing its image. argv/envp are kernel strings,
+ * NULL-terminated. 0: the user frame is rewritten, return to it; -errno: nothing changed; past the
+ * point of no return failure kills the process.
  */
 int exec_file(const char *path, const char *const *argv, const char *const *envp) MUST_CHECK;
 

@@ -237,6 +237,29 @@ static void test_ends(void **state)
     }
 }
 
+/* An instruction that some hosts can't do in ring 0 ends with a message that says where and which.
+ */
+static void test_internal_error(void **state)
+{
+    struct drupe_host_report host;
+    struct run r;
+
+    (void)state;
+    need_kvm();
+    drupe_host_probe(&host);
+    run_init(&r, DRUPE_ACCEL_KVM, GUEST, "odd");
+    run_start(&r);
+    run_end(&r);
+    if (strstr(host.masked_features, "popcnt") == NULL) {
+        assert_int_equal(r.end.kind, DRUPE_END_EXIT);
+    } else {
+        assert_int_equal(r.end.kind, DRUPE_END_MONITOR);
+        assert_non_null(strstr(r.end.text, "rip=0x10"));
+        assert_non_null(strstr(r.end.text, "bytes=f30fb8c0"));
+    }
+    run_free(&r);
+}
+
 static void check_signal(enum drupe_accel accel)
 {
     struct run r;
@@ -382,7 +405,7 @@ int main(void)
         cmocka_unit_test(test_ends),        cmocka_unit_test(test_signal),
         cmocka_unit_test(test_stop),        cmocka_unit_test(test_restart),
         cmocka_unit_test(test_qemu),        cmocka_unit_test(test_destroy_any_state),
-        cmocka_unit_test(test_bad_kernels),
+        cmocka_unit_test(test_bad_kernels), cmocka_unit_test(test_internal_error),
     };
 
     return cmocka_run_group_tests_name("machine", tests, NULL, NULL);
