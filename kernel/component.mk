@@ -33,6 +33,7 @@ kernel_host.srcs += $(addprefix kernel/mm/,page.c slab.c mapping.c vma.c mm.c fa
 kernel_host.srcs += $(addprefix kernel/proc/,elf.c script.c boot_args.c exec_strings.c pid.c signal_queue.c signal_action.c)
 kernel_host.srcs += $(addprefix kernel/ipc/,pipe_ring.c)
 kernel_host.srcs += $(addprefix kernel/syscall/,uaccess.c uio.c)
+kernel_host.srcs += $(addprefix kernel/drivers/,tty.c tty_ioctl.c)
 kernel_host.sees := kernel kernel/arch/include kernel/arch/host/include base/include include $(kernel_gen)
 kernel_host.variants := asan cov fuzz
 kernel_host.cflags := -DKERNEL_HOST=1
