@@ -30,8 +30,7 @@ checks += kernel/syscall/table_test
 # the files that need neither the MMU nor devices.
 kernel_host.srcs := $(filter-out %_test.c,$(wildcard kernel/arch/host/*.c))
 kernel_host.srcs += $(addprefix kernel/mm/,page.c slab.c mapping.c vma.c mm.c fault.c fork.c access.c mmap.c mprotect.c madvise.c exec_map.c)
-kernel_host.srcs += $(addprefix kernel/proc/,elf.c script.c boot_args.c exec_strings.c)
-kernel_host.srcs += $(addprefix kernel/proc/,pid.c signal_queue.c signal_action.c)
+kernel_host.srcs += $(addprefix kernel/proc/,elf.c script.c boot_args.c exec_strings.c pid.c signal_queue.c signal_action.c)
 kernel_host.srcs += $(addprefix kernel/ipc/,pipe_ring.c)
 kernel_host.srcs += $(addprefix kernel/syscall/,uaccess.c uio.c)
 kernel_host.srcs += $(addprefix kernel/drivers/,tty.c tty_ioctl.c)
