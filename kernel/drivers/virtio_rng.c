@@ -5,6 +5,7 @@
 #include <core/log.h>
 #include <core/random.h>
 #include <drivers/virtio.h>
+#include <drivers/worker.h>
 
 #define SEED_SIZE 64u
 
@@ -12,12 +13,20 @@
  * the latter. */
 static uint8_t seed[SEED_SIZE];
 
+static uint32_t seed_size;
+static struct work work;
+
+/* The generator is not for interrupts. */
+static void stir(struct work *w)
+{
+    (void)w;
+    random_add(seed, seed_size);
+}
+
 static void ready(struct virtqueue *q)
 {
-    uint32_t written;
-
-    if (virtqueue_take(q, &written)) {
-        random_add(seed, written);
+    if (virtqueue_take(q, &seed_size)) {
+        work_queue(&work);
     }
 }
 
@@ -27,6 +36,7 @@ static int probe(struct virtio_device *d)
     struct virtqueue *q;
     int err = virtio_negotiate(d, 0);
 
+    work_init(&work, stir);
     if (err == 0) {
         err = virtqueue_create(d, 0, 1, ready, &q);
     }
