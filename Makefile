@@ -6,6 +6,7 @@ MAKEFLAGS += -j$(shell nproc)
 
 include mk/engine.mk
 -include $(sort $(wildcard */component.mk))
+include mk/e2e.mk
 include mk/targets.mk
 
 -include $(sort $(deps))

@@ -5,7 +5,7 @@ vmm.all := $(wildcard vmm/*.c vmm/*/*.c vmm/*/*/*.c)
 vmm.arch_others := $(filter-out vmm/arch/$(ARCH)/%,$(wildcard vmm/arch/*/*.c))
 vmm.srcs := $(filter-out %_test.c $(vmm.arch_others),$(vmm.all))
 vmm.tests := $(filter %_test.c,$(filter-out $(vmm.arch_others),$(vmm.all)))
-vmm.sees := vmm base/include include
+vmm.sees := vmm vmm/arch/$(ARCH) base/include include
 vmm.variants := host asan tsan cov fuzz
 vmm.libs := $(shell pkg-config --libs liburing 2>/dev/null) -lpthread
 $(call component,vmm)
@@ -22,3 +22,7 @@ $(BUILD)/libdrupe.pc: vmm/libdrupe.pc.in
 	$(Q)sed 's|@libs@|$(vmm.libs)|' $< > $@
 
 programs += $(BUILD)/libdrupe.a $(BUILD)/libdrupe.pc
+
+# Boot tests: a guest of a few KiB, and the programs that run it under KVM.
+include tests/vmm/vmm_tests.mk
+include vmm/bench.mk

@@ -32,6 +32,7 @@ enum boot_args_flags {
     BOOT_ARGS_STDIO_STREAM =
         1u << 1, /* 0 and 1 are port 1, 2 is port 2: plain streams, not terminals */
     BOOT_ARGS_STDIN_NONE = 1u << 2, /* with STREAM: descriptor 0 is /dev/null */
+    BOOT_ARGS_STDIN_SPLIT = 1u << 3, /* with STREAM: 0 is port 3, where a console closes both ways */
 };
 
 struct boot_args {
@@ -82,6 +83,7 @@ enum boot_status_kind {
 #define BOOT_CONSOLE_PORT_TTY    0
 #define BOOT_CONSOLE_PORT_STDIO  1
 #define BOOT_CONSOLE_PORT_STDERR 2
+#define BOOT_CONSOLE_PORT_STDIN  3 /* with BOOT_ARGS_STDIN_SPLIT */
 
 /*
  * ELF note of a kernel that knows this contract (name "Drupe"): the descriptor is one u32, the boot

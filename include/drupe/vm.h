@@ -27,8 +27,9 @@
  * block.
  *
  * What the library does to the process: it creates threads with all signals blocked but one
- * real-time signal (SIGRTMIN) of its own, whose handler it installs at the first start; it prints
- * nothing and never exits.
+ * real-time signal (SIGRTMIN) of its own, whose handler it installs at the first start; if
+ * SIGPIPE still has its default action, it is ignored from then on; it prints nothing and never
+ * exits.
  */
 #pragma once
 

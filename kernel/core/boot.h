@@ -9,7 +9,7 @@
 
 #define BOOT_RAM_RANGES_MAX   16
 #define BOOT_VIRTIO_MAX       32
-#define BOOT_COMMAND_LINE_MAX 4096
+#define BOOT_COMMAND_LINE_MAX 4096 /* with the terminating NUL */
 
 struct phys_range {
     paddr_t start;
@@ -43,6 +43,22 @@ extern struct boot_info boot_info;
  */
 const char *boot_option(const char *key, size_t *length);
 bool boot_option_u64(const char *key, uint64_t *value); /* with 0x and K/M/G suffixes */
+
+struct boot_args;
+/* Copy the header of the boot arguments (abi/boot.h), entropy left out. False: there are none. The
+ * fields are the loader's: this checks magic, version and size only. */
+bool boot_args_header(struct boot_args *out);
+
+/* --- for the architecture's entry, in this order ---------------------------------------------- */
+
+/* Add usable RAM: cut to whole pages, kept sorted, joined with its neighbours; overlaps, overflows
+ * and more ranges than fit are dropped with a warning. */
+void boot_ram_add(paddr_t start, uint64_t size);
+/* boot_info.command_line is complete: index its words and fill in what they say. */
+void boot_options_apply(void);
+
+/* The machine cannot start the workload: one clear line, BOOT_STATUS_ERROR, end. */
+_Noreturn void boot_fail(const char *format, ...) PRINTF_LIKE(1, 2);
 
 /* Where the architecture's entry hands over, on the boot CPU's first task stack, interrupts off. */
 _Noreturn void kernel_main(void);

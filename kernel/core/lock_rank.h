@@ -12,6 +12,7 @@ enum lock_rank {
     RANK_PROCESS,     /* process tree: parents, children, groups, sessions */
     RANK_EXEC,        /* process->exec_mutex: exec against ptrace-like readers of the mm */
     RANK_FILE_POS,    /* file->pos_lock: read/write/lseek of one description */
+    RANK_INODE_WRITE, /* inode->write_lock: held while a program's bytes are copied in */
     RANK_EPOLL,       /* epoll->mutex; nested epolls by depth */
     RANK_MM,          /* mm->mmap_lock */
     RANK_INODE,       /* inode->lock; parent before child, then by address */
@@ -23,6 +24,7 @@ enum lock_rank {
     RANK_FUTEX,       /* futex hash buckets; two by address */
     RANK_PAGE_TABLE,  /* mm->page_table_lock */
     RANK_SIGNAL,      /* process->signal_lock: dispositions, pending, group state */
+    RANK_PID,         /* the number space of pids and tids */
     RANK_FS_MISC,     /* leaf state of file systems (inode numbers, super blocks) */
     RANK_DEVICE,      /* virtqueues, UART rings */
     RANK_WAIT,        /* wait_queue->lock */

@@ -15,6 +15,7 @@
 
 struct file;
 struct mapping;
+struct page;
 struct regs;
 struct task;
 
@@ -38,7 +39,10 @@ enum vma_flags {
     VMA_NORESERVE = 1u << 11,
     VMA_LOCKED = 1u << 12,
     VMA_DONTDUMP = 1u << 13,
+    VMA_HAS_ANON = 1u << 14, /* holds private pages of its own: fork must copy its PTEs */
 };
+
+#define VMA_ACCESS (VMA_READ | VMA_WRITE | VMA_EXEC)
 
 struct vma {
     struct rb_node node;
@@ -68,6 +72,12 @@ struct mm {
     uint64_t start_stack;
     uint64_t arg_start, arg_end, env_start, env_end;
     uint64_t mmap_top;          /* top-down allocation starts here */
+    uint64_t search_top;        /* no gap above it, below mmap_top, ... */
+    uint64_t search_hole;       /* ... is larger than this (bytes) */
+    uint64_t anon_next;         /* end of the last window of anonymous pages: sequential faults */
+    uint32_t anon_order;        /* and its size */
+    uint32_t barriers;          /* membarrier(2) commands registered for */
+    uint32_t locked_flags;      /* mlockall(MCL_FUTURE): VMA_LOCKED for new mappings */
     uint64_t vdso;              /* its base, 0: none */
     _Atomic uint64_t rss_pages; /* frames of RAM mapped */
     uint64_t total_pages;       /* mapped address space; RLIMIT_AS */
@@ -95,8 +105,9 @@ struct mm_map {
     uint64_t size; /* bytes, > 0; rounded up to pages */
     uint32_t vma_flags;
     unsigned how;
-    struct file *file; /* borrowed; NULL: anonymous (shared anonymous when VMA_SHARED) */
-    uint64_t offset;   /* page-aligned */
+    struct file *file;       /* borrowed; NULL: anonymous (shared anonymous when VMA_SHARED) */
+    struct mapping *mapping; /* of the file; NULL without one */
+    uint64_t offset;         /* page-aligned */
 };
 
 enum mm_map_how {
@@ -104,6 +115,12 @@ enum mm_map_how {
     MM_MAP_NOREPLACE = 1u << 1,
     MM_MAP_POPULATE = 1u << 2,
 };
+
+/*
+ * What mmap of this file maps: the object that its mmap method names, or its inode's page cache.
+ * -ENODEV: it has none.
+ */
+int mm_file_mapping(struct file *f, uint32_t vma_flags, struct mapping **mapping) MUST_CHECK;
 
 /* Map; returns the address or -errno as mmap(2). Takes mmap_lock. Permission of the file was
  * checked by the caller. */
@@ -141,6 +158,25 @@ int mm_fault(struct mm *mm, uint64_t addr, unsigned access, int *signal, int *co
  */
 int mm_futex_key(struct mm *mm, uint64_t addr, struct mapping **mapping,
                  uint64_t *offset) MUST_CHECK;
+
+/* --- for exec: a new address space that nobody runs in yet
+ * ----------------------------------------- */
+
+/* Where `size` bytes are free: at the hint if it is not 0 and free, else as mmap would. -ENOMEM. */
+int64_t mm_find_gap(struct mm *mm, uint64_t hint, uint64_t size) MUST_CHECK;
+/* Map a page of a private VMA, which holds no PTE there yet. Takes the caller's reference if 0. */
+int mm_install_page(struct mm *mm, uint64_t addr, struct page *p) MUST_CHECK;
+/*
+ * Give the page at `addr` of a private file VMA a copy of its own: the first `bytes` bytes are the
+ * file's, the rest is zero (the page where a program's data ends and its bss begins).
+ */
+int mm_install_tail(struct mm *mm, uint64_t addr, size_t bytes) MUST_CHECK;
+/* Map the vDSO near the top; sets mm->vdso to its code, for AT_SYSINFO_EHDR. */
+int mm_map_vdso(struct mm *mm) MUST_CHECK;
+
+/* Fault in what is missing of [addr, addr + size) (MAP_POPULATE, mlock): best effort. 0, -ENOMEM,
+ * -EFAULT. */
+int mm_populate(struct mm *mm, uint64_t addr, uint64_t size, bool write) MUST_CHECK;
 
 /* Bytes of another (or the own) address space, for /proc and ptrace; returns bytes moved, faulting
  * pages in. */

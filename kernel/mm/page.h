@@ -11,6 +11,9 @@
  */
 #pragma once
 
+#include <stdatomic.h>
+
+#include <arch/layout.h>
 #include <core/types.h>
 
 struct mapping;
@@ -58,16 +61,69 @@ enum gfp {
 /* 2^order contiguous frames with refcount 1, or NULL. Any context with GFP_ATOMIC. */
 struct page *page_alloc(unsigned order, unsigned gfp) MUST_CHECK;
 
-/* Drop a reference; the last frees the block. */
-void page_get(struct page *p);
-void page_put(struct page *p);
+/*
+ * 2^order contiguous frames that are known to be zero, for a program; each is a page of its own
+ * with refcount 1 and mapcount 1 (about to be mapped). NULL: none without clearing, or memory is
+ * short.
+ */
+struct page *page_alloc_clean_run(unsigned order) MUST_CHECK;
 
-paddr_t page_to_phys(const struct page *p);
-struct page *page_of_phys(paddr_t pa); /* NULL when pa is no RAM */
+/* Free frames, roughly and at once. */
+uint64_t page_free_hint(void);
+
+/* Drop the last reference of an order-0 page whose bytes are all zero again (a page table). */
+void page_put_clean(struct page *p);
+
+/* One struct page for each frame number of RAM; entries exist from the carving of their chunk on.
+ */
+extern struct page *page_map;
+
+void page_free(struct page *p); /* page_put()'s: the last reference is gone */
+
+/* Relaxed: the caller holds a reference already, or the lock of the table that holds one. */
+static inline void page_get(struct page *p)
+{
+    uint32_t old = atomic_fetch_add_explicit(&p->refcount, 1, memory_order_relaxed);
+
+    assert(old != 0);
+}
+
+/* Drop a reference; the last frees the block. Any context. */
+static inline void page_put(struct page *p)
+{
+    /* Acquire-release: what other holders did is visible to the one that frees. */
+    uint32_t old = atomic_fetch_sub_explicit(&p->refcount, 1, memory_order_acq_rel);
+
+    assert(old != 0); /* a double free */
+    if (old == 1) {
+        page_free(p);
+    }
+}
+
+static inline paddr_t page_to_phys(const struct page *p)
+{
+    return (paddr_t)(p - page_map) << PAGE_SHIFT;
+}
+
+/* Of a frame that the allocator handed out (a PTE without PTE_DIRECT): not checked. */
+static inline struct page *phys_to_page(paddr_t pa)
+{
+    return page_map + (pa >> PAGE_SHIFT);
+}
+
+struct page *page_of_phys(paddr_t pa); /* checked: NULL when pa is no RAM of the allocator */
 
 /* The kernel's address of a frame of RAM or of the root image (direct map). */
-void *phys_to_virt(paddr_t pa);
-paddr_t virt_to_phys(const void *p); /* of a direct-map or kernel-image address */
+static inline void *phys_to_virt(paddr_t pa)
+{
+    return arch_phys_to_virt(pa);
+}
+
+/* Of a direct-map or kernel-image address. */
+static inline paddr_t virt_to_phys(const void *p)
+{
+    return arch_virt_to_phys(p);
+}
 
 static inline void *page_address(const struct page *p)
 {
@@ -87,3 +143,7 @@ void page_stats(struct page_stats *out);
 /* Boot: hand over RAM described by boot_info, less what is in use. Called once, before anything
  * allocates. */
 void page_init(void);
+
+/* Give back RAM that page_init() kept (the ramdisk, once its bytes were copied). Page-aligned
+ * inward by the allocator. */
+void page_release_range(paddr_t start, uint64_t size);

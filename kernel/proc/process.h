@@ -80,19 +80,24 @@ struct process {
     struct list threads; /* task->thread_link */
     uint32_t thread_count;
     struct sigaction_table *actions; /* counted: CLONE_SIGHAND */
-    struct signal_queue *pending;    /* process-directed */
+    struct signal_queue pending;     /* process-directed */
     bool is_exiting;                 /* group exit under way; group_exit_status holds */
     int group_exit_status;
     struct task *exec_task; /* exec waits for the other threads */
-    uint32_t stop_state;    /* job control */
+    uint32_t stop_state;    /* job control: enum stop_state in proc/signal_internal.h */
+    uint32_t stop_left;     /* threads that have yet to stop */
     int stop_signal;
     struct rusage_sum dead_threads;
 
+    uint32_t queued_signals; /* entries in all queues; RLIMIT_SIGPENDING */
+
+    struct wait_queue signal_wait; /* signalfd readers and pollers; woken when a signal is sent */
     struct wait_queue child_wait; /* wait4() sleepers of this process; woken when a child changes */
     struct wait_queue exit_wait;  /* pidfd pollers, exec */
     struct rlimit limits[RLIMIT_COUNT]; /* own to change, word-sized reads elsewhere */
-    struct timer real_timer;            /* ITIMER_REAL */
+    struct timer real_timer;            /* ITIMER_REAL; under signal_lock */
     uint64_t real_interval_ns;
+    uint64_t real_deadline_ns;   /* 0: off */
     struct posix_timers *timers; /* timer_create(2) */
     uint64_t start_ns;
     int32_t oom_score_adj;
@@ -118,17 +123,37 @@ uint64_t limit_of(enum rlimit_index which);
 _Noreturn void process_exit_group(int wait_status);
 _Noreturn void task_exit(int wait_status); /* this thread only */
 
+/*
+ * A new process, child of init and leader of its own session, whose one task begins in the kernel
+ * in fn(arg): to exec_file() and arch_enter_user(). It has a fresh descriptor table, init's
+ * directory, credentials and limits, no address space. Not yet running: sched_start() it. NULL: no
+ * memory.
+ */
+struct task *process_create_kernel(const char *name, int (*fn)(void *arg), void *arg) MUST_CHECK;
+
+/*
+ * exec's last step, after the new address space is in place and nothing can fail any more: resets
+ * caught signals, alternate stack, timers, child-tid and robust-list addresses; wakes a vfork
+ * parent; marks the process as having exec'ed. Names and close-on-exec are exec's own.
+ */
+void process_exec_commit(void);
+/* Wake the parent that vfork() put to sleep, if any. Of the current task. */
+void task_vfork_done(void);
+
+/* Create process 1, the kernel's own reaper, and start it: it mounts the root, starts the workload
+ * and ends the machine with it. From kernel_main(), when tasks can run. */
+void init_start(void);
+
 /* exec's step: kill and await all other threads, become the leader. 0 or -EINTR when we are being
  * killed ourselves. */
 int process_become_single(void) MUST_CHECK;
 
 /*
- * Run `path` in the current task, replacing its image. argv/envp are kernel strings. 0: the user
- * frame is rewritten, return to it; -errno: nothing changed; past the point of no return failure
- * kills the process.
+ * Run `path` in the current task, replacing its image. argv/envp are kernel strings,
+ * NULL-terminated. 0: the user frame is rewritten, return to it; -errno: nothing changed; past the
+ * point of no return failure kills the process.
  */
-struct exec_strings;
-int exec_file(const char *path, struct exec_strings *strings) MUST_CHECK;
+int exec_file(const char *path, const char *const *argv, const char *const *envp) MUST_CHECK;
 
 /* The first user process, as boot arguments say: its own task, child of init. 0, or -errno with
  * *what naming the reason. */

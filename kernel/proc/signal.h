@@ -2,7 +2,9 @@
 /* Signals: Linux's numbers and layouts (x86-64 and AArch64 agree on them). */
 #pragma once
 
+#include <core/ref.h>
 #include <core/types.h>
+#include <proc/signal_queue.h>
 
 struct process;
 struct regs;
@@ -112,6 +114,33 @@ struct sigaction {
     uint64_t mask;
 };
 
+/*
+ * Dispositions of a process, copied when written while shared (fork). Kept tight, so that a table
+ * is a slab object; sigaction_get() gives the ABI's form.
+ */
+struct sigaction_table {
+    struct ref ref;
+    uint64_t caught;  /* has a handler */
+    uint64_t ignored; /* SIG_IGN was asked for */
+
+    struct {
+        uint64_t handler, restorer, mask;
+        uint32_t flags;
+    } PACKED ALIGNED(4) slots[SIGNAL_MAX];
+};
+
+static_assert(sizeof(struct sigaction_table) <= 2048, "the largest slab object");
+
+static inline struct sigaction sigaction_get(const struct sigaction_table *table, int signo)
+{
+    return (struct sigaction){
+        .handler = table->slots[signo - 1].handler,
+        .flags = table->slots[signo - 1].flags,
+        .restorer = table->slots[signo - 1].restorer,
+        .mask = table->slots[signo - 1].mask,
+    };
+}
+
 #define SA_NOCLDSTOP 0x00000001u
 #define SA_NOCLDWAIT 0x00000002u
 #define SA_SIGINFO   0x00000004u
@@ -120,6 +149,11 @@ struct sigaction {
 #define SA_RESTART   0x10000000u
 #define SA_NODEFER   0x40000000u
 #define SA_RESETHAND 0x80000000u
+
+/* sigaltstack(2) */
+#define SS_ONSTACK    1u
+#define SS_DISABLE    2u
+#define SS_AUTODISARM 0x80000000u
 
 /* What arch_signal_frame() needs. */
 struct signal_delivery {

@@ -79,7 +79,10 @@ void sched_tick(void);
 void sched_set_priority(struct task *t, uint8_t policy, int8_t nice, uint8_t rt_priority);
 int sched_set_affinity(struct task *t, uint64_t mask); /* -EINVAL: no online CPU in it */
 
-/* Never returns: the caller's task is dead, its stack is freed by the next task. */
+/*
+ * Never returns: the caller's task is dead. Takes over one reference to it, put by the task that
+ * runs next, so that the stack is left before it is freed. Works with interrupts in any state.
+ */
 _Noreturn void sched_exit(void);
 
 uint64_t sched_run_ns(const struct task *t); /* CPU time so far, also while running */

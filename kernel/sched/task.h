@@ -8,6 +8,7 @@
 #include <arch/thread.h>
 #include <core/ref.h>
 #include <core/types.h>
+#include <proc/signal_queue.h>
 #include <sched/sched.h>
 #include <sched/timer.h>
 
@@ -27,6 +28,7 @@ enum task_work {
     WORK_SIGNAL = 1u << 1,       /* look for signals */
     WORK_KILL = 1u << 2,         /* the group is exiting: leave now */
     WORK_RESTORE_MASK = 1u << 3, /* put task->saved_mask back after delivery (sigsuspend, ppoll) */
+    WORK_SET_TID = 1u << 4,      /* a new thread: store its tid at set_child_tid */
 };
 
 struct restart_block {
@@ -45,7 +47,7 @@ struct task {
     _Atomic uint32_t work;    /* enum task_work */
     char name[TASK_NAME_MAX]; /* own to write; readers may see a mix, never past the end */
     void *kstack;             /* top, from kstack_alloc() */
-    struct regs *regs;        /* the user frame at the stack's top; NULL for kernel threads */
+    struct regs *regs;        /* the user frame at the stack's top; free room in kernel threads */
 
     /* Own to change while running; others look under process->signal_lock or after its death. */
     struct process *process; /* counted */
@@ -56,18 +58,25 @@ struct task {
     struct list thread_link; /* process->threads, under process->signal_lock */
 
     /* Under process->signal_lock. */
-    uint64_t signal_mask;         /* bit n - 1 for signal n */
-    struct signal_queue *pending; /* thread-directed */
+    uint64_t signal_mask;        /* bit n - 1 for signal n */
+    struct signal_queue pending; /* thread-directed */
+    uint64_t wait_mask;          /* blocked signals that sigtimedwait() takes nevertheless */
+    bool is_exiting;             /* takes no more signals */
     uint64_t saved_mask;
     uint64_t altstack_base, altstack_size;
     uint32_t altstack_flags;
 
+    /* Own: of the last fault, for the signal frame. */
+    uint64_t fault_address;
+    uint32_t fault_trap, fault_error;
+
     /* Own. */
     uint64_t clear_child_tid; /* user address, 0: none */
+    uint64_t set_child_tid;   /* user address, for WORK_SET_TID */
     uint64_t robust_list;     /* user address of the head */
     struct restart_block restart;
-    struct task *vfork_parent; /* sleeping until we exec or exit */
-    uint64_t start_ns;         /* monotonic */
+    _Atomic bool is_vforked; /* our parent sleeps until we exec or exit (task_vfork_done()) */
+    uint64_t start_ns;       /* monotonic */
     uint64_t min_faults, maj_faults;
     int exit_code; /* wait status, once dead */
     uint32_t personality;
@@ -77,8 +86,7 @@ struct task {
     /* What this task waits for: for hang reports and /proc wchan. */
     const char *wait_reason;
     /* Last system call: for fatal-signal reports. */
-    int32_t last_syscall;
-    uint64_t last_args[6];
+    int32_t last_syscall; /* number; its arguments are still in *regs */
 
     uint64_t held_locks; /* debug builds: bit per rank */
 };
@@ -95,6 +103,9 @@ static inline struct task *task_get(struct task *t)
 }
 
 void task_put(struct task *t);
+
+/* Tasks alive, kernel threads and zombies included; for sysinfo and /proc/loadavg. */
+unsigned task_count(void);
 
 /* By tid in the one number space of pids and tids; with a reference, or NULL. */
 struct task *task_find(pid_t tid);

@@ -25,4 +25,7 @@ struct regs;
  * instructions, entry to exit. */
 void syscall_dispatch(struct regs *regs);
 
+/* restart_syscall(2) of this architecture. */
+extern const int64_t syscall_restart_number;
+
 const char *syscall_name(int64_t number); /* "?" if unknown */

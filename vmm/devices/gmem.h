@@ -30,11 +30,15 @@ struct gmem {
 
 struct iovec;
 
-/* Copy `size` bytes out of / into guest memory. 0, or -EFAULT with nothing (or for write, nothing) done. */
+/* Copy `size` bytes out of / into guest memory. 0, or -EFAULT with nothing (or for write, nothing)
+ * done. */
 int gmem_read(const struct gmem *g, gpa_t from, void *to, size_t size) MUST_CHECK;
 int gmem_write(const struct gmem *g, gpa_t to, const void *from, size_t size) MUST_CHECK;
 
-/* Single aligned 16-bit accesses for ring indices, with the memory order that the virtio spec asks. */
+/*
+ * Single aligned 16-bit accesses for ring indices. Both are sequentially consistent, so that a
+ * store followed by a load needs no barrier between them. -EFAULT as above, or misaligned.
+ */
 int gmem_load_acquire16(const struct gmem *g, gpa_t from, uint16_t *out) MUST_CHECK;
 int gmem_store_release16(const struct gmem *g, gpa_t to, uint16_t value) MUST_CHECK;
 
@@ -42,8 +46,8 @@ bool gmem_contains(const struct gmem *g, gpa_t at, uint64_t size);
 bool gmem_is_writable(const struct gmem *g, gpa_t at, uint64_t size);
 
 /*
- * Host address of a guest range, for handing to a system call only (read, write, io_uring, getrandom):
- * the caller never looks at the bytes. `for_write` says the system call will write there.
- * Returns NULL when the range is not wholly inside one region or is read-only and for_write.
+ * Host address of a guest range, for handing to a system call only (read, write, io_uring,
+ * getrandom): the caller never looks at the bytes. `for_write` says the system call will write
+ * there. Returns NULL when the range is not wholly inside one region or is read-only and for_write.
  */
 void *gmem_lend(const struct gmem *g, gpa_t at, uint64_t size, bool for_write);

@@ -2,11 +2,11 @@
 /*
  * What every architecture provides to the core: the question; arch/x86_64/include (inline parts)
  * and arch/x86_64/ (the rest) are one answer, arch/host a third one for unit tests. Beside this
- * file each architecture has include/arch/{thread,current,cpu_data,regs,inline_ops}.h: thread.h
- * struct arch_thread: saved context of a task current.h     current_task(), this_cpu(),
- * in_interrupt() cpu_data.h    struct arch_cpu regs.h        struct regs: the user frame, and the
- * accessors declared below as inline functions inline_ops.h  the inline functions of the first
- * group
+ * file each architecture has include/arch/{thread,current,cpu_data,regs,inline_ops,layout}.h:
+ * layout.h DIRECT_MAP_BASE, VMALLOC_BASE, VMALLOC_SIZE, KERNEL_IMAGE_BASE thread.h struct
+ * arch_thread: saved context of a task current.h     current_task(), this_cpu(), in_interrupt()
+ * cpu_data.h    struct arch_cpu regs.h        struct regs: the user frame, and the accessors
+ * declared below as inline functions inline_ops.h  the inline functions of the first group
  */
 #pragma once
 
@@ -44,10 +44,14 @@ _Noreturn void arch_reset(void);
  */
 
 uint64_t arch_counter_hz(void);
+uint64_t arch_wall_clock_ns(void); /* Unix time of a clock device; 0: there is none */
 /* ns = counter * mult >> shift, for clock and vDSO. */
 void arch_clock_scale(uint32_t *mult, uint32_t *shift);
 void arch_timer_arm(
     uint64_t deadline_ns); /* monotonic; TIME_FOREVER: off. This CPU, interrupts off. */
+
+/* Bytes of the CPU's random generator; returns how many it gave (whole words, 0: has none). */
+size_t arch_random(void *buf, size_t size);
 
 /* --- interrupts ---------------------------------------------------------------------------------
  */
@@ -135,8 +139,9 @@ int pt_fork_range(paddr_t from, paddr_t to, uint64_t start, uint64_t end,
                   bool is_shared) MUST_CHECK;
 
 /*
- * Remove PTEs of [start, end); frames whose reference must be dropped are appended to the batch,
- * and put only after the flush. Frees table pages that became empty when free_tables is set.
+ * Remove PTEs of [start, end); frames with struct page lose this map count here and are appended to
+ * the batch; the caller puts their reference after the flush. A dirty PTE of a shared mapping sets
+ * PAGE_DIRTY. Table pages may stay (pt_destroy() frees them).
  */
 struct pt_batch {
     struct page *slots[64];

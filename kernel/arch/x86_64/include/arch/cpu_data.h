@@ -27,6 +27,8 @@ struct arch_cpu {
     uint32_t apic_id;
     bool is_in_panic;
     uint64_t timer_target; /* last deadline given to the timer, in its own units */
+    uint64_t fs_base;      /* as loaded: the last user task's */
+    uint64_t gs_base;
     uint64_t gdt[GDT_ENTRIES];
     ALIGNED(16) struct tss tss;
 };

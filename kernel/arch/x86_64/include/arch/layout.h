@@ -21,6 +21,8 @@
 #define VMALLOC_SIZE      LAYOUT_U64(0x8000000000)
 #define KERNEL_IMAGE_BASE LAYOUT_U64(0xffffffff80000000)
 #define KERNEL_PHYS_START LAYOUT_U64(0x100000)
+#define LOW_RESERVED_END  LAYOUT_U64(0x10000)  /* never given to the allocator: CPU start-up code */
+#define LOW_TOUCHED_END   LAYOUT_U64(0x100000) /* firmware or the monitor wrote here */
 
 /* Linux's GDT layout: a hypervisor that runs ring 0 without hardware help relies on it. */
 #define SELECTOR_KERNEL_CODE 0x10
@@ -35,6 +37,12 @@
 /* The linker's: first byte of the image, first byte after it (with .bss). */
 extern char kernel_image_start[];
 extern char kernel_image_end[];
+
+/* The first physical address past the kernel image: where free memory may begin. */
+static inline uint64_t arch_kernel_phys_end(void)
+{
+    return (uintptr_t)kernel_image_end - KERNEL_IMAGE_BASE;
+}
 
 /* Hot forms of phys_to_virt() and virt_to_phys(). */
 static inline void *arch_phys_to_virt(uint64_t pa)

@@ -1,0 +1,34 @@
+# SPDX-License-Identifier: Apache-2.0
+# cli: the command `drupe`. Sees the monitor only through include/drupe.
+
+cli.srcs := $(filter-out %_test.c cli/main.c,$(wildcard cli/*.c cli/*/*.c))
+cli.sees := cli base/include include
+cli.variants := host asan cov fuzz
+$(call component,cli)
+lint_sees.cli/main.c := $(cli.sees)
+
+# The kernel stands in the program itself. A tree without one makes a drupe that needs --kernel.
+cli_kernel := $(if $(wildcard kernel/arch/$(ARCH)/link.mk),$(BUILD)/kernel.elf)
+$(OUT)/host/cli/kernel_image.S.o: $(cli_kernel)
+
+# vmm.libs is expanded when the program is linked: its component is read after this one.
+cli_md := -l:libmd.a
+ifneq ($(wildcard vmm/vm.c),)
+$(call program,drupe,host,cli/main.c cli/kernel_image.S,cli vmm base base_hosted,$(cli_md) $$(vmm.libs),$(cli.sees),\
+    $(if $(cli_kernel),-DKERNEL_IMAGE='"$(cli_kernel)"'))
+programs += $(BUILD)/drupe
+checks += $(wildcard tests/cli/*.sh)
+check_needs += $(BUILD)/drupe $(BUILD)/tests/vmm_guest.elf
+endif
+
+$(call unit_tests,cli,$(wildcard cli/*_test.c cli/*/*_test.c),cli base base_hosted,$(cli_md),asan cov)
+
+$(call program,fuzz/manifest_fuzz,fuzz,fuzz/manifest_fuzz.c,cli base base_hosted,$(cli_md),$(cli.sees),)
+$(call program,fuzz/elf_fuzz,fuzz,fuzz/elf_fuzz.c,cli base base_hosted,$(cli_md),$(cli.sees),)
+lint_sees.fuzz/manifest_fuzz.c := $(cli.sees)
+lint_sees.fuzz/elf_fuzz.c := $(cli.sees)
+fuzz_targets += $(BUILD)/fuzz/manifest_fuzz $(BUILD)/fuzz/elf_fuzz
+
+.PHONY: demo
+demo: build
+	@tools/demo $(BUILD)/drupe

@@ -1,0 +1,87 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The parts of `drupe run`: what to run (run.c), its console (run_console.c), its life
+ * (run_loop.c). */
+#pragma once
+
+#include <stdint.h>
+#include <sys/types.h>
+#include <termios.h>
+
+#include <drupe/vm.h>
+
+#include "files.h"
+
+/* ---- Console ------------------------------------------------------------------------------------
+ */
+
+#define PUMP_SIZE 16384u
+
+/* Bytes on their way: read from `from`, written to up to two places. */
+struct pump {
+    int from;     /* -1: not in use */
+    int to;       /* -1: nowhere */
+    int log;      /* -1: none; borrowed */
+    bool adds_cr; /* "\n" becomes "\r\n" at `to`: a terminal in raw mode */
+};
+
+enum {
+    PUMP_STDOUT,
+    PUMP_STDERR,
+    PUMP_SERIAL,
+    PUMP_COUNT
+};
+
+struct console {
+    bool is_tty;
+    struct termios saved;
+    struct pump pumps[PUMP_COUNT];
+    int log;          /* -1: none */
+    int stdin_writer; /* TTY: the end of the pipe that the guest's input is written to */
+    char input[4096]; /* TTY: read and not yet written */
+    size_t input_size;
+    uint64_t interrupt_ns; /* when Ctrl-C came last */
+
+    /* What the VM is given; closed by console_handed_over(). */
+    int vm_stdin;
+    int vm_stdout;
+    int vm_stderr;
+    int vm_serial;
+    unsigned rows;
+    unsigned cols;
+};
+
+/*
+ * Choose terminal or streams, open the log (NULL: none), make the pipes that are needed. Returns 0
+ * or an exit status after printing. The terminal is changed by console_start() only, and put back
+ * by console_stop() and at exit.
+ */
+int console_open(struct console *c, const char *log_path) MUST_CHECK;
+void console_start(struct console *c);
+void console_handed_over(struct console *c);
+void console_stop(struct console *c);
+
+/* Move what is there through one pump; false at its end. */
+bool pump_move(struct pump *p);
+
+/* Everything that is left, when the machine has ended. */
+void console_drain(struct console *c);
+
+/* Terminal input; true when Ctrl-C came twice within a second. */
+bool console_read_input(struct console *c);
+void console_write_input(struct console *c);
+
+void console_read_size(struct console *c);
+
+/* ---- Life
+ * ----------------------------------------------------------------------------------------- */
+
+uint64_t clock_ns(void);
+
+/* Start the VM, serve console and signals until it ends. Returns the exit status. */
+int run_vm(drupe_vm_t *vm, struct console *c, uint64_t timeout_s) MUST_CHECK;
+
+/* Block the signals that run_vm() takes from a descriptor; before any thread exists. */
+void run_block_signals(void);
+
+/* Print the library's error and return the exit status that fits it. */
+int refuse_vm(const struct drupe_error *err);

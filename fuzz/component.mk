@@ -1,0 +1,13 @@
+# SPDX-License-Identifier: Apache-2.0
+# Fuzz targets: one libFuzzer program for each byte stream that crosses a trust boundary.
+
+fuzz.sees := vmm base/include include
+fuzz.vmm_libs := $(shell pkg-config --libs liburing 2>/dev/null) -lpthread
+
+$(call program,fuzz/virtqueue,fuzz,fuzz/virtqueue_fuzz.c,vmm base base_hosted,$(fuzz.vmm_libs),$(fuzz.sees))
+lint_sees.fuzz/virtqueue_fuzz.c := $(fuzz.sees)
+fuzz_targets += $(BUILD)/fuzz/virtqueue
+
+$(call program,fuzz/kernel_elf,fuzz,fuzz/kernel_elf_fuzz.c,vmm base base_hosted,$(fuzz.vmm_libs),$(fuzz.sees))
+lint_sees.fuzz/kernel_elf_fuzz.c := $(fuzz.sees)
+fuzz_targets += $(BUILD)/fuzz/kernel_elf

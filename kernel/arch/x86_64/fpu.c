@@ -1,0 +1,94 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Floating-point and vector state: XSAVE (standard format, eager) where announced, else FXSAVE.
+ * State whose size would dwarf everything else (AMX tiles) stays off.
+ */
+
+#include <arch/internal.h>
+#include <core/log.h>
+#include <core/string.h>
+#include <mm/slab.h>
+#include <x86.h>
+
+#define XCR0_X87    (1u << 0)
+#define XCR0_SSE    (1u << 1)
+#define XCR0_AVX    (1u << 2)
+#define XCR0_AVX512 (7u << 5)
+#define XCR0_PKRU   (1u << 9) /* not used: no pkey calls */
+#define XCR0_WANTED (XCR0_X87 | XCR0_SSE | XCR0_AVX | XCR0_AVX512)
+
+#define FXSAVE_SIZE 512u
+
+uint32_t fpu_size = FXSAVE_SIZE;
+uint64_t fpu_xmask;
+
+static struct slab_cache fpu_cache = { .name = "fpu", .align = 64 };
+
+static void set_xcr0(uint64_t value)
+{
+    __asm__ volatile("xsetbv" : : "c"(0), "a"((uint32_t)value), "d"((uint32_t)(value >> 32)));
+}
+
+void fpu_init(bool is_boot_cpu)
+{
+    if (cpu_features.has_xsave) {
+        if (is_boot_cpu) {
+            struct cpuid c = cpuid(0xd, 0);
+
+            fpu_xmask = c.eax & XCR0_WANTED;
+            if (!(fpu_xmask & XCR0_AVX) || (fpu_xmask & XCR0_AVX512) != XCR0_AVX512) {
+                fpu_xmask &= ~(uint64_t)XCR0_AVX512;
+            }
+        }
+        set_xcr0(fpu_xmask);
+        if (is_boot_cpu) {
+            fpu_size = cpuid(0xd, 0).ebx; /* for what XCR0 enables now */
+        }
+    }
+    if (is_boot_cpu) {
+        fpu_cache.size = fpu_size;
+    }
+    __asm__ volatile("fninit");
+}
+
+void fpu_save(void *area)
+{
+    if (fpu_xmask) {
+        __asm__ volatile("xsave64 (%0)" : : "r"(area), "a"(UINT32_MAX), "d"(UINT32_MAX) : "memory");
+    } else {
+        __asm__ volatile("fxsave64 (%0)" : : "r"(area) : "memory");
+    }
+}
+
+void fpu_load(const void *area)
+{
+    if (fpu_xmask) {
+        __asm__ volatile("xrstor64 (%0)"
+                         :
+                         : "r"(area), "a"(UINT32_MAX), "d"(UINT32_MAX)
+                         : "memory");
+    } else {
+        __asm__ volatile("fxrstor64 (%0)" : : "r"(area) : "memory");
+    }
+}
+
+/* The state that a program starts with: what FNINIT and the reset of MXCSR give. */
+void fpu_reset(void *area)
+{
+    memset(area, 0, fpu_size);
+    store_le16(area, 0x37f);
+    store_le32((char *)area + 24, 0x1f80);
+    if (fpu_xmask) {
+        store_le64((char *)area + FXSAVE_SIZE, XCR0_X87 | XCR0_SSE); /* XSTATE_BV: rest initial */
+    }
+}
+
+void *fpu_alloc(void)
+{
+    return slab_alloc(&fpu_cache, GFP_KERNEL);
+}
+
+void fpu_free(void *area)
+{
+    slab_free(&fpu_cache, area);
+}

@@ -1,0 +1,428 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Exceptions: a program's become signals with Linux's numbers; the kernel's own are page faults on
+ * user memory (served, or fixed up by the exception table) or bugs. Interrupts are handed to
+ * apic.c.
+ */
+
+#include <arch/console.h>
+#include <arch/internal.h>
+#include <arch/layout.h>
+#include <arch/ops.h>
+#include <arch/regs.h>
+#include <core/log.h>
+#include <mm/mm.h>
+#include <proc/process.h>
+#include <sched/task.h>
+#include <x86.h>
+
+enum vector {
+    VECTOR_DIVIDE = 0,
+    VECTOR_DEBUG = 1,
+    VECTOR_NMI = 2,
+    VECTOR_BREAKPOINT = 3,
+    VECTOR_OVERFLOW = 4,
+    VECTOR_BOUND = 5,
+    VECTOR_INVALID_OPCODE = 6,
+    VECTOR_NO_FPU = 7,
+    VECTOR_DOUBLE_FAULT = 8,
+    VECTOR_INVALID_TSS = 10,
+    VECTOR_NO_SEGMENT = 11,
+    VECTOR_STACK_SEGMENT = 12,
+    VECTOR_PROTECTION = 13,
+    VECTOR_PAGE_FAULT = 14,
+    VECTOR_X87 = 16,
+    VECTOR_ALIGNMENT = 17,
+    VECTOR_MACHINE_CHECK = 18,
+    VECTOR_SIMD = 19,
+};
+
+#define PF_PRESENT  (1u << 0)
+#define PF_WRITE    (1u << 1)
+#define PF_USER     (1u << 2)
+#define PF_RESERVED (1u << 3)
+#define PF_FETCH    (1u << 4)
+
+#define IST_NMI           1
+#define IST_DOUBLE_FAULT  2
+#define IST_MACHINE_CHECK 3
+
+#define ILL_ILLOPN 2
+
+static const char *const vector_names[32] = {
+    [VECTOR_DIVIDE] = "divide error",
+    [VECTOR_DEBUG] = "debug",
+    [VECTOR_NMI] = "NMI",
+    [VECTOR_BREAKPOINT] = "breakpoint",
+    [VECTOR_OVERFLOW] = "overflow",
+    [VECTOR_BOUND] = "bound range",
+    [VECTOR_INVALID_OPCODE] = "invalid opcode",
+    [VECTOR_NO_FPU] = "device not available",
+    [VECTOR_DOUBLE_FAULT] = "double fault",
+    [VECTOR_INVALID_TSS] = "invalid TSS",
+    [VECTOR_NO_SEGMENT] = "segment not present",
+    [VECTOR_STACK_SEGMENT] = "stack segment fault",
+    [VECTOR_PROTECTION] = "general protection fault",
+    [VECTOR_PAGE_FAULT] = "page fault",
+    [VECTOR_X87] = "x87 error",
+    [VECTOR_ALIGNMENT] = "alignment check",
+    [VECTOR_MACHINE_CHECK] = "machine check",
+    [VECTOR_SIMD] = "SIMD error",
+};
+
+struct gate {
+    uint16_t offset_low;
+    uint16_t selector;
+    uint8_t ist;
+    uint8_t type;
+    uint16_t offset_middle;
+    uint32_t offset_high;
+    uint32_t reserved;
+};
+
+static struct gate idt[256];
+extern char entry_vectors[];
+extern char entry_page_fault[];
+
+static void set_gate_to(unsigned vector, uint64_t at, unsigned ist, unsigned privilege)
+{
+    idt[vector] = (struct gate){
+        .offset_low = (uint16_t)at,
+        .selector = SELECTOR_KERNEL_CODE,
+        .ist = (uint8_t)ist,
+        .type = (uint8_t)(0x8e | privilege << 5), /* interrupt gate */
+        .offset_middle = (uint16_t)(at >> 16),
+        .offset_high = (uint32_t)(at >> 32),
+    };
+}
+
+static void set_gate(unsigned vector, unsigned ist, unsigned privilege)
+{
+    set_gate_to(vector, (uintptr_t)entry_vectors + 16u * vector, ist, privilege);
+}
+
+void idt_set_interrupt(unsigned vector)
+{
+    set_gate(vector, 0, 0);
+}
+
+/*
+ * From entry.S, interrupts off, %gs still the program's. A program's SYSCALL came as a page fault:
+ * ring 3 runs natively under an interpreted ring 0, and its RDTSC does not read the counter that
+ * ours does.
+ */
+void syscall_fault_seen(void);
+
+void syscall_fault_seen(void)
+{
+    set_gate_to(VECTOR_PAGE_FAULT, (uintptr_t)entry_page_fault, 0, 0);
+    vdso_forbid_counter();
+}
+
+void idt_init(void)
+{
+    for (unsigned v = 0; v < 22; v++) {
+        set_gate(v, 0, v == VECTOR_BREAKPOINT || v == VECTOR_OVERFLOW ? 3 : 0);
+    }
+    idt[VECTOR_NMI].ist = IST_NMI;
+    idt[VECTOR_DOUBLE_FAULT].ist = IST_DOUBLE_FAULT;
+    idt[VECTOR_MACHINE_CHECK].ist = IST_MACHINE_CHECK;
+    set_gate(VECTOR_TIMER, 0, 0);
+    set_gate(VECTOR_RESCHED, 0, 0);
+    set_gate(VECTOR_CALL, 0, 0);
+    set_gate(VECTOR_APIC_ERROR, 0, 0);
+    set_gate(VECTOR_SPURIOUS, 0, 0);
+}
+
+void idt_load(void)
+{
+    struct {
+        uint16_t limit;
+        uint64_t base;
+    } PACKED p = { sizeof(idt) - 1, (uintptr_t)idt };
+
+    __asm__ volatile("lidt %0" : : "m"(p));
+}
+
+static _Noreturn void kernel_trap(struct regs *regs, unsigned vector, uint64_t error)
+{
+    const char *name = vector < 32 ? vector_names[vector] : NULL;
+
+    if (vector == VECTOR_PAGE_FAULT) {
+        panic(regs, "page fault at 0x%lx (error 0x%lx)", read_cr2(), error);
+    }
+    panic(regs, "%s in the kernel (vector %u, error 0x%lx)", name ? name : "exception", vector,
+          error);
+}
+
+/* --- page faults */
+
+struct exception_entry {
+    uint64_t insn;
+    uint64_t fixup;
+    uint64_t is_served;
+};
+
+extern const struct exception_entry exception_table_start[];
+extern const struct exception_entry exception_table_end[];
+
+/* A handful of entries: a search in order is the fast one. */
+static const struct exception_entry *find_exception(uint64_t ip)
+{
+    for (const struct exception_entry *e = exception_table_start; e < exception_table_end; e++) {
+        if (e->insn == ip) {
+            return e;
+        }
+    }
+    return NULL;
+}
+
+static unsigned access_of(uint64_t error)
+{
+    return (error & PF_WRITE ? FAULT_WRITE : FAULT_READ) | (error & PF_FETCH ? FAULT_EXEC : 0);
+}
+
+static void user_page_fault(struct regs *regs, uint64_t addr, uint64_t error)
+{
+    int signal = SIGSEGV;
+    int code = SEGV_MAPERR;
+
+    irq_enable();
+    if (addr < USER_MAX && !(error & PF_RESERVED)) {
+        int err = mm_fault(current->mm, addr, access_of(error) | FAULT_USER, &signal, &code);
+
+        if (err == 0 || err == -ENOMEM) { /* no memory: the killer chose; if us, work is pending */
+            return;
+        }
+    }
+    if (addr >= USER_MAX) {
+        error |= PF_PRESENT; /* as Linux: what of the kernel is mapped is nobody's business */
+    }
+    signal_fault(regs, signal, code, addr, VECTOR_PAGE_FAULT, (uint32_t)error);
+}
+
+static void kernel_page_fault(struct regs *regs, uint64_t addr, uint64_t error)
+{
+    const struct exception_entry *e = find_exception(regs->ip);
+    int signal;
+    int code;
+
+    if (!e || error & PF_RESERVED || (e->is_served && addr >= DIRECT_MAP_BASE)) {
+        kernel_trap(regs, VECTOR_PAGE_FAULT, error);
+    }
+    if (e->is_served && addr < USER_MAX && current->mm && regs->flags & FLAGS_IF) {
+        irq_enable();
+        int err = mm_fault(current->mm, addr, access_of(error), &signal, &code);
+
+        irq_disable();
+        if (err == 0) {
+            return;
+        }
+    }
+    regs->ip = e->fixup;
+}
+
+/* --- a program's other exceptions */
+
+static int x87_code(uint16_t status)
+{
+    static const int code[] = { 7, 5 /* denormal: FLTUND */, 3, 4, 5, 6 };
+
+    for (unsigned i = 0; i < array_size(code); i++) {
+        if (status & 1u << i) {
+            return code[i];
+        }
+    }
+    return 0;
+}
+
+static void user_float_fault(struct regs *regs, unsigned vector)
+{
+    const uint8_t *image = current->arch.fpu;
+    uint16_t status;
+
+    fpu_save(current->arch.fpu);
+    if (vector == VECTOR_X87) {
+        status = (uint16_t)(load_le16(image + 2) & ~load_le16(image));
+    } else {
+        uint32_t mxcsr = load_le32(image + 24);
+
+        status = (uint16_t)(mxcsr & ~(mxcsr >> 7));
+    }
+    signal_fault(regs, SIGFPE, x87_code(status), regs->ip, vector, 0);
+}
+
+static void user_trap(struct regs *regs, unsigned vector, uint64_t error)
+{
+    static const struct {
+        uint8_t signo;
+        uint8_t code;
+        bool has_ip; /* si_addr is the instruction */
+    } action[] = {
+        [VECTOR_DIVIDE] = { SIGFPE, FPE_INTDIV, true },
+        [VECTOR_DEBUG] = { SIGTRAP, TRAP_TRACE, true },
+        [VECTOR_BREAKPOINT] = { SIGTRAP, SI_KERNEL, false },
+        [VECTOR_OVERFLOW] = { SIGSEGV, SI_KERNEL, false },
+        [VECTOR_BOUND] = { SIGSEGV, SI_KERNEL, false },
+        [VECTOR_INVALID_OPCODE] = { SIGILL, ILL_ILLOPN, true },
+        [VECTOR_NO_FPU] = { SIGSEGV, SI_KERNEL, false },
+        [VECTOR_INVALID_TSS] = { SIGSEGV, SI_KERNEL, false },
+        [VECTOR_NO_SEGMENT] = { SIGBUS, SI_KERNEL, false },
+        [VECTOR_STACK_SEGMENT] = { SIGBUS, SI_KERNEL, false },
+        [VECTOR_PROTECTION] = { SIGSEGV, SI_KERNEL, false },
+        [VECTOR_ALIGNMENT] = { SIGBUS, BUS_ADRALN, false },
+    };
+
+    irq_enable();
+    if (vector == VECTOR_X87 || vector == VECTOR_SIMD) {
+        user_float_fault(regs, vector);
+    } else if (vector < array_size(action) && action[vector].signo != 0) {
+        signal_fault(regs, action[vector].signo, action[vector].code,
+                     action[vector].has_ip ? regs->ip : 0, vector, (uint32_t)error);
+    } else {
+        signal_fault(regs, SIGSEGV, SI_KERNEL, 0, vector, (uint32_t)error);
+    }
+}
+
+/* From entry.S, interrupts off, and returns so. */
+void trap_entry(struct regs *regs, unsigned vector, uint64_t error);
+
+void trap_entry(struct regs *regs, unsigned vector, uint64_t error)
+{
+    if (vector >= 32) {
+        apic_interrupt(vector, regs);
+        return;
+    }
+    if (vector == VECTOR_PAGE_FAULT) {
+        uint64_t addr = read_cr2();
+
+        if (regs_is_user(regs)) {
+            user_page_fault(regs, addr, error);
+            irq_disable();
+        } else {
+            kernel_page_fault(regs, addr, error);
+        }
+        return;
+    }
+    if (regs_is_user(regs)) {
+        user_trap(regs, vector, error);
+        irq_disable();
+        return;
+    }
+    const struct exception_entry *e = vector == VECTOR_PROTECTION ? find_exception(regs->ip) : NULL;
+
+    if (!e) {
+        kernel_trap(regs, vector, error);
+    }
+    regs->ip = e->fixup; /* an address that is not canonical */
+}
+
+/* On a stack of its own, from anywhere. */
+void trap_paranoid(struct regs *regs, unsigned vector, uint64_t error);
+
+void trap_paranoid(struct regs *regs, unsigned vector, uint64_t error)
+{
+    if (vector == VECTOR_NMI) {
+        if (atomic_load_explicit(&cpus_are_stopping, memory_order_acquire)) {
+            for (;;) {
+                __asm__ volatile("cli; hlt");
+            }
+        }
+        return; /* nobody's: some machines send them when they are nudged */
+    }
+    kernel_trap(regs, vector, error);
+}
+
+void arch_user_work(struct regs *regs);
+
+void arch_user_work(struct regs *regs)
+{
+    irq_enable();
+    if (atomic_load_explicit(&current->work, memory_order_relaxed) & WORK_RESCHED) {
+        schedule();
+    }
+    if (atomic_load_explicit(&current->work, memory_order_relaxed) != 0) {
+        task_work_run(regs);
+    }
+    irq_disable();
+}
+
+/* --- panic's share */
+
+void arch_print_regs(const struct regs *r)
+{
+    log_error("rip %016lx cs %lx flags %08lx rsp %016lx cr2 %016lx cr3 %lx", r->ip, r->cs, r->flags,
+              r->sp, read_cr2(), read_cr3());
+    log_error("rax %016lx rbx %016lx rcx %016lx rdx %016lx", r->ax, r->bx, r->cx, r->dx);
+    log_error("rsi %016lx rdi %016lx rbp %016lx r8  %016lx", r->si, r->di, r->bp, r->r8);
+    log_error("r9  %016lx r10 %016lx r11 %016lx r12 %016lx", r->r9, r->r10, r->r11, r->r12);
+    log_error("r13 %016lx r14 %016lx r15 %016lx", r->r13, r->r14, r->r15);
+}
+
+static void print_frame(unsigned n, uint64_t ip)
+{
+    const char *name;
+    size_t offset;
+
+    if (symbol_lookup(ip, &name, &offset)) {
+        log_error("#%u %016lx %s+0x%lx", n, ip, name, offset);
+    } else {
+        log_error("#%u %016lx", n, ip);
+    }
+}
+
+/* A word of a stack that may not be there. */
+static bool read_stack(uint64_t at, uint64_t *value)
+{
+    uint32_t half[2];
+
+    if (at < DIRECT_MAP_BASE || !is_aligned(at, 8) ||
+        arch_load_user32(&half[0], (const uint32_t *)at) < 0 ||
+        arch_load_user32(&half[1], (const uint32_t *)at + 1) < 0) {
+        return false;
+    }
+    *value = half[0] | (uint64_t)half[1] << 32;
+    return true;
+}
+
+/* Leaf functions have no frame: the word at the stack pointer may be their return address. */
+static void print_leaf_caller(const struct regs *regs, unsigned *n)
+{
+    const char *name;
+    size_t offset;
+    uint64_t ip;
+
+    if (read_stack(regs->sp, &ip) && symbol_lookup(ip, &name, &offset)) {
+        print_frame((*n)++, ip - 1);
+    }
+}
+
+/* Frames are believed only while they climb within one stack's size: a smashed one ends the list.
+ */
+void arch_print_backtrace(const struct regs *regs)
+{
+    uint64_t bp = regs ? regs->bp : (uintptr_t)__builtin_frame_address(0);
+    uint64_t limit = bp + 16384;
+    unsigned n = 0;
+
+    if (regs) {
+        print_frame(n++, regs->ip);
+        if (regs_is_user(regs)) {
+            return;
+        }
+        print_leaf_caller(regs, &n);
+    }
+    while (n < 24 && bp < limit - 16) {
+        uint64_t next;
+        uint64_t ip;
+
+        if (!read_stack(bp, &next) || !read_stack(bp + 8, &ip) || ip < KERNEL_IMAGE_BASE) {
+            break;
+        }
+        print_frame(n++, ip - 1); /* the call, not what follows it */
+        if (next <= bp) {
+            break;
+        }
+        bp = next;
+    }
+}

@@ -1,0 +1,324 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The command line and the list of RAM. Words are indexed once, so that a look-up compares first
+ * letters only: the boot path asks for some twenty options.
+ */
+
+#include <abi/boot.h>
+#include <arch/ops.h>
+#include <core/boot.h>
+#include <core/log.h>
+#include <core/string.h>
+#include <mm/page.h>
+
+#define WORDS_MAX 128
+
+struct boot_info boot_info;
+
+static uint16_t word_start[WORDS_MAX];
+static unsigned word_count;
+
+static const char *const known_keys[] = {
+    "root=",      "rootflags=",    "init=",        "console=",
+    "quiet",      "loglevel=",     "maxcpus=",     "nosmp",
+    "mem=",       "norandmaps",    "panic=",       "virtio_mmio.device=",
+    "drupe.ram=", "drupe.status=", "drupe.test=",  "drupe.nocpu=",
+    "ip=",        "reboot=",       "earlyprintk=", "rw",
+    "ro",         "rootfstype=",   "BOOT_IMAGE=",
+};
+
+static bool is_blank(char c)
+{
+    return c == ' ' || c == '\t' || c == '\n';
+}
+
+/* The length of `word` if it matches `key` ("name=" as a prefix, a bare word whole), else 0. */
+static size_t match_key(const char *word, const char *key)
+{
+    size_t n = 0;
+
+    while (key[n] && word[n] == key[n]) {
+        n++;
+    }
+    if (key[n]) {
+        return 0;
+    }
+    return key[n - 1] == '=' || !word[n] || is_blank(word[n]) ? n : 0;
+}
+
+static void index_words(void)
+{
+    const char *p = boot_info.command_line;
+
+    word_count = 0;
+    while (*p) {
+        if (is_blank(*p)) {
+            p++;
+            continue;
+        }
+        if (p[0] == '-' && p[1] == '-' && (!p[2] || is_blank(p[2]))) {
+            return; /* the rest is the workload's */
+        }
+        if (word_count == WORDS_MAX) {
+            log_warn("boot: more than %u options; the rest is ignored", WORDS_MAX);
+            return;
+        }
+        word_start[word_count++] = (uint16_t)(p - boot_info.command_line);
+        while (*p && !is_blank(*p)) {
+            p++;
+        }
+    }
+}
+
+static size_t word_length(const char *p)
+{
+    size_t n = 0;
+
+    while (p[n] && !is_blank(p[n])) {
+        n++;
+    }
+    return n;
+}
+
+const char *boot_option(const char *key, size_t *length)
+{
+    for (unsigned i = word_count; i > 0; i--) {
+        const char *word = boot_info.command_line + word_start[i - 1];
+        size_t n = *word == *key ? match_key(word, key) : 0;
+
+        if (n != 0) {
+            *length = word_length(word + n);
+            return word + n;
+        }
+    }
+    return NULL;
+}
+
+static unsigned digit_of(char c)
+{
+    if (c >= '0' && c <= '9') {
+        return (unsigned)(c - '0');
+    }
+    c = (char)(c | 0x20);
+    return c >= 'a' && c <= 'f' ? (unsigned)(c - 'a') + 10 : 16;
+}
+
+/* Decimal or 0x number with an optional K, M, G; advances *p behind it. False: none, or too large.
+ */
+static bool parse_number(const char **p, const char *end, uint64_t *value)
+{
+    unsigned base = 10;
+    uint64_t v = 0;
+    const char *s = *p;
+    const char *first;
+    unsigned shift = 0;
+
+    if (end - s > 2 && s[0] == '0' && (s[1] | 0x20) == 'x') {
+        base = 16;
+        s += 2;
+    }
+    for (first = s; s < end && digit_of(*s) < base; s++) {
+        if (!checked_mul(v, base, &v) || !checked_add(v, digit_of(*s), &v)) {
+            return false;
+        }
+    }
+    if (s == first) {
+        return false;
+    }
+    if (s < end) {
+        switch (*s | 0x20) {
+        case 'k':
+            shift = 10;
+            break;
+        case 'm':
+            shift = 20;
+            break;
+        case 'g':
+            shift = 30;
+            break;
+        default:
+            break;
+        }
+    }
+    if (v > UINT64_MAX >> shift) {
+        return false;
+    }
+    *value = v << shift;
+    *p = s + (shift ? 1 : 0);
+    return true;
+}
+
+bool boot_option_u64(const char *key, uint64_t *value)
+{
+    size_t length;
+    const char *text = boot_option(key, &length);
+    uint64_t v;
+
+    if (!text) {
+        return false;
+    }
+    const char *p = text;
+
+    if (!parse_number(&p, text + length, &v) || p != text + length) {
+        log_warn("boot: %s%.*s is not a number; ignored", key, (int)length, text);
+        return false;
+    }
+    *value = v;
+    return true;
+}
+
+/* SIZE@BASE:IRQ[:ID], as Linux's virtio_mmio.device. */
+static bool parse_virtio(const char *p, const char *end, struct boot_virtio *out)
+{
+    uint64_t irq;
+
+    if (!parse_number(&p, end, &out->size) || p == end || *p++ != '@' ||
+        !parse_number(&p, end, &out->base) || p == end || *p++ != ':' ||
+        !parse_number(&p, end, &irq)) {
+        return false;
+    }
+    out->irq = (unsigned)irq;
+    /* 0x100 bytes of registers and some configuration; below the CPU's physical limit. */
+    return (p == end || *p == ':') && irq < 1024 && out->size >= 0x200 &&
+           range_fits(out->base, out->size, UINT64_C(1) << 46);
+}
+
+static void add_virtio(const char *text)
+{
+    struct boot_virtio v;
+    size_t length = word_length(text);
+
+    if (!parse_virtio(text, text + length, &v)) {
+        log_warn("boot: virtio_mmio.device=%.*s: want SIZE@BASE:IRQ; ignored", (int)length, text);
+    } else if (boot_info.virtio_count == BOOT_VIRTIO_MAX) {
+        log_warn("boot: more than %u virtio devices; ignored", BOOT_VIRTIO_MAX);
+    } else {
+        boot_info.virtio[boot_info.virtio_count++] = v;
+    }
+}
+
+static void read_words(void)
+{
+    for (unsigned i = 0; i < word_count; i++) {
+        const char *word = boot_info.command_line + word_start[i];
+        size_t n = *word == 'v' ? match_key(word, "virtio_mmio.device=") : 0;
+        bool is_known = n != 0;
+
+        if (n != 0) {
+            add_virtio(word + n);
+        }
+        for (size_t k = 0; k < array_size(known_keys) && !is_known; k++) {
+            is_known = *word == *known_keys[k] && match_key(word, known_keys[k]) != 0;
+        }
+        if (!is_known) {
+            log_info("boot: unknown option %.*s ignored", (int)word_length(word), word);
+        }
+    }
+}
+
+/* root=mem:<gpa>,<size> */
+static void read_root(void)
+{
+    size_t length;
+    const char *p = boot_option("root=", &length);
+    const char *end = p + length;
+    struct phys_range r;
+
+    if (!p || length < 4 || strncmp(p, "mem:", 4) != 0) {
+        return;
+    }
+    p += 4;
+    if (!parse_number(&p, end, &r.start) || p == end || *p++ != ',' ||
+        !parse_number(&p, end, &r.size) || p != end || r.size == 0 ||
+        !is_aligned(r.start, PAGE_SIZE) || !range_fits(r.start, r.size, UINT64_C(1) << 46)) {
+        boot_fail("bad root=mem:<address>,<size> on the command line");
+    }
+    boot_info.root_image = r;
+}
+
+/* mem=: forget RAM above it. */
+static void limit_ram(uint64_t limit)
+{
+    unsigned kept = 0;
+
+    limit = align_down(limit, PAGE_SIZE);
+    for (unsigned i = 0; i < boot_info.ram_count; i++) {
+        struct phys_range r = boot_info.ram[i];
+
+        if (r.start < limit) {
+            r.size = min_of(r.size, limit - r.start);
+            boot_info.ram[kept++] = r;
+        }
+    }
+    boot_info.ram_count = kept;
+}
+
+void boot_options_apply(void)
+{
+    uint64_t value;
+    size_t length;
+    const char *text;
+
+    index_words();
+    if (boot_option("quiet", &length)) {
+        log_set_console_level(LOG_WARN);
+    }
+    if (boot_option_u64("loglevel=", &value)) {
+        log_set_console_level((int)min_of(value, UINT64_C(7)));
+    }
+    read_words();
+    if (boot_option_u64("drupe.status=", &value) && value <= 0xffff) {
+        boot_info.status_port = (unsigned)value;
+    }
+    text = boot_option("drupe.ram=", &length);
+    boot_info.ram_is_zero = text && length == 4 && memcmp(text, "zero", 4) == 0;
+    if (boot_option_u64("mem=", &value)) {
+        limit_ram(value);
+    }
+    read_root();
+}
+
+void boot_ram_add(paddr_t start, uint64_t size)
+{
+    uint64_t end;
+    unsigned at = 0;
+    struct phys_range *ram = boot_info.ram;
+
+    if (!checked_add(start, size, &end) || end > UINT64_C(1) << 46) {
+        log_warn("boot: RAM range at 0x%lx is out of bounds; ignored", start);
+        return;
+    }
+    start = align_up(start, PAGE_SIZE);
+    end = align_down(end, PAGE_SIZE);
+    if (start >= end) {
+        return;
+    }
+    while (at < boot_info.ram_count && ram[at].start < start) {
+        at++;
+    }
+    if ((at > 0 && ram[at - 1].start + ram[at - 1].size > start) ||
+        (at < boot_info.ram_count && end > ram[at].start)) {
+        log_warn("boot: RAM range at 0x%lx overlaps another; ignored", start);
+        return;
+    }
+    if (boot_info.ram_count == BOOT_RAM_RANGES_MAX) {
+        log_warn("boot: more than %u RAM ranges; ignored", BOOT_RAM_RANGES_MAX);
+        return;
+    }
+    memmove(ram + at + 1, ram + at, (boot_info.ram_count - at) * sizeof(*ram));
+    ram[at] = (struct phys_range){ .start = start, .size = end - start };
+    boot_info.ram_count++;
+}
+
+bool boot_args_header(struct boot_args *out)
+{
+    paddr_t pa = boot_info.ramdisk.start;
+
+    if (boot_info.ramdisk.size < sizeof(*out) || pt_direct_map(pa, sizeof(*out), false) < 0) {
+        return false;
+    }
+    memcpy(out, phys_to_virt(pa), sizeof(*out));
+    memset(out->entropy, 0, sizeof(out->entropy));
+    return out->magic == BOOT_ARGS_MAGIC && out->version == BOOT_ARGS_VERSION &&
+           out->size >= sizeof(*out) && out->size <= boot_info.ramdisk.size;
+}

@@ -1,0 +1,643 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The page allocator: a binary buddy over chunks of RAM that are taken into use ("carved") one at a
+ * time, when the free lists run low. Nothing is done for RAM that nobody asked for yet.
+ *
+ * Free blocks are kept in two sets of lists: clean ones, whose bytes are known to be zero because
+ * the machine said that RAM is zero and nobody ever had them, and used ones. Blocks merge only with
+ * blocks of their own kind. A request for zeroed pages takes clean ones first, any other request
+ * used ones first, so that clearing is rarely needed.
+ *
+ * Order 0 goes through two small stacks per CPU, filled and emptied in batches.
+ *
+ * Locks: zone.lock, with interrupts off; the stacks belong to their CPU with interrupts off.
+ */
+#include <mm/page.h>
+
+#include <arch/ops.h>
+#include <core/boot.h>
+#include <core/lock.h>
+#include <core/log.h>
+#include <core/string.h>
+#include <sched/task.h>
+
+#ifdef KERNEL_HOST
+#include <host/host.h>
+#endif
+
+#define CHUNK_SIZE  (PAGE_SIZE << PAGE_ORDER_MAX)
+#define CARVE_BELOW 64u /* frames: carving may itself need table pages */
+
+#define STACK_SIZE 32u
+#define BATCH      8u
+
+enum kind {
+    USED,
+    CLEAN,
+    KINDS
+};
+
+struct page_cpu_list {
+    unsigned count[KINDS];
+    struct page *stack[KINDS][STACK_SIZE];
+};
+
+/* RAM that is not simply free and clean. */
+struct special {
+    paddr_t start, end;
+    bool is_reserved; /* else: free, but written to before us */
+};
+
+static struct {
+    struct spinlock lock;
+    struct list free[KINDS][PAGE_ORDER_MAX + 1];
+    uint64_t free_count; /* frames in the lists */
+    uint64_t free_clean; /* of them, known to be zero */
+    uint64_t uncarved;   /* frames of chunks not yet carved */
+    uint64_t total;
+    uint64_t reserve;
+    unsigned next_range; /* where carving goes on: a range of boot_info, */
+    paddr_t next;        /* an address in it */
+    paddr_t end;         /* of RAM */
+    paddr_t map_cleared; /* struct pages of frames below are valid */
+    int carving_cpu;     /* -1: nobody carves */
+    struct special special[5];
+    unsigned special_count;
+} zone = { .lock = SPINLOCK_INIT(RANK_PAGE), .carving_cpu = -1 };
+
+static struct page_cpu_list boot_cpu_list;
+struct page *page_map;
+
+/* --- buddy ------------------------------------------------------------------------------------ */
+
+static void block_add(struct page *p, unsigned order, enum kind kind)
+{
+    p->flags = (uint16_t)(PAGE_FREE | (kind == USED ? PAGE_TOUCHED : 0u));
+    p->order = (uint16_t)order;
+    list_push_front(&zone.free[kind][order], &p->link);
+}
+
+static enum kind kind_of(const struct page *p)
+{
+    return p->flags & PAGE_TOUCHED ? USED : CLEAN;
+}
+
+/* A struct page of a frame that no carved chunk holds is all zero, so it is never taken for a free
+ * buddy. */
+static void free_block_locked(struct page *p, unsigned order, enum kind kind)
+{
+    uint64_t frame = (uint64_t)(p - page_map);
+
+    zone.free_count += UINT64_C(1) << order;
+    zone.free_clean += (uint64_t)(kind == CLEAN) << order;
+    while (order < PAGE_ORDER_MAX) {
+        uint64_t buddy_frame = frame ^ (UINT64_C(1) << order);
+        struct page *buddy = page_map + buddy_frame;
+
+        if ((buddy_frame << PAGE_SHIFT) >= zone.end || !(buddy->flags & PAGE_FREE) ||
+            buddy->order != order || kind_of(buddy) != kind) {
+            break;
+        }
+        list_remove(&buddy->link);
+        buddy->flags = 0;
+        frame &= ~(UINT64_C(1) << order);
+        order++;
+    }
+    block_add(page_map + frame, order, kind);
+}
+
+/* The smallest block of this kind that is big enough, cut to size; NULL: none. */
+static struct page *take_block_locked(unsigned order, enum kind kind)
+{
+    for (unsigned o = order; o <= PAGE_ORDER_MAX; o++) {
+        if (list_is_empty(&zone.free[kind][o])) {
+            continue;
+        }
+        struct page *p = list_first(&zone.free[kind][o], struct page, link);
+
+        list_remove(&p->link);
+        while (o > order) {
+            o--;
+            block_add(p + (UINT64_C(1) << o), o, kind);
+        }
+        zone.free_count -= UINT64_C(1) << order;
+        zone.free_clean -= (uint64_t)(kind == CLEAN) << order;
+        p->flags = 0;
+        p->order = (uint16_t)order;
+        return p;
+    }
+    return NULL;
+}
+
+/* --- carving ---------------------------------------------------------------------------------- */
+
+/* Free [start, end) as blocks of their natural size. */
+static void free_span_locked(paddr_t start, paddr_t end, enum kind kind)
+{
+    while (start < end) {
+        unsigned order = 0;
+
+        while (order < PAGE_ORDER_MAX && is_aligned(start, PAGE_SIZE << (order + 1)) &&
+               (PAGE_SIZE << (order + 1)) <= end - start) {
+            order++;
+        }
+        free_block_locked(phys_to_page(start), order, kind);
+        start += PAGE_SIZE << order;
+    }
+}
+
+/* Free [start, end) less what is reserved; what was written to before us goes to the used lists. */
+static void free_range_locked(paddr_t start, paddr_t end)
+{
+    while (start < end) {
+        paddr_t stop = end;
+        const struct special *inside = NULL;
+
+        for (unsigned i = 0; i < zone.special_count; i++) {
+            const struct special *s = &zone.special[i];
+
+            if (s->start <= start && start < s->end && (!inside || s->is_reserved)) {
+                inside = s;
+            } else if (s->start > start && s->start < stop) {
+                stop = s->start;
+            }
+        }
+        if (inside) {
+            stop = min_of(stop, inside->end);
+        }
+        if (!inside || !inside->is_reserved) {
+            free_span_locked(start, stop, inside || !boot_info.ram_is_zero ? USED : CLEAN);
+        }
+        start = stop;
+    }
+}
+
+/* The part of the next chunk that lies in one RAM range. False: all RAM is in use. */
+static bool next_chunk_locked(paddr_t *start, paddr_t *end)
+{
+    while (zone.next_range < boot_info.ram_count) {
+        const struct phys_range *r = &boot_info.ram[zone.next_range];
+        paddr_t from = max_of(zone.next, r->start);
+        paddr_t range_end = r->start + r->size;
+
+        if (from < range_end) {
+            *start = from;
+            *end = min_of(range_end, align_down(from, CHUNK_SIZE) + CHUNK_SIZE);
+            zone.next = *end;
+            return true;
+        }
+        zone.next_range++;
+    }
+    return false;
+}
+
+/* Make the chunk and its struct pages addressable, and those known. No lock: may allocate tables.
+ */
+static int prepare_chunk(paddr_t start, paddr_t end)
+{
+    /* All of the chunk's struct pages, holes too: merging looks at buddies that are no RAM. */
+    paddr_t map_from = max_of(align_down(start, CHUNK_SIZE), zone.map_cleared);
+    paddr_t map_to = min_of(align_up(end, CHUNK_SIZE), zone.end);
+
+    if (pt_direct_map(start, end - start, false) < 0) {
+        return -ENOMEM;
+    }
+    if (map_from < map_to) {
+        struct page *first = phys_to_page(map_from);
+        uint64_t size = (map_to - map_from) / PAGE_SIZE * sizeof(struct page);
+
+        if (pt_direct_map(virt_to_phys(first), size, false) < 0) {
+            return -ENOMEM;
+        }
+        if (!boot_info.ram_is_zero) {
+            memset(first, 0, size);
+        }
+        zone.map_cleared = map_to; /* the one carver's alone */
+    }
+    return 0;
+}
+
+/* Called and returns with zone.lock held, which is dropped meanwhile. False: nothing was gained. */
+static bool carve_locked(void)
+{
+    paddr_t start;
+    paddr_t end;
+
+    if (zone.carving_cpu == (int)this_cpu()->index) {
+        return false; /* carving needs a page itself: it takes one of the last */
+    }
+    if (zone.carving_cpu >= 0) {
+        spin_unlock(&zone.lock);
+        cpu_relax();
+        spin_lock(&zone.lock);
+        return true; /* look again */
+    }
+    if (!next_chunk_locked(&start, &end)) {
+        return false;
+    }
+    zone.carving_cpu = (int)this_cpu()->index;
+    spin_unlock(&zone.lock);
+    int err = prepare_chunk(start, end);
+
+    spin_lock(&zone.lock);
+    zone.carving_cpu = -1;
+    zone.uncarved -= (end - start) / PAGE_SIZE;
+    if (err < 0) {
+        zone.total -= (end - start) / PAGE_SIZE;
+        return false;
+    }
+    free_range_locked(start, end);
+    return true;
+}
+
+/* --- allocation ------------------------------------------------------------------------------- */
+
+/* How many frames must stay free after such a request. */
+static uint64_t floor_of(unsigned gfp)
+{
+    if (gfp & GFP_ATOMIC) {
+        return 0;
+    }
+    return gfp & GFP_USER ? zone.reserve : zone.reserve / 2;
+}
+
+static struct page *take_locked(unsigned order, unsigned gfp)
+{
+    enum kind first = gfp & GFP_ZERO ? CLEAN : USED;
+    uint64_t want = UINT64_C(1) << order;
+
+    if (unlikely(zone.free_count < CARVE_BELOW + want)) {
+        while (zone.free_count < CARVE_BELOW + want && carve_locked()) {
+        }
+    }
+    if (zone.free_count + zone.uncarved < floor_of(gfp) + want) {
+        return NULL;
+    }
+    for (;;) {
+        struct page *p = take_block_locked(order, first);
+
+        if (!p) {
+            p = take_block_locked(order, first == CLEAN ? USED : CLEAN);
+            first = p ? (first == CLEAN ? USED : CLEAN) : first;
+        }
+        if (p) {
+            p->flags = first == USED ? PAGE_TOUCHED : 0;
+            return p;
+        }
+        if (!carve_locked()) { /* enough is free, but in pieces */
+            return NULL;
+        }
+    }
+}
+
+static struct page_cpu_list *cpu_list(void)
+{
+    struct page_cpu_list *l = this_cpu()->pages;
+
+    if (likely(l != NULL)) {
+        return l;
+    }
+    if (this_cpu()->index == 0) {
+        l = &boot_cpu_list;
+    } else {
+        spin_lock(&zone.lock);
+        struct page *p = take_locked(0, GFP_ATOMIC);
+
+        spin_unlock(&zone.lock);
+        if (!p) {
+            return NULL;
+        }
+        atomic_store_explicit(&p->refcount, 1, memory_order_relaxed);
+        l = page_address(p);
+        l->count[USED] = 0;
+        l->count[CLEAN] = 0;
+    }
+    static_assert(sizeof(*l) <= PAGE_SIZE, "one page holds a CPU's stacks");
+    this_cpu()->pages = l;
+    return l;
+}
+
+/* Fill the stacks by a batch; the first page of it is returned. Interrupts off. */
+static struct page *refill(struct page_cpu_list *l, unsigned gfp)
+{
+    struct page *first;
+
+    spin_lock(&zone.lock);
+    first = take_locked(0, gfp);
+    for (unsigned i = 1; first && l && i < BATCH; i++) {
+        struct page *p = take_locked(0, (gfp & GFP_ZERO) | GFP_USER);
+        enum kind kind;
+
+        if (!p) {
+            break;
+        }
+        kind = kind_of(p);
+        if (l->count[kind] == STACK_SIZE) {
+            free_block_locked(p, 0, kind);
+            break;
+        }
+        l->stack[kind][l->count[kind]++] = p;
+    }
+    spin_unlock(&zone.lock);
+    return first;
+}
+
+static struct page *take_one(unsigned gfp)
+{
+    struct page_cpu_list *l = cpu_list();
+    enum kind kind = gfp & GFP_ZERO ? CLEAN : USED;
+
+    if (likely(l != NULL)) {
+        if (l->count[kind] != 0) {
+            return l->stack[kind][--l->count[kind]];
+        }
+        if (kind == USED && l->count[CLEAN] != 0) {
+            return l->stack[CLEAN][--l->count[CLEAN]];
+        }
+        /* Zeroed wanted, none at hand: clear a used one only when no clean ones are left. */
+        if (l->count[USED] != 0 && zone.uncarved + zone.free_clean == 0) {
+            return l->stack[USED][--l->count[USED]];
+        }
+    }
+    return refill(l, gfp);
+}
+
+struct page *page_alloc(unsigned order, unsigned gfp)
+{
+    struct page *p;
+
+    assert(order <= PAGE_ORDER_MAX);
+#ifdef KERNEL_HOST
+    if (host_fail_page_alloc != 0 && --host_fail_page_alloc == 0) {
+        return NULL;
+    }
+#endif
+    uint64_t flags = irq_save();
+
+    if (likely(order == 0)) {
+        p = take_one(gfp);
+    } else {
+        spin_lock(&zone.lock);
+        p = take_locked(order, gfp);
+        spin_unlock(&zone.lock);
+    }
+    irq_restore(flags);
+    if (unlikely(!p)) {
+        return NULL;
+    }
+    assert(atomic_load_explicit(&p->refcount, memory_order_relaxed) == 0);
+    if ((gfp & GFP_ZERO) && (p->flags & PAGE_TOUCHED)) {
+        memset(page_address(p), 0, PAGE_SIZE << order);
+    }
+    p->flags = PAGE_TOUCHED;
+    p->order = (uint16_t)order;
+    p->private = 0;
+    atomic_store_explicit(&p->refcount, 1, memory_order_relaxed); /* nobody else has it yet */
+    return p;
+}
+
+struct page *page_alloc_clean_run(unsigned order)
+{
+    struct page *p = NULL;
+    uint64_t flags = irq_save();
+
+    spin_lock(&zone.lock);
+    if (zone.free_count < CARVE_BELOW + (UINT64_C(1) << order)) {
+        (void)carve_locked(); /* what is free now decides */
+    }
+    if (zone.free_count + zone.uncarved > zone.reserve + (UINT64_C(1) << order)) {
+        p = take_block_locked(order, CLEAN);
+    }
+    spin_unlock(&zone.lock);
+    irq_restore(flags);
+    for (unsigned i = 0; p && i < 1u << order; i++) {
+        p[i].flags = PAGE_TOUCHED;
+        p[i].order = 0;
+        p[i].private = 0;
+        atomic_store_explicit(&p[i].refcount, 1, memory_order_relaxed); /* ours alone */
+        atomic_store_explicit(&p[i].mapcount, 1, memory_order_relaxed);
+    }
+    return p;
+}
+
+uint64_t page_free_hint(void)
+{
+    return zone.free_count + zone.uncarved;
+}
+
+void page_put_clean(struct page *p)
+{
+    uint32_t old = atomic_fetch_sub_explicit(&p->refcount, 1, memory_order_acq_rel);
+
+    assert(old == 1 && p->order == 0 && !(p->flags & PAGE_FREE));
+    assert(atomic_load_explicit(&p->mapcount, memory_order_relaxed) == 0);
+    uint64_t flags = irq_save();
+    struct page_cpu_list *l = cpu_list();
+
+    p->flags = 0;
+    if (l && l->count[CLEAN] < STACK_SIZE) {
+        l->stack[CLEAN][l->count[CLEAN]++] = p;
+    } else {
+        spin_lock(&zone.lock);
+        free_block_locked(p, 0, CLEAN);
+        spin_unlock(&zone.lock);
+    }
+    irq_restore(flags);
+}
+
+/* Half a stack goes back to the buddy. Interrupts off. */
+static void drain(struct page_cpu_list *l)
+{
+    spin_lock(&zone.lock);
+    while (l->count[USED] > STACK_SIZE / 2) {
+        free_block_locked(l->stack[USED][--l->count[USED]], 0, USED);
+    }
+    spin_unlock(&zone.lock);
+}
+
+void page_free(struct page *p)
+{
+    unsigned order = p->order;
+
+    /* Cheap enough to stay on (spec R-MM-4): a mapped page must never be freed. */
+    assert(atomic_load_explicit(&p->mapcount, memory_order_relaxed) == 0);
+    assert(!(p->flags & PAGE_FREE) && order <= PAGE_ORDER_MAX);
+#ifdef TEST_BUILD
+    memset(page_address(p), 0xdf, PAGE_SIZE << order); /* poison */
+#endif
+    uint64_t flags = irq_save();
+    struct page_cpu_list *l = order == 0 ? cpu_list() : NULL;
+
+    if (l) {
+        if (unlikely(l->count[USED] == STACK_SIZE)) {
+            drain(l);
+        }
+        p->flags = PAGE_TOUCHED;
+        l->stack[USED][l->count[USED]++] = p;
+    } else {
+        spin_lock(&zone.lock);
+        free_block_locked(p, order, USED);
+        spin_unlock(&zone.lock);
+    }
+    irq_restore(flags);
+}
+
+/* --- queries ---------------------------------------------------------------------------------- */
+
+static bool is_ram(paddr_t pa)
+{
+    for (unsigned i = 0; i < boot_info.ram_count; i++) {
+        if (pa >= boot_info.ram[i].start && pa - boot_info.ram[i].start < boot_info.ram[i].size) {
+            return true;
+        }
+    }
+    return false;
+}
+
+struct page *page_of_phys(paddr_t pa)
+{
+    if (pa >= zone.next || !is_ram(pa)) {
+        return NULL; /* no RAM, or a chunk that nobody was given a frame of */
+    }
+    return phys_to_page(pa);
+}
+
+void page_stats(struct page_stats *out)
+{
+    uint64_t cached = 0;
+
+    for (unsigned i = 0; i < cpu_count; i++) {
+        const struct page_cpu_list *l = cpus[i].pages;
+
+        if (l) {
+            cached += l->count[USED] + l->count[CLEAN];
+        }
+    }
+    *out = (struct page_stats){
+        .total = zone.total,
+        .free = zone.free_count + zone.uncarved + cached,
+        .reserve = zone.reserve,
+    };
+}
+
+/* --- boot ------------------------------------------------------------------------------------- */
+
+static void special_add(paddr_t start, paddr_t end, bool is_reserved)
+{
+    assert(zone.special_count < array_size(zone.special));
+    if (start < end) {
+        zone.special[zone.special_count++] =
+            (struct special){ .start = start, .end = end, .is_reserved = is_reserved };
+    }
+}
+
+/* Room for page_map: the first gap of RAM behind the kernel that the ramdisk does not touch. */
+static paddr_t place_page_map(uint64_t size)
+{
+    paddr_t disk_start = align_down(boot_info.ramdisk.start, PAGE_SIZE);
+    paddr_t disk_end = align_up(boot_info.ramdisk.start + boot_info.ramdisk.size, PAGE_SIZE);
+
+    for (unsigned i = 0; i < boot_info.ram_count; i++) {
+        const struct phys_range *r = &boot_info.ram[i];
+        paddr_t start = max_of(r->start, align_up(arch_kernel_phys_end(), PAGE_SIZE));
+        paddr_t end = r->start + r->size;
+
+        if (boot_info.ramdisk.size != 0 && start < disk_end && disk_start < end) {
+            if (start < disk_start && disk_start - start >= size) {
+                return start;
+            }
+            start = max_of(start, disk_end);
+        }
+        if (start < end && end - start >= size) {
+            return start;
+        }
+    }
+    panic(NULL, "page_init: no room for %zu bytes of page structures", (size_t)size);
+}
+
+static uint64_t reserved_frames(void)
+{
+    uint64_t frames = 0;
+
+    for (unsigned i = 0; i < zone.special_count; i++) {
+        if (zone.special[i].is_reserved) {
+            frames += (zone.special[i].end - zone.special[i].start) / PAGE_SIZE;
+        }
+    }
+    return frames;
+}
+
+void page_init(void)
+{
+    const struct phys_range *disk = &boot_info.ramdisk;
+    uint64_t frames = 0;
+
+    zone.special_count = 0;
+    zone.free_count = 0;
+    zone.free_clean = 0;
+    zone.map_cleared = 0;
+    zone.next_range = 0;
+    zone.next = 0;
+    zone.end = 0;
+    for (unsigned order = 0; order <= PAGE_ORDER_MAX; order++) {
+        list_init(&zone.free[USED][order]);
+        list_init(&zone.free[CLEAN][order]);
+    }
+    boot_cpu_list = (struct page_cpu_list){ 0 };
+    for (unsigned i = 0; i < boot_info.ram_count; i++) {
+        frames += boot_info.ram[i].size / PAGE_SIZE;
+        zone.end = boot_info.ram[i].start + boot_info.ram[i].size; /* sorted */
+    }
+    uint64_t map_size = align_up(zone.end / PAGE_SIZE * sizeof(struct page), PAGE_SIZE);
+    paddr_t map = place_page_map(map_size);
+    paddr_t kernel_end = align_up(arch_kernel_phys_end(), PAGE_SIZE);
+
+    page_map = phys_to_virt(map);
+    special_add(0, LOW_RESERVED_END, true);
+    special_add(LOW_RESERVED_END, LOW_TOUCHED_END, false);
+    if (map == kernel_end) {
+        special_add(LOW_TOUCHED_END, map + map_size, true);
+    } else {
+        special_add(LOW_TOUCHED_END, kernel_end, true);
+        special_add(map, map + map_size, true);
+    }
+    special_add(align_down(disk->start, PAGE_SIZE), align_up(disk->start + disk->size, PAGE_SIZE),
+                disk->size != 0);
+    zone.uncarved = frames;
+    zone.total = frames - min_of(frames, reserved_frames());
+    zone.reserve = min_of(max_of(zone.total / 64, UINT64_C(16)), UINT64_C(1024));
+
+    uint64_t flags = irq_save();
+
+    spin_lock(&zone.lock);
+    bool is_carved = carve_locked();
+
+    spin_unlock(&zone.lock);
+    irq_restore(flags);
+    if (!is_carved) {
+        panic(NULL, "page_init: the first chunk of RAM cannot be used");
+    }
+}
+
+void page_release_range(paddr_t start, uint64_t size)
+{
+    paddr_t first = align_down(start, PAGE_SIZE);
+    uint64_t flags = spin_lock_irqsave(&zone.lock);
+
+    for (unsigned i = 0; i < zone.special_count; i++) {
+        struct special *s = &zone.special[i];
+
+        if (!s->is_reserved || s->start != first || s->end != align_up(start + size, PAGE_SIZE)) {
+            continue;
+        }
+        s->is_reserved = false; /* what is carved later finds it free, but written to */
+        zone.total += (s->end - s->start) / PAGE_SIZE;
+        paddr_t carved_end = min_of(s->end, zone.next);
+
+        if (first < carved_end) {
+            free_span_locked(first, carved_end, USED);
+        }
+        break;
+    }
+    spin_unlock_irqrestore(&zone.lock, flags);
+}

@@ -1,0 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+# Tests across components: each is a program that prints TAP.
+
+checks += $(wildcard tests/boot/*.sh)
+check_needs += $(BUILD)/kernel.elf

@@ -1,0 +1,21 @@
+# SPDX-License-Identifier: Apache-2.0
+# The guest of the monitor's boot tests, a tiny freestanding ELF: with the Drupe note and with PVH's alone.
+comma := ,
+vmm_guest.srcs := tests/vmm/guest_start.S tests/vmm/guest.c tests/vmm/guest_console.c
+vmm_guest.sees := include
+vmm_guest.variants := kernel
+vmm_guest.cflags := -mgeneral-regs-only -mno-red-zone -march=x86-64
+$(call component,vmm_guest)
+
+vmm_guest.link := -nostdlib -static -no-pie -Wl$(comma)-T$(comma)tests/vmm/guest.ld \
+    -Wl$(comma)--build-id=none -Wl$(comma)-z$(comma)noexecstack -Wl$(comma)--no-warn-rwx-segments
+$(call program,tests/vmm_guest.elf,kernel,tests/vmm/guest_note.S,vmm_guest,$(vmm_guest.link),,)
+$(call program,tests/vmm_guest_pvh.elf,kernel,,vmm_guest,$(vmm_guest.link),,)
+
+vmm_machine.sees := tests/include base/include include
+$(call program,tests/vmm_machine,asan,tests/vmm/machine_test.c,vmm base base_hosted,$(vmm.libs) -lcmocka,$(vmm_machine.sees),)
+$(call program,tests/vmm_machine_tsan,tsan,tests/vmm/machine_test.c,vmm base base_hosted,$(vmm.libs) -lcmocka,$(vmm_machine.sees),)
+lint_sees.tests/vmm/machine_test.c := $(vmm_machine.sees)
+vmm_machine.programs := $(BUILD)/tests/vmm_machine $(BUILD)/tests/vmm_machine_tsan
+checks += $(vmm_machine.programs)
+check_needs += $(vmm_machine.programs) $(BUILD)/tests/vmm_guest.elf $(BUILD)/tests/vmm_guest_pvh.elf

@@ -1,0 +1,40 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The question that each vmm/arch/<cpu>/ answers: everything about a KVM machine that differs by
+ * CPU. The order of the calls is that of this file.
+ */
+#pragma once
+
+#include <base/compiler.h>
+
+#include "drupe/vm.h"
+
+struct machine;
+struct machine_boot;
+struct vcpu;
+
+/* Before the memory slots. */
+drupe_vm_err_t arch_memory_prepare(struct machine *m, struct drupe_error *err) MUST_CHECK;
+/* After the slots, before any vCPU. */
+drupe_vm_err_t arch_irqchip_create(struct machine *m, struct drupe_error *err) MUST_CHECK;
+void arch_irqchip_destroy(struct machine *m);
+/* After KVM_CREATE_VCPU: what firmware would have set. */
+drupe_vm_err_t arch_vcpu_init(struct vcpu *v, struct drupe_error *err) MUST_CHECK;
+uint64_t arch_vcpu_tsc_khz(const struct vcpu *v);
+/* Tables in guest memory that the entry state needs, and the hardware description. 0 or -errno. */
+int arch_boot_tables_write(struct machine *m, bool is_pvh, uint64_t *rsdp_gpa) MUST_CHECK;
+/* Registers of the first vCPU at the kernel's entry; the others wait for it. */
+drupe_vm_err_t arch_vcpu_set_entry(struct vcpu *v, const struct machine_boot *boot,
+                                   struct drupe_error *err) MUST_CHECK;
+
+/* While it runs. An edge on an interrupt line; any thread. */
+void arch_irq_raise(struct machine *m, unsigned irq);
+/* Where the vCPU stands, for messages: "rip=... bytes=...". Its own thread. */
+void arch_vcpu_describe(const struct vcpu *v, char *text, size_t size);
+
+/* What ring 0 is on this host, and the names of CPU features that don't work there (text[size]). */
+void arch_host_describe(int kvm_fd, bool *is_ring0_emulated, char *masked, size_t size);
+
+/* The host's time-stamp counter, which QEMU's emulation hands on. 0: unknown. Takes some
+ * milliseconds. */
+uint64_t arch_host_tsc_khz(void);

@@ -1,0 +1,42 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What a backend is to vm.c. A machine is one life of a VM: built, released, ended, destroyed; a
+ * restart builds a new one. Below this line nobody knows about states.
+ */
+#pragma once
+
+#include <base/compiler.h>
+
+#include "drupe/vm.h"
+
+struct config;
+
+struct backend_events {
+    void *ctx;
+    /*
+     * The machine ended, its guest has stopped and its output is written. Once per release, from a
+     * thread of the machine's own, which must not wait for destroy.
+     */
+    void (*ended)(void *ctx, const struct drupe_vm_outcome *outcome);
+};
+
+struct backend {
+    const char *name; /* first part of the VM's id */
+    /* Build a machine that is ready to run. `c` outlives it. */
+    drupe_vm_err_t (*create)(const struct config *c, const struct backend_events *events,
+                             void **out, struct drupe_error *err);
+    /* Let it go. Cannot fail; events->ended() will follow. */
+    void (*release)(void *machine);
+    /* End it now with DRUPE_END_STOPPED; returns at once, ended() follows. Harmless afterwards. */
+    void (*kill)(void *machine);
+    drupe_vm_err_t (*signal)(void *machine, int signo, struct drupe_error *err);
+    drupe_vm_err_t (*resize_tty)(void *machine, unsigned rows, unsigned cols,
+                                 struct drupe_error *err);
+    /* Fill what it knows; the rest is zero. Any state from release to destroy. */
+    void (*stats)(void *machine, struct drupe_vm_stats *out);
+    /* Not released, or ended() has been called. Frees everything. */
+    void (*destroy)(void *machine);
+};
+
+extern const struct backend backend_kvm;
+extern const struct backend backend_qemu;

@@ -1,0 +1,203 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <stdarg.h>
+
+#include <base/assert.h>
+#include <base/fmt.h>
+
+#include "abi/boot.h"
+#include "backends/qemu/qemu.h"
+#include "boot/cmdline.h"
+#include "error.h"
+
+#define VIRTIO_BASE     UINT64_C(0xfeb00000)
+#define VIRTIO_SIZE     UINT64_C(512)
+#define VIRTIO_IRQ_BASE 16u
+
+#define MACHINE                                                                                    \
+    ("microvm,acpi=on,ioapic2=off,pcie=off,pic=off,pit=off,rtc=off,x-option-roms=off,"             \
+     "auto-kernel-cmdline=off")
+
+struct builder {
+    struct qemu_args *args;
+    const struct config *config;
+    struct cmdline cmdline;
+    unsigned slots;
+};
+
+static void add(struct qemu_args *a, const char *format, ...) PRINTF_LIKE(2, 3);
+
+static void add(struct qemu_args *a, const char *format, ...)
+{
+    size_t room = sizeof(a->text) - a->used;
+    size_t n = 0;
+    va_list list;
+
+    va_start(list, format);
+    n = fmt_vsnprintf(a->text + a->used, room, format, list);
+    va_end(list);
+    if (n >= room || a->count == QEMU_ARGS_MAX) {
+        a->has_overflowed = true;
+        return;
+    }
+    a->argv[a->count++] = a->text + a->used;
+    a->used += n + 1;
+}
+
+/* The next virtio-mmio transport, announced to the kernel. */
+static unsigned take_slot(struct builder *b)
+{
+    unsigned slot = b->slots++;
+
+    cmdline_add(&b->cmdline, "virtio_mmio.device=%u@0x%llx:%u", (unsigned)VIRTIO_SIZE,
+                (unsigned long long)(VIRTIO_BASE + slot * VIRTIO_SIZE), VIRTIO_IRQ_BASE + slot);
+    return slot;
+}
+
+/* A descriptor of ours under a name that QEMU's chardevs open. */
+static void add_fd(struct qemu_args *a, enum qemu_fd fd)
+{
+    add(a, "-add-fd");
+    add(a, "fd=%d,set=%d", (int)fd, (int)fd);
+}
+
+/* "append", since QEMU would otherwise truncate, which a pipe refuses. */
+static void add_output(struct qemu_args *a, const char *id, enum qemu_fd out)
+{
+    add_fd(a, out);
+    add(a, "-chardev");
+    add(a, "file,id=%s,path=/dev/fdset/%d,append=on", id, (int)out);
+}
+
+static void add_socket(struct qemu_args *a, const char *id, enum qemu_fd fd)
+{
+    add(a, "-chardev");
+    add(a, "socket,id=%s,fd=%d", id, (int)fd);
+}
+
+static void add_console(struct builder *b)
+{
+    struct qemu_args *a = b->args;
+
+    if (b->config->stdio == DRUPE_STDIO_NONE) {
+        return;
+    }
+    add(a, "-device");
+    add(a, "virtio-serial-device,max_ports=4,bus=virtio-mmio-bus.%u", take_slot(b));
+    if (b->config->stdio == DRUPE_STDIO_TTY) {
+        add_socket(a, "tty", QEMU_FD_STDIN);
+        add(a, "-device");
+        add(a, "virtconsole,chardev=tty,nr=%d", BOOT_CONSOLE_PORT_TTY);
+        return;
+    }
+    add_output(a, "out", QEMU_FD_STDOUT);
+    add(a, "-device");
+    add(a, "virtserialport,chardev=out,nr=%d,name=stdio", BOOT_CONSOLE_PORT_STDIO);
+    add_output(a, "err", QEMU_FD_STDERR);
+    add(a, "-device");
+    add(a, "virtserialport,chardev=err,nr=%d,name=stderr", BOOT_CONSOLE_PORT_STDERR);
+    if (b->config->host_stdin >= 0) {
+        add_socket(a, "in", QEMU_FD_STDIN);
+        add(a, "-device");
+        add(a, "virtserialport,chardev=in,nr=%d,name=stdin", BOOT_CONSOLE_PORT_STDIN);
+    }
+}
+
+static void add_disk(struct builder *b, const struct config_file *f, unsigned fd)
+{
+    unsigned slot = take_slot(b);
+
+    add(b->args, "-drive");
+    add(b->args, "if=none,id=disk%u,format=raw,file=/proc/self/fd/%u,readonly=%s", slot, fd,
+        f->is_read_only ? "on" : "off");
+    add(b->args, "-device");
+    add(b->args, "virtio-blk-device,drive=disk%u,bus=virtio-mmio-bus.%u", slot, slot);
+}
+
+static void add_devices(struct builder *b)
+{
+    const struct config *c = b->config;
+    unsigned slot = 0;
+
+    add_console(b);
+    if (c->root.fd >= 0) {
+        add_disk(b, &c->root, QEMU_FD_ROOT);
+        cmdline_add(&b->cmdline, "root=/dev/vda %s",
+                    c->root_mode == DRUPE_ROOT_DISK_RW ? "rw" : "ro");
+    }
+    for (unsigned i = 0; i < c->disk_count; i++) {
+        add_disk(b, &c->disks[i], (unsigned)QEMU_FD_DISK + i);
+    }
+    slot = take_slot(b);
+    add(b->args, "-device");
+    add(b->args, "virtio-rng-device,bus=virtio-mmio-bus.%u", slot);
+}
+
+static void add_machine(struct qemu_args *a, const struct config *c)
+{
+    static const char *const fixed[] = {
+        "-nodefaults",
+        "-no-user-config",
+        "-display",
+        "none",
+        "-no-reboot",
+        "-M",
+        MACHINE,
+        "-accel",
+        "tcg,thread=multi",
+        "-cpu",
+        "max,la57=off",
+        "-global",
+        "virtio-mmio.force-legacy=false",
+    };
+
+    for (size_t i = 0; i < array_size(fixed); i++) {
+        add(a, "%s", fixed[i]);
+    }
+    add(a, "-m");
+    add(a, "%lluM", (unsigned long long)(c->memory_size >> 20));
+    add(a, "-smp");
+    add(a, "%u", c->vcpus);
+    add_socket(a, "serial", QEMU_FD_SERIAL);
+    add(a, "-serial");
+    add(a, "chardev:serial");
+    add_output(a, "status", QEMU_FD_STATUS);
+    add(a, "-device");
+    add(a, "isa-debugcon,iobase=0x%x,chardev=status", BOOT_STATUS_PORT);
+}
+
+drupe_vm_err_t qemu_args_make(struct qemu_args *a, const char *program, const struct config *c,
+                              struct drupe_error *err)
+{
+    struct builder b = { .args = a, .config = c };
+
+    a->count = 0;
+    a->used = 0;
+    a->has_overflowed = false;
+    cmdline_init(&b.cmdline);
+    cmdline_add(&b.cmdline, "console=ttyS0 reboot=t panic=0 drupe.status=0x%x", BOOT_STATUS_PORT);
+    if (c->is_quiet) {
+        cmdline_add(&b.cmdline, "quiet");
+    }
+    add(a, "%s", program);
+    add_machine(a, c);
+    add_devices(&b);
+    cmdline_add(&b.cmdline, "%s", c->cmdline_extra);
+    if (b.slots > QEMU_VIRTIO_SLOTS) {
+        return error_field(err, "disks",
+                           "with QEMU a VM has at most %u virtio devices; this one has %u",
+                           QEMU_VIRTIO_SLOTS, b.slots);
+    }
+    add(a, "-kernel");
+    add(a, "/proc/self/fd/%d", (int)QEMU_FD_KERNEL);
+    add(a, "-initrd");
+    add(a, "/proc/self/fd/%d", (int)QEMU_FD_INITRD);
+    add(a, "-append");
+    add(a, "%s", b.cmdline.text);
+    a->argv[a->count] = NULL;
+    if (b.cmdline.has_overflowed || a->has_overflowed) {
+        return error_field(err, "cmdline_extra",
+                           "the command line is longer than %u bytes with our additions",
+                           DRUPE_CMDLINE_SIZE_MAX);
+    }
+    return DRUPE_OK;
+}

@@ -1,0 +1,95 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "boot/boot_args.h"
+
+#include <errno.h>
+#include <string.h>
+#include <sys/random.h>
+#include <time.h>
+
+#include <base/assert.h>
+
+#include "config.h"
+
+#include "abi/boot.h"
+
+static size_t strings_size(const struct config *c)
+{
+    return c->argv.bytes + c->env.bytes + strlen(c->cwd) + 1 + strlen(c->hostname) + 1;
+}
+
+size_t boot_args_size(const struct config *c)
+{
+    size_t size = sizeof(struct boot_args) + strings_size(c);
+
+    assert(size <= BOOT_ARGS_SIZE_MAX);
+    return size;
+}
+
+static uint32_t stdio_flags(const struct config *c, const struct boot_args_facts *facts)
+{
+    if (!facts->has_console) {
+        return 0;
+    }
+    if (c->stdio == DRUPE_STDIO_TTY) {
+        return BOOT_ARGS_STDIO_TTY;
+    }
+    if (c->host_stdin < 0) {
+        return (uint32_t)BOOT_ARGS_STDIO_STREAM | BOOT_ARGS_STDIN_NONE;
+    }
+    return (uint32_t)BOOT_ARGS_STDIO_STREAM |
+           (facts->is_stdin_split ? (uint32_t)BOOT_ARGS_STDIN_SPLIT : 0);
+}
+
+static char *append(char *at, const char *text)
+{
+    size_t size = strlen(text) + 1;
+
+    memcpy(at, text, size);
+    return at + size;
+}
+
+int boot_args_facts_now(struct boot_args_facts *facts)
+{
+    struct timespec now;
+
+    if (getrandom(facts->entropy, sizeof(facts->entropy), 0) != (ssize_t)sizeof(facts->entropy)) {
+        return -errno;
+    }
+    (void)clock_gettime(CLOCK_REALTIME, &now);
+    facts->realtime_ns = (uint64_t)now.tv_sec * UINT64_C(1000000000) + (uint64_t)now.tv_nsec;
+    return 0;
+}
+
+void boot_args_write(const struct config *c, const struct boot_args_facts *facts, void *to)
+{
+    struct boot_args header = {
+        .magic = BOOT_ARGS_MAGIC,
+        .version = BOOT_ARGS_VERSION,
+        .size = (uint32_t)boot_args_size(c),
+        .flags = stdio_flags(c, facts),
+        .argc = (uint32_t)c->argv.count,
+        .envc = (uint32_t)c->env.count,
+        .strings_offset = sizeof(header),
+        .strings_size = (uint32_t)strings_size(c),
+        .tty_rows = (uint16_t)c->tty_rows,
+        .tty_cols = (uint16_t)c->tty_cols,
+        .realtime_ns = facts->realtime_ns,
+        .tsc_khz = facts->tsc_khz,
+        .uid = c->uid,
+        .gid = c->gid,
+    };
+    char *at = (char *)to + sizeof(header);
+
+    memcpy(header.entropy, facts->entropy, sizeof(header.entropy));
+    memcpy(to, &header, sizeof(header));
+    explicit_bzero(header.entropy, sizeof(header.entropy));
+    for (size_t i = 0; i < c->argv.count; i++) {
+        at = append(at, c->argv.items[i]);
+    }
+    for (size_t i = 0; i < c->env.count; i++) {
+        at = append(at, c->env.items[i]);
+    }
+    at = append(at, c->cwd);
+    at = append(at, c->hostname);
+    assert(at == (char *)to + sizeof(header) + strings_size(c));
+}

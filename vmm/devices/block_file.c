@@ -1,0 +1,266 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Disk operations on a file. The submission ring has a place for each operation that may be under
+ * way, so that a started one always finds room, also when it continues after a short transfer.
+ */
+
+#include "block_file.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <liburing.h>
+#include <stdlib.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include <base/assert.h>
+
+struct block_file {
+    int fd;
+    block_done_fn done;
+    void *ctx;
+    bool is_async;
+    int event_fd;
+    unsigned depth;
+    unsigned in_flight;
+    struct io_uring ring;
+};
+
+static bool is_transfer(const struct block_op *op)
+{
+    return op->kind == BLOCK_READ || op->kind == BLOCK_WRITE || op->kind == BLOCK_WRITE_DURABLE;
+}
+
+static int fallocate_mode(const struct block_op *op)
+{
+    return FALLOC_FL_KEEP_SIZE |
+           (op->kind == BLOCK_PUNCH ? FALLOC_FL_PUNCH_HOLE : FALLOC_FL_ZERO_RANGE);
+}
+
+/* What remains after `bytes` were transferred. */
+static void advance(struct block_op *op, size_t bytes)
+{
+    assert(bytes <= op->size);
+    op->offset += bytes;
+    op->size -= bytes;
+    while (bytes > 0) {
+        const size_t step = min_of(bytes, op->iov->iov_len);
+
+        assert(op->iov_count > 0);
+        op->iov->iov_base = (uint8_t *)op->iov->iov_base + step;
+        op->iov->iov_len -= step;
+        bytes -= step;
+        if (op->iov->iov_len == 0) {
+            op->iov++;
+            op->iov_count--;
+        }
+    }
+}
+
+/*
+ * Take one system call's result into account. True when the operation has ended, with *result set;
+ * false when it is to be continued.
+ */
+static bool is_ended(struct block_op *op, int64_t n, int *result)
+{
+    if (n == -EINTR || n == -EAGAIN) {
+        return false;
+    }
+    *result = n < 0 ? (int)n : 0;
+    if (n < 0 || !is_transfer(op)) {
+        return true;
+    }
+    if (n == 0) {
+        *result = -EIO; /* the file is shorter than it was */
+        return true;
+    }
+    advance(op, (size_t)n);
+    return op->size == 0;
+}
+
+static int64_t run_sync(const struct block_file *f, const struct block_op *op)
+{
+    const off_t offset = (off_t)op->offset;
+    const int count = (int)op->iov_count;
+    int64_t n = -EINVAL;
+
+    switch (op->kind) {
+    case BLOCK_READ:
+        n = preadv2(f->fd, op->iov, count, offset, 0);
+        break;
+    case BLOCK_WRITE:
+        n = pwritev2(f->fd, op->iov, count, offset, 0);
+        break;
+    case BLOCK_WRITE_DURABLE:
+        n = pwritev2(f->fd, op->iov, count, offset, RWF_DSYNC);
+        break;
+    case BLOCK_FLUSH:
+        n = fdatasync(f->fd);
+        break;
+    case BLOCK_PUNCH:
+    case BLOCK_ZERO:
+        n = fallocate(f->fd, fallocate_mode(op), offset, (off_t)op->size);
+        break;
+    }
+    if (n >= 0) {
+        return n;
+    }
+    return errno == EAGAIN ? -EIO : -errno; /* nobody would tell us when to try again */
+}
+
+static void queue(struct block_file *f, struct block_op *op)
+{
+    struct io_uring_sqe *sqe = io_uring_get_sqe(&f->ring);
+
+    assert(sqe != NULL); /* the ring is as large as `depth` */
+    switch (op->kind) {
+    case BLOCK_READ:
+        io_uring_prep_readv(sqe, f->fd, op->iov, op->iov_count, op->offset);
+        break;
+    case BLOCK_WRITE:
+        io_uring_prep_writev(sqe, f->fd, op->iov, op->iov_count, op->offset);
+        break;
+    case BLOCK_WRITE_DURABLE:
+        io_uring_prep_writev2(sqe, f->fd, op->iov, op->iov_count, op->offset, RWF_DSYNC);
+        break;
+    case BLOCK_FLUSH:
+        io_uring_prep_fsync(sqe, f->fd, IORING_FSYNC_DATASYNC);
+        break;
+    case BLOCK_PUNCH:
+    case BLOCK_ZERO:
+        io_uring_prep_fallocate(sqe, f->fd, fallocate_mode(op), (off_t)op->offset, (off_t)op->size);
+        break;
+    }
+    io_uring_sqe_set_data(sqe, op);
+}
+
+void block_file_start(struct block_file *f, struct block_op *op)
+{
+    int result;
+
+    if (f->is_async) {
+        assert(f->in_flight < f->depth);
+        f->in_flight++;
+        queue(f, op);
+        return;
+    }
+    while (!is_ended(op, run_sync(f, op), &result)) {
+    }
+    f->done(f->ctx, op, result);
+}
+
+void block_file_submit(struct block_file *f)
+{
+    const uint64_t one = 1;
+
+    /*
+     * Refused for now (no memory, say): the entries stay queued, the event asks for another round.
+     */
+    if (f->is_async && io_uring_submit(&f->ring) < 0) {
+        (void)!write(f->event_fd, &one, sizeof(one));
+    }
+}
+
+void block_file_reap(struct block_file *f)
+{
+    struct io_uring_cqe *cqe;
+    bool must_submit = false;
+
+    while (f->is_async && io_uring_peek_cqe(&f->ring, &cqe) == 0) {
+        struct block_op *op = io_uring_cqe_get_data(cqe);
+        const int n = cqe->res;
+        int result;
+
+        io_uring_cqe_seen(&f->ring, cqe);
+        assert(f->in_flight > 0);
+        if (is_ended(op, n, &result)) {
+            f->in_flight--;
+            f->done(f->ctx, op, result);
+        } else {
+            queue(f, op);
+            must_submit = true;
+        }
+    }
+    if (must_submit || (f->is_async && io_uring_sq_ready(&f->ring) > 0)) {
+        block_file_submit(f);
+    }
+}
+
+void block_file_drain(struct block_file *f)
+{
+    while (f->in_flight > 0) {
+        (void)io_uring_submit_and_wait(&f->ring, 1); /* EINTR and the like: once more */
+        block_file_reap(f);
+    }
+}
+
+/* 0, or -errno when this host or its policy has no io_uring for us. */
+static int ring_init(struct block_file *f)
+{
+    int err = io_uring_queue_init(f->depth, &f->ring, 0);
+
+    if (err < 0) {
+        return err;
+    }
+    f->event_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+    if (f->event_fd < 0) {
+        err = -errno;
+        goto exit_ring;
+    }
+    /*
+     * Signalled only for what ends later: what ends during the submission is reaped right after it.
+     */
+    err = io_uring_register_eventfd_async(&f->ring, f->event_fd);
+    if (err < 0) {
+        goto close_event_fd;
+    }
+    f->is_async = true;
+    return 0;
+
+close_event_fd:
+    (void)close(f->event_fd);
+    f->event_fd = -1;
+exit_ring:
+    io_uring_queue_exit(&f->ring);
+    return err;
+}
+
+int block_file_create(int fd, unsigned depth, bool want_sync, block_done_fn done, void *ctx,
+                      struct block_file **out)
+{
+    struct block_file *f = calloc(1, sizeof(*f));
+
+    if (f == NULL) {
+        return -ENOMEM;
+    }
+    f->fd = fd;
+    f->depth = depth;
+    f->done = done;
+    f->ctx = ctx;
+    f->event_fd = -1;
+    if (!want_sync) {
+        (void)ring_init(f); /* refused: is_async says so */
+    }
+    *out = f;
+    return 0;
+}
+
+void block_file_destroy(struct block_file *f)
+{
+    assert(f->in_flight == 0);
+    if (f->is_async) {
+        io_uring_queue_exit(&f->ring);
+        (void)close(f->event_fd);
+    }
+    free(f);
+}
+
+bool block_file_is_async(const struct block_file *f)
+{
+    return f->is_async;
+}
+
+int block_file_event_fd(const struct block_file *f)
+{
+    return f->event_fd;
+}

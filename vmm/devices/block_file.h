@@ -1,0 +1,61 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A host file as a disk: reads, writes and the like, several at a time through io_uring; one after
+ * the other in the caller's thread where the host refuses io_uring. The one file that knows
+ * liburing.
+ *
+ * No lock of its own: all calls are made under the lock of the device that owns it.
+ */
+#pragma once
+
+#include <sys/uio.h>
+
+#include <base/compiler.h>
+
+enum block_op_kind {
+    BLOCK_READ,
+    BLOCK_WRITE,
+    BLOCK_WRITE_DURABLE, /* on the medium when done */
+    BLOCK_FLUSH,
+    BLOCK_PUNCH, /* deallocate; reads as zeros afterwards */
+    BLOCK_ZERO,  /* make zero, keep allocated */
+};
+
+/* One operation; the caller keeps it and its vector alive until it is done. */
+struct block_op {
+    enum block_op_kind kind;
+    uint64_t offset; /* bytes, as is size; both advance as the transfer proceeds */
+    uint64_t size;
+    struct iovec *iov; /* transfers only; sums up to size; consumed */
+    unsigned iov_count;
+};
+
+/* `result` is 0, or -errno; a transfer that met the end of the file is -EIO. */
+typedef void (*block_done_fn)(void *ctx, struct block_op *op, int result);
+
+struct block_file;
+
+/*
+ * `fd` is borrowed. At most `depth` operations will be under way. 0 or -errno; a host without
+ * io_uring is no error (see block_file_is_async()), nor is `want_sync`, which asks for that.
+ */
+int block_file_create(int fd, unsigned depth, bool want_sync, block_done_fn done, void *ctx,
+                      struct block_file **out) MUST_CHECK;
+
+/* Nothing is under way any more (block_file_drain()). */
+void block_file_destroy(struct block_file *f);
+
+/* False: block_file_start() does the work itself, blocks, and calls `done` before it returns. */
+bool block_file_is_async(const struct block_file *f);
+
+/* Becomes readable when block_file_reap() has work to do; -1 when not async. */
+int block_file_event_fd(const struct block_file *f);
+
+void block_file_start(struct block_file *f, struct block_op *op);
+
+/* Hand what was started to the kernel, then call `done` for all that has ended. */
+void block_file_submit(struct block_file *f);
+void block_file_reap(struct block_file *f);
+
+/* Wait until nothing is under way; calls `done` for each. */
+void block_file_drain(struct block_file *f);

@@ -1,0 +1,35 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The virtio block device (VIRTIO 1.1, section 5.2) on a host file or block device.
+ *
+ * With io_uring, requests are submitted by the kicking thread; those that the page cache can answer
+ * complete before the kick returns, the others on the loop. Without it, all I/O runs on the loop.
+ * A write counts as stable after FLUSH, or at once for a driver that did not accept that feature.
+ */
+#pragma once
+
+#include "virtio_mmio.h"
+
+#define VIRTIO_BLK_SECTOR_SIZE   512u
+#define VIRTIO_BLK_SEGMENTS_MAX  64u
+#define VIRTIO_BLK_SEGMENT_MAX   (256u << 10) /* bytes */
+#define VIRTIO_BLK_IN_FLIGHT_MAX 32u
+
+struct virtio_blk;
+
+struct virtio_blk_setup {
+    const struct device_host *host; /* outlives the device */
+    unsigned irq;
+    int fd; /* borrowed until destroy; its size at creation, in whole sectors, is the capacity */
+    bool is_read_only;
+    bool want_sync; /* do without io_uring */
+    const char *id; /* at most 20 characters of it; may be NULL */
+};
+
+/* 0 and a device in *out (destroy it), or -errno. Context as for virtio_device_init/deinit. */
+int virtio_blk_create(const struct virtio_blk_setup *setup, struct virtio_blk **out) MUST_CHECK;
+
+/* Waits for what is under way. */
+void virtio_blk_destroy(struct virtio_blk *blk);
+
+struct virtio_device *virtio_blk_device(struct virtio_blk *blk);

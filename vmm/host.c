@@ -1,0 +1,118 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "host.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/kvm.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
+
+#include <base/fmt.h>
+
+#include "arch/arch.h"
+#include "backends/backend.h"
+#include "error.h"
+
+#define QEMU_PROGRAM  "qemu-system-x86_64"
+#define PATH_DEFAULT  "/usr/local/bin:/usr/bin:/bin"
+#define QEMU_SIZE_MAX 256u
+#define KVM_VERSION   12
+
+bool host_find_qemu(char *path, size_t size)
+{
+    const char *at = getenv("PATH");
+
+    if (at == NULL) {
+        at = PATH_DEFAULT;
+    }
+    while (*at != '\0') {
+        size_t length = strcspn(at, ":");
+
+        /* Relative entries are skipped: what runs must not depend on where we stand. */
+        if (at[0] == '/' &&
+            fmt_snprintf(path, size, "%.*s/" QEMU_PROGRAM, (int)length, at) < size &&
+            access(path, X_OK) == 0) {
+            return true;
+        }
+        at += length;
+        at += *at == ':' ? 1 : 0;
+    }
+    path[0] = '\0';
+    return false;
+}
+
+/* 0 if /dev/kvm opens, otherwise errno. */
+static int try_kvm(void)
+{
+    int fd = open("/dev/kvm", O_RDWR | O_CLOEXEC);
+
+    if (fd < 0) {
+        return errno;
+    }
+    (void)close(fd);
+    return 0;
+}
+
+drupe_vm_err_t host_pick_backend(enum drupe_accel accel, const struct backend **out,
+                                 struct drupe_error *err)
+{
+    char path[QEMU_SIZE_MAX];
+    int kvm_errno = accel == DRUPE_ACCEL_QEMU ? 0 : try_kvm();
+    bool has_qemu = false;
+
+    if (accel != DRUPE_ACCEL_QEMU && kvm_errno == 0) {
+        *out = &backend_kvm;
+        return DRUPE_OK;
+    }
+    if (accel == DRUPE_ACCEL_KVM) {
+        return error_set(err, DRUPE_UNAVAILABLE, kvm_errno, "no KVM: open /dev/kvm");
+    }
+    has_qemu = host_find_qemu(path, sizeof(path));
+    if (has_qemu) {
+        *out = &backend_qemu;
+        return DRUPE_OK;
+    }
+    if (accel == DRUPE_ACCEL_QEMU) {
+        return error_set(err, DRUPE_UNAVAILABLE, 0, "no QEMU: install " QEMU_PROGRAM);
+    }
+    return error_set(err, DRUPE_UNAVAILABLE, 0,
+                     "no KVM and no QEMU: /dev/kvm does not open (%s); install " QEMU_PROGRAM
+                     " to run in emulation",
+                     strerrorname_np(kvm_errno));
+}
+
+static void probe_kvm(int fd, struct drupe_host_report *out)
+{
+    int vcpus = 0;
+
+    if (ioctl(fd, KVM_GET_API_VERSION, 0) != KVM_VERSION) {
+        out->kvm_errno = EPROTO;
+        return;
+    }
+    out->has_kvm = true;
+    vcpus = ioctl(fd, KVM_CHECK_EXTENSION, KVM_CAP_MAX_VCPUS);
+    out->vcpus_max = vcpus > 0 ? (unsigned)vcpus : 1;
+    if (out->vcpus_max > DRUPE_VCPUS_MAX) {
+        out->vcpus_max = DRUPE_VCPUS_MAX;
+    }
+    arch_host_describe(fd, &out->is_ring0_emulated, out->masked_features,
+                       sizeof(out->masked_features));
+}
+
+void drupe_host_probe(struct drupe_host_report *out)
+{
+    int fd = open("/dev/kvm", O_RDWR | O_CLOEXEC);
+    int kvm_errno = errno; /* before the search for QEMU sets it anew */
+
+    memset(out, 0, sizeof(*out));
+    out->has_qemu = host_find_qemu(out->qemu_path, sizeof(out->qemu_path));
+    out->vcpus_max = DRUPE_VCPUS_MAX;
+    if (fd < 0) {
+        out->kvm_errno = kvm_errno;
+        return;
+    }
+    probe_kvm(fd, out);
+    (void)close(fd);
+}

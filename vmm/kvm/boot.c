@@ -1,0 +1,172 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* From a kernel file and a configuration to guest memory that a vCPU can be let loose on
+ * (docs/boot.md). */
+#include "kvm/machine.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include <base/checked.h>
+
+#include "arch/arch.h"
+#include "boot/boot_args.h"
+#include "boot/cmdline.h"
+#include "error.h"
+#include "layout.h"
+
+#include "abi/boot.h"
+
+#define PAGE_SIZE UINT64_C(4096)
+
+static drupe_vm_err_t load_kernel(struct machine *m, struct elf_image *image, uint64_t *end,
+                                  struct drupe_error *err)
+{
+    const struct config *c = m->config;
+    struct elf_bytes bytes = { .bytes = c->kernel_image };
+    bool is_file = c->kernel_image == NULL;
+    struct elf_source source = is_file ? elf_source_file(&c->kernel.fd, c->kernel.size)
+                                       : elf_source_bytes(&bytes, c->kernel_image_size);
+    const char *name = is_file ? c->kernel.path : "(embedded)";
+    const char *why = "";
+    int r = elf_parse(&source, image, &why);
+
+    if (r < 0) {
+        return error_set(err, DRUPE_BOOT_FAILED, r == -ENOEXEC ? 0 : -r, "kernel %s: %s", name,
+                         why);
+    }
+    r = elf_load(&source, image, &m->gmem, end);
+    if (r == -EFAULT) {
+        return error_set(err, DRUPE_BOOT_FAILED, 0, "kernel %s does not fit into %llu MiB", name,
+                         (unsigned long long)(m->ram_size >> 20));
+    }
+    if (r < 0) {
+        return error_set(err, DRUPE_BOOT_FAILED, -r, "read kernel %s", name);
+    }
+    if (image->has_drupe && image->drupe_version != BOOT_ARGS_VERSION) {
+        return error_set(err, DRUPE_BOOT_FAILED, 0,
+                         "kernel %s wants boot arguments of version %u; ours is %u", name,
+                         image->drupe_version, BOOT_ARGS_VERSION);
+    }
+    return DRUPE_OK;
+}
+
+/* The blob stands at the end of the RAM that is mapped at entry, page-aligned, above the kernel. */
+static drupe_vm_err_t write_boot_args(struct machine *m, uint64_t tsc_khz, uint64_t kernel_end,
+                                      struct boot_map *map, struct drupe_error *err)
+{
+    struct boot_args_facts facts = { .tsc_khz = tsc_khz, .has_console = machine_has_console(m) };
+    uint64_t size = boot_args_size(m->config);
+    uint64_t gpa = align_down(min_of(m->ram_low_size, LAYOUT_MAPPED_END) - size, PAGE_SIZE);
+    void *to = NULL;
+    int e = 0;
+
+    if (gpa < kernel_end) {
+        return error_set(err, DRUPE_BOOT_FAILED, 0,
+                         "kernel and boot arguments do not fit into %llu MiB",
+                         (unsigned long long)(m->ram_size >> 20));
+    }
+    e = boot_args_facts_now(&facts);
+    if (e < 0) {
+        return error_set(err, DRUPE_INTERNAL, -e, "get entropy");
+    }
+    /* No vCPU runs yet: the blob is composed in place. */
+    to = gmem_lend(&m->gmem, (gpa_t){ gpa }, size, true);
+    if (to == NULL) {
+        return error_set(err, DRUPE_INTERNAL, 0, "no memory at the place of the boot arguments");
+    }
+    boot_args_write(m->config, &facts, to);
+    explicit_bzero(&facts, sizeof(facts));
+    map->module_gpa = gpa;
+    map->module_size = size;
+    return DRUPE_OK;
+}
+
+/*
+ * Where ring 0 is interpreted, its CPUID instruction does not follow the vCPU's table: the kernel
+ * is told by name what not to use.
+ */
+static void add_hidden_features(const struct machine *m, struct cmdline *c)
+{
+    char names[256];
+    bool is_emulated;
+
+    arch_host_describe(m->kvm_fd, &is_emulated, names, sizeof(names));
+    for (char *p = names; *p != '\0'; p++) {
+        *p = *p == ' ' ? ',' : *p;
+    }
+    if (is_emulated && names[0] != '\0') {
+        cmdline_add(c, "drupe.nocpu=%s", names);
+    }
+}
+
+static drupe_vm_err_t write_cmdline(struct machine *m, struct boot_map *map,
+                                    struct drupe_error *err)
+{
+    const struct config *config = m->config;
+    struct cmdline c;
+
+    cmdline_init(&c);
+    cmdline_add(&c, "console=ttyS0 reboot=k panic=0 drupe.ram=zero drupe.status=0x%x",
+                BOOT_STATUS_PORT);
+    if (config->is_quiet) {
+        cmdline_add(&c, "quiet");
+    }
+    if (m->root != NULL) {
+        cmdline_add(&c, "root=mem:0x%llx,0x%llx", (unsigned long long)m->root_gpa,
+                    (unsigned long long)config->root.size);
+    } else if (config->root.fd >= 0) {
+        cmdline_add(&c, "root=/dev/vda %s", config->root_mode == DRUPE_ROOT_DISK_RW ? "rw" : "ro");
+    }
+    add_hidden_features(m, &c);
+    machine_devices_announce(m, &c);
+    cmdline_add(&c, "%s", config->cmdline_extra);
+    if (c.has_overflowed) {
+        return error_field(err, "cmdline_extra",
+                           "the command line is longer than %u bytes with our additions",
+                           DRUPE_CMDLINE_SIZE_MAX);
+    }
+    map->cmdline_gpa = LAYOUT_CMDLINE;
+    map->cmdline_size = (uint32_t)c.length;
+    if (gmem_write(&m->gmem, (gpa_t){ LAYOUT_CMDLINE }, c.text, c.length + 1) < 0) {
+        return error_set(err, DRUPE_INTERNAL, 0, "no memory at the place of the command line");
+    }
+    return DRUPE_OK;
+}
+
+static void describe_memory(const struct machine *m, struct boot_map *map)
+{
+    boot_map_add(map, 0, LAYOUT_LOW_RAM_END, BOOT_RANGE_RAM);
+    boot_map_add(map, LAYOUT_LOW_RAM_END, LAYOUT_HIGH_RAM - LAYOUT_LOW_RAM_END,
+                 BOOT_RANGE_RESERVED);
+    boot_map_add(map, LAYOUT_HIGH_RAM, m->ram_low_size - LAYOUT_HIGH_RAM, BOOT_RANGE_RAM);
+    boot_map_add(map, LAYOUT_4GIB, m->ram_size - m->ram_low_size, BOOT_RANGE_RAM);
+    boot_map_add(map, m->root_gpa, m->root_map_size, BOOT_RANGE_RESERVED);
+}
+
+drupe_vm_err_t machine_boot_write(struct machine *m, uint64_t tsc_khz, struct machine_boot *out,
+                                  struct drupe_error *err)
+{
+    struct boot_map map = { .count = 0 };
+    uint64_t kernel_end = 0;
+    drupe_vm_err_t r = load_kernel(m, &out->image, &kernel_end, err);
+    int e = 0;
+
+    if (r != DRUPE_OK) {
+        return r;
+    }
+    out->is_pvh = out->image.has_pvh && !out->image.has_drupe;
+    describe_memory(m, &map);
+    r = write_boot_args(m, tsc_khz, kernel_end, &map, err);
+    if (r == DRUPE_OK) {
+        r = write_cmdline(m, &map, err);
+    }
+    if (r != DRUPE_OK) {
+        return r;
+    }
+    e = arch_boot_tables_write(m, out->is_pvh, &map.rsdp_gpa);
+    if (e == 0) {
+        e = out->is_pvh ? pvh_boot_write(&m->gmem, LAYOUT_START_INFO, &map)
+                        : linux_boot_write(&m->gmem, LAYOUT_ZERO_PAGE, &map);
+    }
+    return e == 0 ? DRUPE_OK : error_set(err, DRUPE_INTERNAL, -e, "write the boot tables");
+}

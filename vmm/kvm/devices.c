@@ -1,0 +1,265 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The machine's devices, where they stand, and how the guest hears of them. Only devices that the
+ * configuration asks for exist: each costs the guest a probe.
+ */
+#include "kvm/machine.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <base/assert.h>
+
+#include "boot/cmdline.h"
+#include "devices/virtio_blk.h"
+#include "devices/virtio_console.h"
+#include "devices/virtio_mmio.h"
+#include "devices/virtio_rng.h"
+#include "error.h"
+#include "layout.h"
+#include "outcome.h"
+
+#include "abi/boot.h"
+
+struct machine_virtio {
+    struct virtio_console *console;
+    struct virtio_blk *disks[DRUPE_DISKS_MAX + 1]; /* the root may be one */
+    unsigned disk_count;
+    struct virtio_rng *rng;
+    struct virtio_device *slots[LAYOUT_VIRTIO_SLOTS]; /* in order of their windows */
+    unsigned count;
+};
+
+static uint64_t slot_gpa(unsigned slot)
+{
+    return LAYOUT_VIRTIO + slot * LAYOUT_VIRTIO_SIZE;
+}
+
+static unsigned next_irq(const struct machine *m)
+{
+    return LAYOUT_IRQ_VIRTIO + m->virtio->count;
+}
+
+static void host_irq_raise(void *ctx, unsigned irq)
+{
+    arch_irq_raise(ctx, irq);
+}
+
+static int host_watch(void *ctx, int fd, uint32_t events, device_fd_fn fn, void *device)
+{
+    struct machine *m = ctx;
+
+    return loop_watch(&m->loop, fd, events, fn, device);
+}
+
+static void host_log(void *ctx, enum device_log_level level, const char *device, const char *text)
+{
+    static const enum drupe_log_level levels[] = {
+        [DEVICE_LOG_ERROR] = DRUPE_LOG_ERROR,
+        [DEVICE_LOG_WARN] = DRUPE_LOG_WARN,
+        [DEVICE_LOG_INFO] = DRUPE_LOG_INFO,
+    };
+    struct machine *m = ctx;
+
+    log_write(&m->log, levels[level], device, "text=\"%s\"", text);
+}
+
+static void host_machine_end(void *ctx, unsigned kind, unsigned status)
+{
+    struct drupe_vm_outcome o;
+
+    outcome_from_status(&o, kind, status);
+    machine_end(ctx, o.kind, o.status, "%s", o.text);
+}
+
+static int add_port_windows(struct machine *m)
+{
+    const struct io_window windows[] = {
+        { LAYOUT_PORT_SERIAL, LAYOUT_PORT_SERIAL_SIZE, &m->uart, uart_read, uart_write },
+        { LAYOUT_PORT_I8042, LAYOUT_PORT_I8042_SIZE, &m->i8042, i8042_read, i8042_write },
+        { BOOT_STATUS_PORT, 1, &m->status_port, status_port_read, status_port_write },
+    };
+    int r = 0;
+
+    for (size_t i = 0; r == 0 && i < array_size(windows); i++) {
+        r = bus_add(&m->pio, &windows[i]);
+    }
+    return r;
+}
+
+static int add_virtio(struct machine *m, struct virtio_device *device)
+{
+    struct io_window window = virtio_mmio_window(device, slot_gpa(m->virtio->count));
+
+    /* 11: one console, one root, eight disks, one entropy device. */
+    assert(m->virtio->count < LAYOUT_VIRTIO_SLOTS);
+    m->virtio->slots[m->virtio->count++] = device;
+    return bus_add(&m->mmio, &window);
+}
+
+static int add_console(struct machine *m)
+{
+    const struct config *c = m->config;
+    struct virtio_console_setup setup = {
+        .host = &m->device_host,
+        .irq = next_irq(m),
+        .cols = (uint16_t)c->tty_cols,
+        .rows = (uint16_t)c->tty_rows,
+        .tee_fd = -1,
+    };
+    int r = 0;
+
+    if (c->stdio == DRUPE_STDIO_NONE) {
+        return 0;
+    }
+    if (c->stdio == DRUPE_STDIO_TTY) {
+        setup.ports[BOOT_CONSOLE_PORT_TTY] =
+            (struct virtio_console_port_setup){ true, c->host_stdin, c->host_stdout };
+    } else {
+        setup.ports[BOOT_CONSOLE_PORT_STDIO] =
+            (struct virtio_console_port_setup){ true, c->host_stdin, c->host_stdout };
+        setup.ports[BOOT_CONSOLE_PORT_STDERR] =
+            (struct virtio_console_port_setup){ true, -1, c->host_stderr };
+    }
+    r = virtio_console_create(&setup, &m->virtio->console);
+    return r < 0 ? r : add_virtio(m, virtio_console_device(m->virtio->console));
+}
+
+static int add_disk(struct machine *m, const struct config_file *f)
+{
+    struct virtio_blk_setup setup = {
+        .host = &m->device_host,
+        .irq = next_irq(m),
+        .fd = f->fd,
+        .is_read_only = f->is_read_only,
+    };
+    struct virtio_blk **disk = &m->virtio->disks[m->virtio->disk_count];
+    int r = virtio_blk_create(&setup, disk);
+
+    if (r < 0) {
+        return r;
+    }
+    m->virtio->disk_count++;
+    return add_virtio(m, virtio_blk_device(*disk));
+}
+
+static int add_disks(struct machine *m)
+{
+    const struct config *c = m->config;
+    int r = 0;
+
+    if (c->root.fd >= 0 && c->root_mode != DRUPE_ROOT_MAPPED) {
+        r = add_disk(m, &c->root);
+    }
+    for (unsigned i = 0; r == 0 && i < c->disk_count; i++) {
+        r = add_disk(m, &c->disks[i]);
+    }
+    return r;
+}
+
+static int add_rng(struct machine *m)
+{
+    int r = virtio_rng_create(&m->device_host, next_irq(m), &m->virtio->rng);
+
+    return r < 0 ? r : add_virtio(m, virtio_rng_device(m->virtio->rng));
+}
+
+static drupe_vm_err_t failed(int r, const char *what, struct drupe_error *err)
+{
+    drupe_vm_err_t code =
+        r == -ENOMEM || r == -EMFILE || r == -ENFILE ? DRUPE_NO_MEMORY : DRUPE_INTERNAL;
+
+    return r == 0 ? DRUPE_OK : error_set(err, code, -r, "make %s", what);
+}
+
+drupe_vm_err_t machine_devices_init(struct machine *m, struct drupe_error *err)
+{
+    struct io_window ioapic = { LAYOUT_IOAPIC, LAYOUT_IOAPIC_SIZE, &m->ioapic, ioapic_read,
+                                ioapic_write };
+    drupe_vm_err_t r = DRUPE_OK;
+
+    m->device_host = (struct device_host){
+        .ctx = m,
+        .gmem = &m->gmem,
+        .irq_raise = host_irq_raise,
+        .watch = host_watch,
+        .log = host_log,
+        .machine_end = host_machine_end,
+    };
+    bus_init(&m->pio, 0, 0);
+    bus_init(&m->mmio, LAYOUT_VIRTIO, LAYOUT_VIRTIO_SIZE);
+    uart_init(&m->uart, &m->device_host, LAYOUT_IRQ_SERIAL, m->config->serial_log);
+    i8042_init(&m->i8042, &m->device_host);
+    status_port_init(&m->status_port, &m->device_host);
+    m->has_legacy = true;
+    m->virtio = calloc(1, sizeof(*m->virtio));
+    if (m->virtio == NULL) {
+        return error_set(err, DRUPE_NO_MEMORY, ENOMEM, "make the devices");
+    }
+    r = failed(add_port_windows(m), "the port devices", err);
+    if (r == DRUPE_OK) {
+        r = failed(bus_add(&m->mmio, &ioapic), "the IOAPIC", err);
+    }
+    if (r == DRUPE_OK) {
+        r = failed(add_console(m), "the console", err);
+    }
+    if (r == DRUPE_OK) {
+        r = failed(add_disks(m), "the disks", err);
+    }
+    if (r == DRUPE_OK) {
+        r = failed(add_rng(m), "the entropy device", err);
+    }
+    bus_seal(&m->pio);
+    bus_seal(&m->mmio);
+    return r;
+}
+
+void machine_devices_deinit(struct machine *m)
+{
+    if (m->virtio != NULL) {
+        if (m->virtio->console != NULL) {
+            virtio_console_destroy(m->virtio->console);
+        }
+        for (unsigned i = 0; i < m->virtio->disk_count; i++) {
+            virtio_blk_destroy(m->virtio->disks[i]);
+        }
+        if (m->virtio->rng != NULL) {
+            virtio_rng_destroy(m->virtio->rng);
+        }
+        free(m->virtio);
+        m->virtio = NULL;
+    }
+    if (m->has_legacy) {
+        uart_deinit(&m->uart);
+        status_port_deinit(&m->status_port);
+        m->has_legacy = false;
+    }
+}
+
+bool machine_has_console(const struct machine *m)
+{
+    return m->virtio->console != NULL;
+}
+
+bool machine_is_drained(const struct machine *m)
+{
+    return m->virtio->console == NULL || virtio_console_is_drained(m->virtio->console);
+}
+
+bool machine_resize_console(struct machine *m, unsigned rows, unsigned cols)
+{
+    if (m->virtio->console == NULL || m->config->stdio != DRUPE_STDIO_TTY) {
+        return false;
+    }
+    virtio_console_resize(m->virtio->console, (uint16_t)cols, (uint16_t)rows);
+    return true;
+}
+
+void machine_devices_announce(const struct machine *m, struct cmdline *c)
+{
+    for (unsigned i = 0; i < m->virtio->count; i++) {
+        cmdline_add(c, "virtio_mmio.device=4K@0x%llx:%u", (unsigned long long)slot_gpa(i),
+                    LAYOUT_IRQ_VIRTIO + i);
+    }
+}

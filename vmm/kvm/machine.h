@@ -1,0 +1,142 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * One life of a VM under KVM. Internal to vmm/kvm and vmm/arch.
+ *
+ * Threads: one per vCPU, one loop thread, and the caller's for build, release, kill, destroy. All
+ * threads exist from build on, the vCPUs' waiting at a gate; so release cannot fail.
+ *
+ * Ending: whoever notices calls machine_end(), the first outcome counts; all vCPUs are kicked out
+ * of the guest; the last one that leaves writes out what the devices hold and reports. Everything
+ * else (joining, unmapping) is destroy's, off the path on which somebody waits for the status.
+ */
+#pragma once
+
+#include <linux/kvm.h>
+#include <pthread.h>
+#include <stdatomic.h>
+
+#include <base/compiler.h>
+
+#include "arch/arch.h"
+#include "backends/backend.h"
+#include "boot/elf.h"
+#include "boot/linux_boot.h"
+#include "bus.h"
+#include "config.h"
+#include "devices/gmem.h"
+#include "devices/i8042.h"
+#include "devices/ioapic.h"
+#include "devices/status_port.h"
+#include "devices/uart.h"
+#include "log.h"
+#include "loop.h"
+
+#define VCPU_THREAD_STACK_SIZE (64u << 10)
+
+struct machine;
+struct machine_virtio;
+
+struct vcpu {
+    struct machine *machine;
+    unsigned index;
+    int fd; /* -1: none */
+    struct kvm_run *run;
+    pthread_t thread;
+    bool has_thread;
+    /* Written by the vCPU's thread only, relaxed; anyone may read. */
+    _Atomic uint64_t exits[DRUPE_EXIT_REASONS];
+    _Atomic uint64_t time_ns; /* set when the thread leaves */
+    atomic_bool has_left;
+};
+
+struct machine {
+    const struct config *config;
+    struct backend_events events;
+    struct log log;
+    int kvm_fd;
+    int vm_fd;
+    size_t run_size;
+
+    /* Memory: built once, then constant. */
+    struct gmem gmem;
+    uint8_t *ram;
+    uint64_t ram_size;
+    uint64_t ram_low_size; /* below the device hole */
+    void *root;
+    uint64_t root_gpa;
+    uint64_t root_map_size;
+
+    /* Devices and the way to them: built once, then constant. */
+    struct device_host device_host;
+    struct bus pio;
+    struct bus mmio;
+    struct uart uart;
+    struct i8042 i8042;
+    struct status_port status_port;
+    struct ioapic ioapic;
+    bool has_irqchip;
+    bool has_legacy;
+    struct machine_virtio *virtio;
+
+    struct loop loop;
+    bool has_loop;
+    pthread_t loop_thread;
+    bool has_loop_thread;
+
+    struct vcpu *vcpus; /* config->vcpus of them */
+    unsigned vcpu_count;
+    atomic_uint vcpus_inside;
+    atomic_bool is_alive; /* the guest has touched a device */
+    atomic_bool is_ending;
+    atomic_bool is_killed; /* output that still waits for its reader is given up */
+
+    pthread_mutex_t lock;
+    pthread_cond_t gate;
+    bool is_gate_open;               /* under lock */
+    bool is_released;                /* under lock */
+    bool has_outcome;                /* under lock */
+    struct drupe_vm_outcome outcome; /* under lock until has_outcome, then constant */
+    uint64_t released_ns;
+};
+
+/* The machine ends. Any thread; the first call counts. */
+void machine_end(struct machine *m, enum drupe_end_kind kind, int status, const char *format, ...)
+    PRINTF_LIKE(4, 5);
+
+/* memory.c: RAM and the root image, their slots, gmem. Before any irqchip (docs: order of the
+ * ioctls). */
+drupe_vm_err_t machine_memory_init(struct machine *m, struct drupe_error *err) MUST_CHECK;
+void machine_memory_deinit(struct machine *m);
+/* RAM that the host has backed so far, bytes. */
+uint64_t machine_memory_resident(const struct machine *m);
+
+/* devices.c: legacy and virtio devices, both buses. After memory. */
+drupe_vm_err_t machine_devices_init(struct machine *m, struct drupe_error *err) MUST_CHECK;
+void machine_devices_deinit(struct machine *m);
+bool machine_has_console(const struct machine *m);
+/* What the guest printed has been written. */
+bool machine_is_drained(const struct machine *m);
+bool machine_resize_console(struct machine *m, unsigned rows, unsigned cols);
+struct cmdline;
+void machine_devices_announce(const struct machine *m, struct cmdline *c);
+
+/* boot.c: kernel, tables, command line, boot arguments into guest memory. After devices, before
+ * vCPUs' registers. */
+struct machine_boot {
+    struct elf_image image;
+    bool is_pvh;
+};
+
+drupe_vm_err_t machine_boot_write(struct machine *m, uint64_t tsc_khz, struct machine_boot *out,
+                                  struct drupe_error *err) MUST_CHECK;
+
+/* vcpu.c */
+drupe_vm_err_t vcpu_create(struct machine *m, unsigned index, struct drupe_error *err) MUST_CHECK;
+drupe_vm_err_t vcpu_start_thread(struct vcpu *v, struct drupe_error *err) MUST_CHECK;
+void vcpu_kick(struct vcpu *v);
+/* The thread is joined. */
+void vcpu_destroy(struct vcpu *v);
+/* machine.c: the thread left its loop; the last one reports. */
+void machine_vcpu_left(struct machine *m);
+/* Block until released or ending. */
+void machine_wait_gate(struct machine *m);

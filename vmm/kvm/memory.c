@@ -1,0 +1,168 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Guest RAM is one private anonymous mapping, reserved and not backed: what the guest doesn't touch
+ * costs nothing, and all of it is known to be zero. The root image is a shared read-only mapping of
+ * its file in a slot of its own, so that all VMs that use an image share its pages.
+ */
+#include "kvm/machine.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <base/assert.h>
+#include <base/checked.h>
+
+#include "error.h"
+#include "layout.h"
+
+enum slot {
+    SLOT_RAM_LOW,
+    SLOT_RAM_HIGH,
+    SLOT_ROOT,
+};
+
+#define PAGE_SIZE UINT64_C(4096)
+
+/* Largest address that a slot may reach: what the smallest of today's CPUs can address (39 bits).
+ */
+#define ROOT_GPA_END (UINT64_C(1) << 39)
+
+static drupe_vm_err_t add_slot(struct machine *m, enum slot slot, uint64_t gpa, void *hva,
+                               uint64_t size, bool is_read_only, struct drupe_error *err)
+{
+    struct kvm_userspace_memory_region region = {
+        .slot = (uint32_t)slot,
+        .flags = is_read_only ? KVM_MEM_READONLY : 0,
+        .guest_phys_addr = gpa,
+        .memory_size = size,
+        .userspace_addr = (uint64_t)(uintptr_t)hva,
+    };
+
+    if (size == 0) {
+        return DRUPE_OK;
+    }
+    assert(m->gmem.region_count < GMEM_REGIONS_MAX);
+    if (ioctl(m->vm_fd, KVM_SET_USER_MEMORY_REGION, &region) < 0) {
+        return error_set(err, DRUPE_INTERNAL, errno, "give KVM the memory slot at 0x%llx",
+                         (unsigned long long)gpa);
+    }
+    m->gmem.regions[m->gmem.region_count++] = (struct gmem_region){
+        .gpa = gpa,
+        .size = size,
+        .hva = hva,
+        .is_read_only = is_read_only,
+    };
+    return DRUPE_OK;
+}
+
+static drupe_vm_err_t map_ram(struct machine *m, struct drupe_error *err)
+{
+    void *ram = mmap(NULL, m->config->memory_size, PROT_READ | PROT_WRITE,
+                     MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+
+    if (ram == MAP_FAILED) {
+        return error_set(err, DRUPE_NO_MEMORY, errno, "reserve %llu MiB for the guest",
+                         (unsigned long long)(m->config->memory_size >> 20));
+    }
+    m->ram = ram;
+    m->ram_size = m->config->memory_size;
+    m->ram_low_size = min_of(m->ram_size, LAYOUT_DEVICES);
+    /* A core dump of the monitor is no place for a guest's memory, nor is a child of the embedder.
+     */
+    (void)madvise(ram, m->ram_size, MADV_DONTDUMP);
+    (void)madvise(ram, m->ram_size, MADV_DONTFORK);
+    return DRUPE_OK;
+}
+
+/* Below the device hole if it fits there, else above all RAM. 0 when the image is too large for
+ * either. */
+static uint64_t place_root(uint64_t ram_low_size, uint64_t ram_high_size, uint64_t size)
+{
+    uint64_t low = align_up(ram_low_size, LAYOUT_ROOT_ALIGN);
+    uint64_t high = align_up(LAYOUT_4GIB + ram_high_size, LAYOUT_ROOT_ALIGN);
+
+    if (ram_high_size == 0 && low < LAYOUT_DEVICES && size <= LAYOUT_DEVICES - low) {
+        return low;
+    }
+    return range_fits(high, size, ROOT_GPA_END) ? high : 0;
+}
+
+static drupe_vm_err_t map_root(struct machine *m, struct drupe_error *err)
+{
+    const struct config_file *f = &m->config->root;
+    uint64_t size = 0;
+
+    if (f->fd < 0 || m->config->root_mode != DRUPE_ROOT_MAPPED) {
+        return DRUPE_OK;
+    }
+    if (!checked_add(f->size, PAGE_SIZE - 1, &size)) {
+        return error_field(err, "root_path", "root image %s is too large", f->path);
+    }
+    size = align_down(size, PAGE_SIZE);
+    m->root_gpa = place_root(m->ram_low_size, m->ram_size - m->ram_low_size, size);
+    if (m->root_gpa == 0) {
+        return error_field(err, "root_path", "root image %s is too large to be mapped", f->path);
+    }
+    void *root = mmap(NULL, size, PROT_READ, MAP_SHARED, f->fd, 0);
+
+    if (root == MAP_FAILED) {
+        return error_set(err, DRUPE_NO_ACCESS, errno, "map root image %s", f->path);
+    }
+    m->root = root;
+    m->root_map_size = size;
+    return add_slot(m, SLOT_ROOT, m->root_gpa, root, size, true, err);
+}
+
+drupe_vm_err_t machine_memory_init(struct machine *m, struct drupe_error *err)
+{
+    drupe_vm_err_t r = map_ram(m, err);
+
+    if (r == DRUPE_OK) {
+        r = add_slot(m, SLOT_RAM_LOW, 0, m->ram, m->ram_low_size, false, err);
+    }
+    if (r == DRUPE_OK) {
+        r = add_slot(m, SLOT_RAM_HIGH, LAYOUT_4GIB, m->ram + m->ram_low_size,
+                     m->ram_size - m->ram_low_size, false, err);
+    }
+    if (r == DRUPE_OK) {
+        r = map_root(m, err);
+    }
+    return r;
+}
+
+void machine_memory_deinit(struct machine *m)
+{
+    if (m->root != NULL) {
+        (void)munmap(m->root, m->root_map_size);
+    }
+    if (m->ram != NULL) {
+        (void)munmap(m->ram, m->ram_size);
+    }
+    m->root = NULL;
+    m->ram = NULL;
+}
+
+#define RESIDENT_PAGES_AT_ONCE 4096u
+
+uint64_t machine_memory_resident(const struct machine *m)
+{
+    uint8_t *vec = malloc(RESIDENT_PAGES_AT_ONCE);
+    uint64_t pages = 0;
+
+    for (uint64_t at = 0; vec != NULL && at < m->ram_size;
+         at += RESIDENT_PAGES_AT_ONCE * PAGE_SIZE) {
+        uint64_t size = min_of(RESIDENT_PAGES_AT_ONCE * PAGE_SIZE, m->ram_size - at);
+
+        if (mincore(m->ram + at, size, vec) < 0) {
+            break;
+        }
+        for (uint64_t i = 0; i < size / PAGE_SIZE; i++) {
+            pages += vec[i] & 1u;
+        }
+    }
+    free(vec);
+    return pages * PAGE_SIZE;
+}
