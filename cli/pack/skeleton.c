@@ -112,7 +112,7 @@ int skeleton_add_busybox(struct image_tree *t, const char *busybox_path, const c
     return 0;
 }
 
-int skeleton_finish(struct image_tree *t)
+static int add_shell(struct image_tree *t)
 {
     static const char *const shells[] = { "dash", "bash", "busybox" };
 
@@ -129,4 +129,11 @@ int skeleton_finish(struct image_tree *t)
         }
     }
     return 0;
+}
+
+int skeleton_finish(struct image_tree *t)
+{
+    int status = add_shell(t);
+
+    return status == 0 ? skeleton_add_ld_cache(t) : status;
 }

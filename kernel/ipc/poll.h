@@ -39,3 +39,11 @@ static inline void poll_wait(struct poll_table *pt, struct file *f, struct wait_
 
 /* The last reference to f is going: leave every epoll that watches it (called by file_put). */
 void epoll_file_released(struct file *f);
+
+/*
+ * The signal mask that a wait brings along (ppoll, pselect6, epoll_pwait): in force for the wait
+ * alone. begin: 1 borrowed, 0 none given, -errno. end: gives it back and turns the inner result
+ * into the call's.
+ */
+int wait_mask_begin(const void __user *mask, size_t size) MUST_CHECK;
+long wait_mask_end(int was_borrowed, long result);

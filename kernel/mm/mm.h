@@ -15,6 +15,7 @@
 
 struct file;
 struct mapping;
+struct page;
 struct regs;
 struct task;
 
@@ -157,6 +158,21 @@ int mm_fault(struct mm *mm, uint64_t addr, unsigned access, int *signal, int *co
  */
 int mm_futex_key(struct mm *mm, uint64_t addr, struct mapping **mapping,
                  uint64_t *offset) MUST_CHECK;
+
+/* --- for exec: a new address space that nobody runs in yet
+ * ----------------------------------------- */
+
+/* Where `size` bytes are free: at the hint if it is not 0 and free, else as mmap would. -ENOMEM. */
+int64_t mm_find_gap(struct mm *mm, uint64_t hint, uint64_t size) MUST_CHECK;
+/* Map a page of a private VMA, which holds no PTE there yet. Takes the caller's reference if 0. */
+int mm_install_page(struct mm *mm, uint64_t addr, struct page *p) MUST_CHECK;
+/*
+ * Give the page at `addr` of a private file VMA a copy of its own: the first `bytes` bytes are the
+ * file's, the rest is zero (the page where a program's data ends and its bss begins).
+ */
+int mm_install_tail(struct mm *mm, uint64_t addr, size_t bytes) MUST_CHECK;
+/* Map the vDSO near the top; sets mm->vdso to its code, for AT_SYSINFO_EHDR. */
+int mm_map_vdso(struct mm *mm) MUST_CHECK;
 
 /* Fault in what is missing of [addr, addr + size) (MAP_POPULATE, mlock): best effort. 0, -ENOMEM,
  * -EFAULT. */

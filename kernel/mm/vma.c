@@ -43,7 +43,7 @@ void vma_destroy(struct vma *v)
         spin_lock(&m->lock);
         list_remove(&v->mapping_link);
         /* Shared anonymous memory is owned by the VMAs that map it: all forks of one. */
-        bool is_last = !v->file && list_is_empty(&m->vmas);
+        bool is_last = !v->file && (v->flags & VMA_SHARED) && list_is_empty(&m->vmas);
 
         spin_unlock(&m->lock);
         if (is_last) {

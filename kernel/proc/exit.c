@@ -136,12 +136,12 @@ static void reparent_children_locked(struct process *dying)
 /* Does the parent not want to know (SIGCHLD ignored, SA_NOCLDWAIT)? */
 static bool is_auto_reaped_locked(const struct process *p, const struct process *parent)
 {
-    const struct sigaction *a = &parent->actions->action[SIGCHLD - 1];
+    struct sigaction a = sigaction_get(parent->actions, SIGCHLD);
 
     if (p->exit_signal != SIGCHLD || parent == init_process) {
         return false;
     }
-    return a->handler == SIG_IGN || (a->flags & SA_NOCLDWAIT);
+    return a.handler == SIG_IGN || (a.flags & SA_NOCLDWAIT);
 }
 
 static void tell_parent_locked(struct process *p, struct process *parent)

@@ -119,7 +119,7 @@ void stop_notify_parent(struct process *p, int code, int signo)
     struct process *parent = p->parent;
 
     if (parent) {
-        if (!(parent->actions->action[SIGCHLD - 1].flags & SA_NOCLDSTOP)) {
+        if (!(sigaction_get(parent->actions, SIGCHLD).flags & SA_NOCLDSTOP)) {
             signal_child_locked(parent, p, SIGCHLD, code, signo);
         }
         wake_all(&parent->child_wait, 0);

@@ -149,12 +149,11 @@ void init_start(void);
 int process_become_single(void) MUST_CHECK;
 
 /*
- * Run `path` in the current task, replacing its image. argv/envp are kernel strings. 0: the user
- * frame is rewritten, return to it; -errno: nothing changed; past the point of no return failure
- * kills the process.
+ * Run `path` in the current task, replacing its image. argv/envp are kernel strings,
+ * NULL-terminated. 0: the user frame is rewritten, return to it; -errno: nothing changed; past the
+ * point of no return failure kills the process.
  */
-struct exec_strings;
-int exec_file(const char *path, struct exec_strings *strings) MUST_CHECK;
+int exec_file(const char *path, const char *const *argv, const char *const *envp) MUST_CHECK;
 
 /* The first user process, as boot arguments say: its own task, child of init. 0, or -errno with
  * *what naming the reason. */

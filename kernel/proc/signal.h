@@ -114,13 +114,32 @@ struct sigaction {
     uint64_t mask;
 };
 
-/* Dispositions of a process, copied when written while shared (fork). */
+/*
+ * Dispositions of a process, copied when written while shared (fork). Kept tight, so that a table
+ * is a slab object; sigaction_get() gives the ABI's form.
+ */
 struct sigaction_table {
     struct ref ref;
     uint64_t caught;  /* has a handler */
     uint64_t ignored; /* SIG_IGN was asked for */
-    struct sigaction action[SIGNAL_MAX];
+
+    struct {
+        uint64_t handler, restorer, mask;
+        uint32_t flags;
+    } PACKED ALIGNED(4) slots[SIGNAL_MAX];
 };
+
+static_assert(sizeof(struct sigaction_table) <= 2048, "the largest slab object");
+
+static inline struct sigaction sigaction_get(const struct sigaction_table *table, int signo)
+{
+    return (struct sigaction){
+        .handler = table->slots[signo - 1].handler,
+        .flags = table->slots[signo - 1].flags,
+        .restorer = table->slots[signo - 1].restorer,
+        .mask = table->slots[signo - 1].mask,
+    };
+}
 
 #define SA_NOCLDSTOP 0x00000001u
 #define SA_NOCLDWAIT 0x00000002u

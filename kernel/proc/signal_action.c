@@ -54,7 +54,10 @@ int sigaction_set_locked(struct process *p, int signo, const struct sigaction *a
     if (!table) {
         return -ENOMEM;
     }
-    table->action[signo - 1] = *action;
+    table->slots[signo - 1].handler = action->handler;
+    table->slots[signo - 1].flags = (uint32_t)action->flags; /* no bit above is defined */
+    table->slots[signo - 1].restorer = action->restorer;
+    table->slots[signo - 1].mask = action->mask;
     table->caught &= ~signal_bit(signo);
     table->ignored &= ~signal_bit(signo);
     if (action->handler == SIG_IGN) {
@@ -83,7 +86,7 @@ void sigaction_reset_caught(struct process *p)
     while (table->caught) {
         int signo = __builtin_ctzll(table->caught) + 1;
 
-        table->action[signo - 1] = (struct sigaction){ .handler = SIG_DFL };
+        memset(&table->slots[signo - 1], 0, sizeof(table->slots[signo - 1])); /* SIG_DFL */
         table->caught &= ~signal_bit(signo);
     }
     spin_unlock_irqrestore(&p->signal_lock, flags);

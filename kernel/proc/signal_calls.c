@@ -54,7 +54,7 @@ long sys_rt_sigaction(int signo, void __user *new_action, void __user *old_actio
         new.mask &= ~SIGNALS_UNBLOCKABLE;
     }
     flags = spin_lock_irqsave(&p->signal_lock);
-    old = p->actions->action[signo - 1];
+    old = sigaction_get(p->actions, signo);
     if (new_action) {
         err = sigaction_set_locked(p, signo, &new);
         /* POSIX: what is ignored from now on does not stay pending. */

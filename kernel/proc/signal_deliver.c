@@ -222,7 +222,7 @@ static enum decision decide_locked(struct process *p, struct signal_delivery *d)
     int signo = d->info.signo;
     uint64_t bit = signal_bit(signo);
 
-    d->action = p->actions->action[signo - 1];
+    d->action = sigaction_get(p->actions, signo);
     if (d->action.handler == SIG_IGN) {
         return DECIDED_NOTHING;
     }

@@ -2,8 +2,8 @@
 /*
  * Equality (5.2), with a work list instead of recursion, and the library's order.
  *
- * The list holds pairs of terms still to be compared. It starts on the C stack and grows in the worker's
- * arena; without a process it may only compare what fits, and recurses for the rest.
+ * The list holds pairs of terms still to be compared. It starts on the C stack and grows in the
+ * worker's arena; without a process it may only compare what fits, and recurses for the rest.
  */
 #include "data/data.h"
 #include "gc/heap.h"
@@ -11,7 +11,9 @@
 #include "realm/realm.h"
 #include "vm_state.h"
 
-enum { INLINE_PAIRS = 64 };
+enum {
+    INLINE_PAIRS = 64
+};
 
 struct work {
     struct process *p;
@@ -33,9 +35,9 @@ static void work_push(struct work *w, term_t a, term_t b)
         return;
     }
     if (w->count == w->capacity) {
-        term_t(*bigger)[2] = w->p == NULL ? NULL
-                                          : arena_alloc(process_arena(w->p),
-                                                        w->capacity * 2 * sizeof(*bigger));
+        term_t(*bigger)[2] =
+            w->p == NULL ? NULL
+                         : arena_alloc(process_arena(w->p), w->capacity * 2 * sizeof(*bigger));
 
         if (bigger == NULL) {
             w->differs |= !term_equal_slow(w->p, a, b);
@@ -233,7 +235,9 @@ static int compare_names(struct vm *vm, term_t a, term_t b)
     return compare_bytes(x->text, x->size, y->text, y->size);
 }
 
-enum { COMPARE_DEPTH = 256 };
+enum {
+    COMPARE_DEPTH = 256
+};
 
 static int compare_terms(struct vm *vm, term_t a, term_t b, unsigned depth);
 
@@ -330,16 +334,20 @@ int64_t list_length(term_t list)
 static term_t boxed_type(term_t t)
 {
     static const term_t by_tag[] = {
-        [TAG_TUPLE] = KW(tuple),       [TAG_VECTOR] = KW(vector),   [TAG_MAP] = KW(map),
-        [TAG_STRING] = KW(string),     [TAG_BINARY] = KW(binary),   [TAG_BIGNUM] = KW(integer),
-        [TAG_FLOAT] = KW(float),       [TAG_FUN] = KW(function),    [TAG_CLOSURE] = KW(function),
-        [TAG_PID] = KW(pid),           [TAG_REF] = KW(ref),         [TAG_PROCBIN] = KW(binary),
-        [TAG_SUBBIN] = KW(binary),     [TAG_NAMESPACE] = KW(namespace), [TAG_VAR] = KW(var),
-        [TAG_NOTED] = KW(symbol),      [TAG_RATIO] = KW(ratio),     [TAG_SET] = KW(set),
-        [TAG_F32] = KW(float),         [TAG_BYTEBUF] = KW(bytebuf), [TAG_PADDR] = KW(paddr),
-        [TAG_VADDR] = KW(vaddr),
+        [TAG_TUPLE] = KW(tuple),      [TAG_VECTOR] = KW(vector),
+        [TAG_MAP] = KW(map),          [TAG_STRING] = KW(string),
+        [TAG_BINARY] = KW(binary),    [TAG_BIGNUM] = KW(integer),
+        [TAG_FLOAT] = KW(float),      [TAG_FUN] = KW(function),
+        [TAG_CLOSURE] = KW(function), [TAG_PID] = KW(pid),
+        [TAG_REF] = KW(ref),          [TAG_PROCBIN] = KW(binary),
+        [TAG_SUBBIN] = KW(binary),    [TAG_NAMESPACE] = KW(namespace),
+        [TAG_VAR] = KW(var),          [TAG_NOTED] = KW(symbol),
+        [TAG_RATIO] = KW(ratio),      [TAG_SET] = KW(set),
+        [TAG_F32] = KW(float),        [TAG_BYTEBUF] = KW(bytebuf),
+        [TAG_PADDR] = KW(paddr),      [TAG_VADDR] = KW(vaddr),
     };
-    static const term_t fixed[] = { KW(u8), KW(u16), KW(u32), KW(u64), KW(i8), KW(i16), KW(i32), KW(i64) };
+    static const term_t fixed[] = { KW(u8), KW(u16), KW(u32), KW(u64),
+                                    KW(i8), KW(i16), KW(i32), KW(i64) };
     enum object_tag tag = header_tag(box_header(t));
 
     if (tag == TAG_FIXINT) {

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Hashes by value: equal terms hash alike whatever their representation. Elements nested deeper than
- * HASH_DEPTH count by their type alone, which bounds the C stack and keeps the rule.
+ * Hashes by value: equal terms hash alike whatever their representation. Elements nested deeper
+ * than HASH_DEPTH count by their type alone, which bounds the C stack and keeps the rule.
  */
 #include "data/data.h"
 #include "gc/heap.h"
@@ -9,7 +9,9 @@
 #include "realm/realm.h"
 #include "vm_state.h"
 
-enum { HASH_DEPTH = 48 };
+enum {
+    HASH_DEPTH = 48
+};
 
 static uint64_t mix(uint64_t h)
 {

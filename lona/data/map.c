@@ -1,24 +1,28 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Maps and sets. Up to MAP_SMALL_MAX entries: an array in order of insertion. More: a compressed hash
- * array mapped trie (after Steindorfer and Vinju, "Optimizing Hash-Array Mapped Tries", 2015):
+ * Maps and sets. Up to MAP_SMALL_MAX entries: an array in order of insertion. More: a compressed
+ * hash array mapped trie (after Steindorfer and Vinju, "Optimizing Hash-Array Mapped Tries", 2015):
  *
  *     root   { header | LARGE, small(count), node }
  *     node   { header, entry map << 32 | child map, entries..., children... }
  *
- * Bit i of the entry map: an entry whose hash has digit i at this level stands here; of the child map: a
- * node one level down holds several. An entry is key and value, or an element. Past the last digit of the
- * hash a collision node { header | COLLISION, hash, entries... } holds what hashes alike.
+ * Bit i of the entry map: an entry whose hash has digit i at this level stands here; of the child
+ * map: a node one level down holds several. An entry is key and value, or an element. Past the last
+ * digit of the hash a collision node { header | COLLISION, hash, entries... } holds what hashes
+ * alike.
  *
- * An update copies the path from the root. It walks twice: once to find out how many words that takes,
- * and, after reserving them, once to build.
+ * An update copies the path from the root. It walks twice: once to find out how many words that
+ * takes, and, after reserving them, once to build.
  */
 #include "data/data.h"
 #include "gc/heap.h"
 #include "native.h"
 #include "vm_state.h"
 
-enum { DIGIT_BITS = 5, HASH_BITS = 60 };
+enum {
+    DIGIT_BITS = 5,
+    HASH_BITS = 60
+};
 
 static size_t stride_of(uint64_t header)
 {
@@ -204,7 +208,8 @@ static void write_entry(const struct put *u, term_t *to)
     }
 }
 
-/* A node for two entries with different keys from `level` down. Needs up to 14 levels * 3 + 2 + 4 words. */
+/* A node for two entries with different keys from `level` down. Needs up to 14 levels * 3 + 2 + 4
+ * words. */
 static term_t two_entries(const struct put *u, const term_t *old, uint64_t old_hash, unsigned level)
 {
     size_t s = u->stride;
@@ -233,7 +238,9 @@ static term_t two_entries(const struct put *u, const term_t *old, uint64_t old_h
     return term_from_box(n);
 }
 
-enum { TWO_ENTRIES_WORDS = 13 * 3 + 6 };
+enum {
+    TWO_ENTRIES_WORDS = 13 * 3 + 6
+};
 
 /* Words that put_node() takes for this key. */
 static size_t put_need(struct process *p, const term_t *node, uint64_t hash)
@@ -268,7 +275,8 @@ static term_t put_collision(struct put *u, const term_t *node)
         at++;
     }
     u->added = at == n;
-    term_t *c = node_new(u->p, words + (u->added ? u->stride : 0), NODE_COLLISION | set_flag(u->stride), node[1]);
+    term_t *c = node_new(u->p, words + (u->added ? u->stride : 0),
+                         NODE_COLLISION | set_flag(u->stride), node[1]);
 
     put_words(c + 2, node + 2, words - 2);
     write_entry(u, c + 2 + at * u->stride);
@@ -434,8 +442,8 @@ term_t set_add(struct process *p, term_t *s, term_t *x)
 /* ---- removing ---- */
 
 /*
- * The node without the entry, which is in it. 0 stands for an empty node. A child left with one entry is
- * pulled up into its parent, so that equal maps have equal shapes but for collision order.
+ * The node without the entry, which is in it. 0 stands for an empty node. A child left with one
+ * entry is pulled up into its parent, so that equal maps have equal shapes but for collision order.
  */
 static term_t remove_node(struct put *u, const term_t *node, unsigned level)
 {
@@ -480,7 +488,8 @@ static term_t remove_node(struct put *u, const term_t *node, unsigned level)
         return term_from_box(c);
     }
     size_t at = bits_below(em, bit) * s;
-    term_t *c = node_new(u->p, words + s - 1, set_flag(s), (uint64_t)(em | bit) << 32 | (cm & ~bit));
+    term_t *c =
+        node_new(u->p, words + s - 1, set_flag(s), (uint64_t)(em | bit) << 32 | (cm & ~bit));
     term_t *to = c + 2;
 
     put_words(to, node + 2, at);
@@ -621,7 +630,8 @@ term_t set_empty(struct vm *vm)
 
 /* ---- iteration ---- */
 
-/* Level 0 of a small one is the object itself, shifted so that its entries stand where a node's do. */
+/* Level 0 of a small one is the object itself, shifted so that its entries stand where a node's do.
+ */
 void map_first(struct map_cursor *c, term_t m)
 {
     const term_t *o = term_ptr(m);

@@ -4,14 +4,18 @@
  *
  *     { header | LARGE, small(count << 8 | shift), root node, tail node }
  *
- * Leaves hold 32 elements, the tail 1..32. shift is 5 for one level of inner nodes above the leaves.
+ * Leaves hold 32 elements, the tail 1..32. shift is 5 for one level of inner nodes above the
+ * leaves.
  */
 #include "data/data.h"
 #include "gc/heap.h"
 #include "native.h"
 #include "vm_state.h"
 
-enum { BITS = 5, WIDTH = 32 };
+enum {
+    BITS = 5,
+    WIDTH = 32
+};
 
 bool term_is_vector(term_t t)
 {

@@ -45,7 +45,7 @@ static unsigned class_of(size_t size)
 static size_t class_size(unsigned class)
 {
     if (class < 32) {
-        return ((size_t)class + 1) * 16;
+        return ((size_t) class + 1) * 16;
     }
     unsigned top = 9 + (class - 32) / 4;
     unsigned step = (class - 32) % 4;
@@ -156,7 +156,7 @@ static struct arena_page *page_new(struct arena *a, unsigned class)
     }
     a->free_pages = page->next;
     a->free_page_count--;
-    page->class = (uint16_t)class;
+    page->class = (uint16_t) class;
     page->free = NULL;
     page->used = 0;
     page->bump = page_base(page);

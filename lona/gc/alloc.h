@@ -2,9 +2,10 @@
 /*
  * The block allocator: one arena a worker, so that allocation takes no lock.
  *
- * Carriers of 1 MiB are cut into pages of 64 KiB; a page holds blocks of one size class. A block freed by
- * another arena goes to its owner's return stack. Blocks above ARENA_BLOCK_MAX are mappings of their own,
- * of which an arena keeps a few for reuse. Callers give the size back with the block.
+ * Carriers of 1 MiB are cut into pages of 64 KiB; a page holds blocks of one size class. A block
+ * freed by another arena goes to its owner's return stack. Blocks above ARENA_BLOCK_MAX are
+ * mappings of their own, of which an arena keeps a few for reuse. Callers give the size back with
+ * the block.
  */
 #pragma once
 
@@ -40,10 +41,12 @@ struct arena {
     size_t free_page_count;
     struct arena_carrier *carriers;
     _Atomic(void *) returned; /* stack of blocks freed elsewhere */
+
     struct {
         void *block;
         size_t size;
     } cache[ARENA_CACHE];
+
     size_t cached;
 };
 

@@ -13,7 +13,7 @@
 
 struct gc {
     struct process *p;
-    term_t *to;      /* next free word of to-space */
+    term_t *to; /* next free word of to-space */
     term_t *to_end;
     const term_t *keep_low; /* minor: the old block; objects in it stay */
     const term_t *keep_high;
@@ -293,15 +293,16 @@ static bool minor(struct process *p, size_t need)
 }
 
 /*
- * Everything to a fresh block. With much alive that block becomes the old one and the young one stays
- * empty; else it becomes the young one. The bound is what could be alive; what isn't is never touched,
- * and a big block gives its unused end back.
+ * Everything to a fresh block. With much alive that block becomes the old one and the young one
+ * stays empty; else it becomes the young one. The bound is what could be alive; what isn't is never
+ * touched, and a big block gives its unused end back.
  */
 static bool full(struct process *p, size_t need)
 {
     struct process_memory *m = p->memory;
     size_t young = (size_t)(young_top(p) - p->heap);
-    size_t bound = young + m->fragment_words + list_words(m->pinned) + (size_t)(m->old_top - m->old);
+    size_t bound =
+        young + m->fragment_words + list_words(m->pinned) + (size_t)(m->old_top - m->old);
     size_t young_size = (size_t)(m->young_end - p->heap);
     bool generational = bound > GENERATIONAL_FROM;
     size_t size;

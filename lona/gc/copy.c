@@ -2,14 +2,17 @@
 /*
  * Deep copy of a graph out of a process: into a message, into realm memory.
  *
- * A small graph (up to SMALL_OBJECTS objects, counting shared ones twice) is measured and then copied,
- * both by a work list on the C stack. A bigger one is copied by Cheney's algorithm into the worker's
- * scratch space, with forwards left in the source and a log that undoes them; this keeps sharing and
- * needs no table. The source belongs to the running process alone, so nobody sees the forwards.
+ * A small graph (up to SMALL_OBJECTS objects, counting shared ones twice) is measured and then
+ * copied, both by a work list on the C stack. A bigger one is copied by Cheney's algorithm into the
+ * worker's scratch space, with forwards left in the source and a log that undoes them; this keeps
+ * sharing and needs no table. The source belongs to the running process alone, so nobody sees the
+ * forwards.
  */
 #include "gc/memory.h"
 
-enum { SMALL_OBJECTS = 64 };
+enum {
+    SMALL_OBJECTS = 64
+};
 
 static bool is_outside(const struct worker *w, term_t t)
 {
@@ -42,7 +45,8 @@ static bool measure_small(const struct worker *w, term_t root, struct copy_plan 
     while (depth > 0) {
         term_t t = work[--depth];
 
-        for (;;) { /* the last pointer of an object is followed without a push: lists cost no stack */
+        for (;;) { /* the last pointer of an object is followed without a push: lists cost no stack
+                    */
             if (++objects > SMALL_OBJECTS) {
                 return false;
             }

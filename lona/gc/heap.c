@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Reserving and building on a process heap; see heap.h for the rules, collect.c for the collector. */
+/* Reserving and building on a process heap; see heap.h for the rules, collect.c for the collector.
+ */
 #include "gc/heap.h"
 
 #include "gc/memory.h"
@@ -7,8 +8,8 @@
 
 /* Fibonacci-like; section 9.6. */
 static const uint32_t size_table[] = {
-    233,    377,    610,    987,     1597,    2584,    4181,    6765,
-    10946,  17711,  28657,  46368,   75025,   121393,  196418,  317811,
+    233,    377,    610,     987,     1597,    2584,    4181,    6765,
+    10946,  17711,  28657,   46368,   75025,   121393,  196418,  317811,
     514229, 832040, 1346269, 2178309, 3524578, 5702887, 9227465, 14930352,
 };
 
@@ -157,7 +158,8 @@ struct bytes_view binary_view(term_t t)
         o = term_ptr(o[1]); /* always a PROCBIN: slices of slices name the bytes' owner */
         offset += (uint32_t)o[2];
     }
-    const struct shared_binary *b = (const void *)(uintptr_t)o[1]; // NOLINT(performance-no-int-to-ptr)
+    const struct shared_binary *b =
+        (const void *)(uintptr_t)o[1]; // NOLINT(performance-no-int-to-ptr)
 
     return (struct bytes_view){ b->data + offset, size };
 }

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Which slots of the stack hold live terms. The top frame's state follows from p->ip: at a function's
- * entry slots 0..argc are live; at a call instruction (a native runs in its window) the live slots of its
- * safepoint word plus the window; at any other safepoint the word alone.
+ * Which slots of the stack hold live terms. The top frame's state follows from p->ip: at a
+ * function's entry slots 0..argc are live; at a call instruction (a native runs in its window) the
+ * live slots of its safepoint word plus the window; at any other safepoint the word alone.
  */
 #include "gc/memory.h"
 #include "interp/bytecode.h"
@@ -68,7 +68,8 @@ void process_each_root(struct process *p, visit_fn visit, void *arg)
         term_t *fp = p->fp;
 
         while (fp[-1] != RETURN_TO_NOBODY) {
-            const uint64_t *ret = (const uint64_t *)(uintptr_t)fp[-1]; // NOLINT(performance-no-int-to-ptr)
+            const uint64_t *ret =
+                (const uint64_t *)(uintptr_t)fp[-1]; // NOLINT(performance-no-int-to-ptr)
 
             fp -= safepoint_window(ret[-1]);
             visit_map(p, ret[-1], fp, visit, arg);
@@ -80,9 +81,12 @@ void process_each_root(struct process *p, visit_fn visit, void *arg)
     visit(arg, &p->reason);
     visit(arg, &p->worker->apply_fn);
     visit(arg, &p->worker->apply_args);
-    if (p->relations != NULL) {
-        for (uint32_t i = 0; i < p->relations->binding_count; i++) {
-            visit(arg, &p->relations->bindings[i].value);
+    struct bindings *b = p->bindings;
+
+    /* A shared block holds nothing that could move. */
+    if (b != NULL && atomic_load_explicit(&b->references, memory_order_relaxed) == 1) {
+        for (uint32_t i = 0; i < b->count; i++) {
+            visit(arg, &b->items[i].value);
         }
     }
 }

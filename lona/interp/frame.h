@@ -1,14 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The safepoint word, the last word of every instruction that may collect or call; the word in front of
- * each return address:
+ * The safepoint word, the last word of every instruction that may collect or call; the word in
+ * front of each return address:
  *
  *     bits 15..0   window t (calls): callee's fp - caller's fp
  *     bits 31..16  slot for the result (calls)
  *     bits 62..32  live slots 0..30 of this frame, if bit 63 is clear
  *     bits 62..32  offset in words from the realm's base of a struct live_map, if bit 63 is set
  *
- * For a call, live means live after it, without the result slot. For other instructions, live before it.
+ * For a call, live means live after it, without the result slot. For other instructions, live
+ * before it.
  */
 #pragma once
 
@@ -19,7 +20,7 @@ struct live_map {
     uint64_t bits[];
 };
 
-#define SAFEPOINT_INDIRECT    ((uint64_t)1 << 63)
+#define SAFEPOINT_INDIRECT     ((uint64_t)1 << 63)
 #define SAFEPOINT_INLINE_SLOTS 31
 
 static inline unsigned safepoint_window(uint64_t w)

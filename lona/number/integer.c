@@ -354,7 +354,8 @@ term_t integer_from_digits(struct process *p, const char *digits, size_t n, unsi
     mp_size_t limbs = (mp_size_t)(n * 6 / 64 + 2); /* 6 bits hold a digit of any radix */
     mp_limb_t *d = limbs_reserve(p, limbs);
     unsigned char small[256];
-    unsigned char *values = n <= sizeof(small) ? small : (unsigned char *)scratch_get((mp_size_t)(n / 8 + 1));
+    unsigned char *values =
+        n <= sizeof(small) ? small : (unsigned char *)scratch_get((mp_size_t)(n / 8 + 1));
     size_t at = 0;
 
     if (d != NULL) {

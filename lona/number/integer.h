@@ -25,7 +25,13 @@ term_t limbs_finish(struct process *p, mp_size_t n, bool negative);
 
 term_t int_add(struct process *p, term_t *a, term_t *b, bool subtract);
 term_t int_mul(struct process *p, term_t *a, term_t *b);
-enum division { DIVIDE_QUOT, DIVIDE_REM, DIVIDE_MOD };
+
+enum division {
+    DIVIDE_QUOT,
+    DIVIDE_REM,
+    DIVIDE_MOD
+};
+
 term_t int_divide(struct process *p, term_t *a, term_t *b, enum division what);
 term_t int_gcd(struct process *p, term_t *a, term_t *b);
 int int_compare(term_t a, term_t b);

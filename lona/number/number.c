@@ -6,7 +6,14 @@
 #include "native.h"
 #include "number/integer.h"
 
-enum kind { NOT_NUMBER, INTEGER, FIXED, RATIO, F64, F32 };
+enum kind {
+    NOT_NUMBER,
+    INTEGER,
+    FIXED,
+    RATIO,
+    F64,
+    F32
+};
 
 static enum kind kind_of(term_t t)
 {
@@ -85,7 +92,8 @@ static double power_of_two(int e) /* -1022 <= e <= 1023 */
     return d;
 }
 
-/* m * 2^e, where a sticky bit says that something non-zero was cut off below m. Rounds once to nearest even. */
+/* m * 2^e, where a sticky bit says that something non-zero was cut off below m. Rounds once to
+ * nearest even. */
 static double round_to_double(uint64_t m, bool sticky, long e)
 {
     if (m == 0) {
@@ -119,7 +127,8 @@ static double round_to_double(uint64_t m, bool sticky, long e)
     if (rest > half || (rest == half && (sticky || (kept & 1) != 0))) {
         kept++;
     }
-    /* kept * 2^(e + drop) is exact: at most 53 bits (or a power of two), exponent in range or infinite. */
+    /* kept * 2^(e + drop) is exact: at most 53 bits (or a power of two), exponent in range or
+     * infinite. */
     long x = e + drop;
 
     if (x >= -1022 && x <= 971) {
@@ -345,14 +354,29 @@ term_t ratio_make(struct process *p, term_t *num, term_t *den)
     return result;
 }
 
-enum operation { ADD, SUB, MUL, DIV };
+enum operation {
+    ADD,
+    SUB,
+    MUL,
+    DIV
+};
 
 /* a op b on exact operands, at least one of them a ratio, or a division. */
 static term_t ratio_operation(struct process *p, enum operation op, term_t *a, term_t *b)
 {
-    enum { AN, AD, BN, BD, X, Y, N };
-    term_t s[N] = { plain(p, ratio_numerator(*a)), ratio_denominator(*a), TERM_NIL,
-                    TERM_NIL, TERM_NIL, TERM_NIL };
+    enum {
+        AN,
+        AD,
+        BN,
+        BD,
+        X,
+        Y,
+        N
+    };
+
+    term_t s[N] = {
+        plain(p, ratio_numerator(*a)), ratio_denominator(*a), TERM_NIL, TERM_NIL, TERM_NIL, TERM_NIL
+    };
     struct root roots[N];
 
     for (int i = 0; i < N; i++) {

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Interned names. The array of texts by index is append-only and lies in reserved address space, so a
- * reader needs no lock; finding an index by text takes the realm's lock.
+ * Interned names. The array of texts by index is append-only and lies in reserved address space, so
+ * a reader needs no lock; finding an index by text takes the realm's lock.
  */
 #include "realm/realm.h"
 #include "vm_state.h"
@@ -69,7 +69,8 @@ static int64_t intern_locked(struct vm *vm, struct name_table *t, const char *te
     uint32_t at = (uint32_t)hash & t->slot_mask;
 
     for (; t->slots[at] != 0; at = (at + 1) & t->slot_mask) {
-        const struct name *n = atomic_load_explicit(&t->names[t->slots[at] - 1], memory_order_relaxed);
+        const struct name *n =
+            atomic_load_explicit(&t->names[t->slots[at] - 1], memory_order_relaxed);
 
         if (n->hash == hash && n->size == size && __builtin_memcmp(n->text, text, size) == 0) {
             return t->slots[at] - 1;

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Namespaces and vars. Tables change under the realm's lock and are read under it (compile time only). */
+/* Namespaces and vars. Tables change under the realm's lock and are read under it (compile time
+ * only). */
 #include "realm/realm.h"
 #include "vm_state.h"
 
@@ -16,7 +17,9 @@ struct ns_alias {
     struct ns *target;
 };
 
-enum { NS_BUCKETS = 256 };
+enum {
+    NS_BUCKETS = 256
+};
 
 struct ns {
     uint64_t header; /* TAG_NAMESPACE */
@@ -24,10 +27,11 @@ struct ns {
     struct ns *next;
     struct ns_entry *buckets[NS_BUCKETS];
     struct ns_alias *aliases;
+
     struct ns_own {
         struct ns_own *next;
         struct ns_entry *entry;
-    } *first_own, **last_own;
+    } * first_own, **last_own;
 };
 
 struct ns *term_ns(term_t t)
@@ -105,7 +109,8 @@ static struct ns_entry *find_locked(struct ns *ns, term_t name)
     return NULL;
 }
 
-static struct ns_entry *add_locked(struct vm *vm, struct ns *ns, term_t name, struct var *v, bool own)
+static struct ns_entry *add_locked(struct vm *vm, struct ns *ns, term_t name, struct var *v,
+                                   bool own)
 {
     struct ns_entry *e = find_locked(ns, name);
 
@@ -290,7 +295,8 @@ struct var *ns_resolve(struct vm *vm, struct ns *ns, term_t symbol)
     return v;
 }
 
-void ns_each(struct vm *vm, struct ns *ns, void (*each)(void *arg, term_t name, struct var *v), void *arg)
+void ns_each(struct vm *vm, struct ns *ns, void (*each)(void *arg, term_t name, struct var *v),
+             void *arg)
 {
     (void)vm;
     /* The list only grows at its end; what is seen is complete. */

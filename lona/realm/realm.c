@@ -80,12 +80,11 @@ static bool seed_vars(struct vm *vm)
     struct ns *process = realm_create_ns(vm, SYM(lona_process));
     struct ns *time = realm_create_ns(vm, SYM(lona_time));
 
-    if (core == NULL || process == NULL || time == NULL ||
-        realm_create_ns(vm, SYM(user)) == NULL) {
+    if (core == NULL || process == NULL || time == NULL || realm_create_ns(vm, SYM(user)) == NULL) {
         return false;
     }
-    static const term_t heads[] = { SYM(def), SYM(fn_star), SYM(match), SYM(do),
-                                    SYM(quote), SYM(var), SYM(receive) };
+    static const term_t heads[] = { SYM(def),   SYM(fn_star), SYM(match),  SYM(do),
+                                    SYM(quote), SYM(var),     SYM(receive) };
 
     for (size_t i = 0; i < array_size(heads); i++) {
         if (ns_intern(vm, core, heads[i]) == NULL) {
@@ -117,6 +116,15 @@ int realm_init(struct vm *vm)
     r->empty_map = empty_object(vm, TAG_MAP);
     r->empty_set = empty_object(vm, TAG_SET);
     r->empty_vector = empty_object(vm, TAG_VECTOR);
+    term_t *oom = realm_alloc(vm, 3);
+
+    if (oom == NULL) {
+        return PLATFORM_ENOMEM;
+    }
+    oom[0] = header_make(TAG_TUPLE, 2);
+    oom[1] = KW(error);
+    oom[2] = KW(oom);
+    r->oom_error = term_from_box(oom);
     if (r->empty_map == 0 || r->empty_set == 0 || r->empty_vector == 0) {
         return PLATFORM_ENOMEM;
     }
@@ -213,12 +221,12 @@ void var_set_meta(struct var *v, term_t meta)
 term_t var_value(struct process *p, struct var *v)
 {
     if ((atomic_load_explicit(&v->flags, memory_order_relaxed) & VAR_PROCESS_BOUND) != 0 &&
-        p->relations != NULL) {
-        const struct relations *r = p->relations;
+        p->bindings != NULL) {
+        const struct bindings *b = p->bindings;
 
-        for (uint32_t i = 0; i < r->binding_count; i++) {
-            if (r->bindings[i].var == v) {
-                return r->bindings[i].value;
+        for (uint32_t i = 0; i < b->count; i++) {
+            if (b->items[i].var == v) {
+                return b->items[i].value;
             }
         }
     }
@@ -228,34 +236,19 @@ term_t var_value(struct process *p, struct var *v)
 
 bool var_bind(struct process *p, struct var *v, term_t value)
 {
-    struct relations *r = process_relations_get(p);
+    struct bindings *b = bindings_own(p);
 
-    if (r == NULL) {
+    if (b == NULL) {
         (void)raise_oom(p);
         return false;
     }
-    for (uint32_t i = 0; i < r->binding_count; i++) {
-        if (r->bindings[i].var == v) {
-            r->bindings[i].value = value;
+    for (uint32_t i = 0; i < b->count; i++) {
+        if (b->items[i].var == v) {
+            b->items[i].value = value;
             return true;
         }
     }
-    if (r->binding_count == r->binding_capacity) {
-        uint32_t capacity = max_of(r->binding_capacity * 2, 2u);
-        struct binding *b = arena_alloc(process_arena(p), capacity * sizeof(*b));
-
-        if (b == NULL) {
-            (void)raise_oom(p);
-            return false;
-        }
-        for (uint32_t i = 0; i < r->binding_count; i++) {
-            b[i] = r->bindings[i];
-        }
-        arena_free(process_arena(p), r->bindings, r->binding_capacity * sizeof(*b));
-        r->bindings = b;
-        r->binding_capacity = capacity;
-    }
-    r->bindings[r->binding_count++] = (struct binding){ v, value };
+    b->items[b->count++] = (struct binding){ v, value };
     return true;
 }
 

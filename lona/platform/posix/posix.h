@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Functions of the POSIX platform that posix.c's table takes from files.c. Contracts: platform.h. */
+/* Functions of the POSIX platform that posix.c's table takes from files.c. Contracts: platform.h.
+ */
 #pragma once
 
 #include "platform/platform.h"

@@ -35,6 +35,8 @@
 #define LEVEL_SMT  1u
 #define LEVEL_CORE 2u
 
+#define TOPOLOGY_LEVELS 3u
+
 static unsigned log2_ceil(unsigned n)
 {
     unsigned bits = 0;
@@ -123,6 +125,27 @@ static size_t table_size(uint32_t entries)
     return sizeof(struct kvm_cpuid2) + entries * sizeof(struct kvm_cpuid_entry2);
 }
 
+/*
+ * KVM offers the topology leaves with their first level alone, which means "no topology": the level
+ * of the cores is ours to add, and an empty one that ends the list.
+ */
+static void add_topology_levels(struct kvm_cpuid2 *t, uint32_t leaf)
+{
+    unsigned present = 0;
+
+    for (uint32_t i = 0; i < t->nent; i++) {
+        present += t->entries[i].function == leaf;
+    }
+    for (unsigned level = present; present > 0 && level < TOPOLOGY_LEVELS && t->nent < ENTRIES_MAX;
+         level++) {
+        t->entries[t->nent++] = (struct kvm_cpuid_entry2){
+            .function = leaf,
+            .index = level,
+            .flags = KVM_CPUID_FLAG_SIGNIFCANT_INDEX,
+        };
+    }
+}
+
 static struct kvm_cpuid2 *ask_host(int kvm_fd)
 {
     struct kvm_cpuid2 *t = calloc(1, table_size(ENTRIES_MAX));
@@ -136,6 +159,8 @@ static struct kvm_cpuid2 *ask_host(int kvm_fd)
         return NULL;
     }
     probe_mask_cpuid(probe_host(kvm_fd, t), t);
+    add_topology_levels(t, LEAF_TOPOLOGY);
+    add_topology_levels(t, LEAF_TOPOLOGY_V2);
     return t;
 }
 

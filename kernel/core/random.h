@@ -1,0 +1,15 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The random number generator: ChaCha20 with fast key erasure. It is seeded at first use from the
+ * boot arguments, the CPU's generator and the time counter, and takes more at any time; it never
+ * blocks and never fails.
+ */
+#pragma once
+
+#include <core/types.h>
+
+/* Mix bytes in, whatever they are worth. Any context but hard interrupts. */
+void random_add(const void *bytes, size_t size);
+
+/* Fill a buffer. Any context but hard interrupts. About 1,300 instructions for up to 32 bytes. */
+void random_bytes(void *buf, size_t size);
