@@ -29,10 +29,11 @@ checks += kernel/syscall/table_test
 # Pure parts for the host's unit tests: arch/host stands in for the machine. One line a layer; name
 # the files that need neither the MMU nor devices.
 kernel_host.srcs := $(filter-out %_test.c,$(wildcard kernel/arch/host/*.c))
-kernel_host.srcs += $(addprefix kernel/mm/,page.c slab.c)
-kernel_host.srcs += $(addprefix kernel/proc/,pid.c signal_queue.c signal_action.c)
+kernel_host.srcs += $(addprefix kernel/mm/,page.c slab.c mapping.c vma.c mm.c fault.c fork.c access.c mmap.c mprotect.c madvise.c exec_map.c)
+kernel_host.srcs += $(addprefix kernel/proc/,elf.c script.c boot_args.c exec_strings.c pid.c signal_queue.c signal_action.c)
 kernel_host.srcs += $(addprefix kernel/ipc/,pipe_ring.c)
 kernel_host.srcs += $(addprefix kernel/syscall/,uaccess.c uio.c)
+kernel_host.srcs += $(addprefix kernel/drivers/,tty.c tty_ioctl.c)
 kernel_host.sees := kernel kernel/arch/include kernel/arch/host/include base/include include $(kernel_gen)
 kernel_host.variants := asan cov fuzz
 kernel_host.cflags := -DKERNEL_HOST=1
@@ -44,3 +45,9 @@ kernel_tests := $(wildcard $(foreach d,$(kernel_dirs) arch/host,kernel/$(d)/*_te
 $(call unit_tests,kernel_host,$(kernel_tests),kernel_host base base_hosted,,asan cov)
 
 include kernel/arch/$(ARCH)/link.mk
+
+# Parsers of hostile bytes, one libFuzzer program each: fuzz/kernel_host_<what>_fuzz.c.
+kernel_fuzz := $(patsubst fuzz/%.c,%,$(wildcard fuzz/kernel_host_*_fuzz.c))
+$(foreach f,$(kernel_fuzz),$(call program,fuzz/$(f),fuzz,fuzz/$(f).c,kernel_host base base_hosted,,$(kernel_host.sees),$(kernel_host.cflags)))
+fuzz_targets += $(addprefix $(BUILD)/fuzz/,$(kernel_fuzz))
+programs += $(BUILD)/kernel.elf

@@ -19,12 +19,12 @@ static uint16_t word_start[WORDS_MAX];
 static unsigned word_count;
 
 static const char *const known_keys[] = {
-    "root=",       "rootflags=",    "init=",       "console=",
-    "quiet",       "loglevel=",     "maxcpus=",    "nosmp",
-    "mem=",        "norandmaps",    "panic=",      "virtio_mmio.device=",
-    "drupe.ram=",  "drupe.status=", "drupe.test=", "ip=",
-    "reboot=",     "earlyprintk=",  "rw",          "ro",
-    "rootfstype=", "BOOT_IMAGE=",
+    "root=",      "rootflags=",    "init=",        "console=",
+    "quiet",      "loglevel=",     "maxcpus=",     "nosmp",
+    "mem=",       "norandmaps",    "panic=",       "virtio_mmio.device=",
+    "drupe.ram=", "drupe.status=", "drupe.test=",  "drupe.nocpu=",
+    "ip=",        "reboot=",       "earlyprintk=", "rw",
+    "ro",         "rootfstype=",   "BOOT_IMAGE=",
 };
 
 static bool is_blank(char c)

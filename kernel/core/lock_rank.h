@@ -12,6 +12,7 @@ enum lock_rank {
     RANK_PROCESS,     /* process tree: parents, children, groups, sessions */
     RANK_EXEC,        /* process->exec_mutex: exec against ptrace-like readers of the mm */
     RANK_FILE_POS,    /* file->pos_lock: read/write/lseek of one description */
+    RANK_INODE_WRITE, /* inode->write_lock: held while a program's bytes are copied in */
     RANK_EPOLL,       /* epoll->mutex; nested epolls by depth */
     RANK_MM,          /* mm->mmap_lock */
     RANK_INODE,       /* inode->lock; parent before child, then by address */

@@ -34,6 +34,16 @@ void fd_publish(int fd, struct file *f); /* takes the reference */
 void fd_unreserve(int fd);
 int fd_close(int fd);
 
+/* Of any table whose reference the caller holds (or the current task's). */
+struct file *files_get(struct files *files, unsigned fd); /* counted, or NULL */
+int files_next(struct files *files, unsigned from);       /* first open descriptor >= from, or -1 */
+void files_close_range(struct files *f, uint32_t first, uint32_t last);
+void files_mark_range(struct files *f, uint32_t first, uint32_t last); /* close-on-exec */
+/* dup2: at exactly fd, takes f's reference on success; fd or -EBADF, -EBUSY, -ENOMEM. */
+int files_replace(unsigned fd, struct file *f, bool close_on_exec) MUST_CHECK;
+int files_get_flag(int fd);                     /* close-on-exec 0 or 1, -EBADF */
+int files_set_flag(int fd, bool close_on_exec); /* 0 or -EBADF */
+
 /* Current working directory, root, umask: shared under CLONE_FS. */
 struct fs_context;
 struct fs_context *fs_context_create(void) MUST_CHECK; /* root of the mount tree */

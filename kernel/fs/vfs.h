@@ -54,11 +54,15 @@ struct inode {
     uint64_t size;   /* bytes */
     uint64_t blocks; /* of 512 bytes */
     struct timestamp atime, mtime, ctime, btime;
-    struct rwsem lock; /* directory contents, size, attributes: writers; readers for lookup, read */
+    struct rwsem lock; /* directory contents, attributes: writers; readers for lookup */
+    struct mutex write_lock; /* data and size: writers, truncate; held across user copies */
     struct mapping mapping; /* page cache of regular files */
     struct list locks;      /* POSIX, OFD and flock locks (fs/locks.c) */
     int32_t writers;        /* open for writing; < 0: being executed (ETXTBSY) */
+    const char *link;       /* symbolic link: its target, if it lies in memory for the inode's life */
+    uint32_t link_size;     /* bytes of it; not terminated */
     void *private;          /* the file system's */
+    void *endpoint;         /* what a fifo or a bound socket meets at; ipc/'s, under lock */
 };
 
 /* What notify_change wants; mask bits say which fields count. */
@@ -111,6 +115,8 @@ struct inode_ops {
     int (*link)(struct inode *dir, const struct name *name, struct inode *target);
     int (*unlink)(struct inode *dir, const struct name *name, struct inode *target);
     int (*rmdir)(struct inode *dir, const struct name *name, struct inode *target);
+    /* A file without a name; NULL: EOPNOTSUPP. */
+    int (*tmpfile)(struct inode *dir, uint32_t mode, struct inode **out);
     int (*rename)(struct inode *from_dir, const struct name *from, struct inode *moved,
                   struct inode *to_dir, const struct name *to, struct inode *replaced,
                   unsigned flags); /* RENAME_* of Linux */
@@ -124,8 +130,15 @@ struct inode_ops {
         struct inode *inode,
         const struct attr *a); /* lock held (write); NULL: generic for mode, owner, times */
     void (*refresh)(
-        struct inode *inode);           /* before stat: bring attributes up to date; may be NULL */
-    void (*evict)(struct inode *inode); /* last reference gone: free private, pages; NULL allowed */
+        struct inode *inode); /* before stat: bring attributes up to date; may be NULL */
+    /* fallocate(2) with write_lock held; NULL: EOPNOTSUPP. */
+    int (*allocate)(struct inode *inode, int mode, uint64_t offset, uint64_t size);
+    /* Last reference gone: free private, pages; NULL allowed. */
+    void (*evict)(struct inode *inode);
+    void (*free)(struct inode *inode); /* the memory of the inode itself; NULL: of inode_alloc() */
+    /* Directory: is a name that was found before still right? NULL: always (procfs: pids come and
+     * go). */
+    bool (*is_current)(struct inode *inode);
 };
 
 void inode_init(struct inode *inode, struct super_block *sb, uint64_t ino, uint32_t mode);
@@ -149,16 +162,19 @@ struct statfs_info {
 };
 
 struct super_ops {
+    void (*destroy)(struct super_block *sb); /* the last mount is gone; frees sb */
     int (*statfs)(struct super_block *sb, struct statfs_info *out);
     int (*sync)(struct super_block *sb); /* may be NULL */
 };
 
 struct super_block {
+    struct ref ref; /* mounts of it */
     const struct file_system *type;
     const struct super_ops *ops;
     struct inode *root; /* counted */
     dev_t dev;
-    unsigned flags; /* MS_RDONLY, MS_NOEXEC, MS_NOSUID, MS_NODEV */
+    unsigned flags;    /* MS_RDONLY, MS_NOEXEC, MS_NOSUID, MS_NODEV */
+    bool never_caches; /* names are looked up each time (procfs) */
     void *private;
 };
 
@@ -191,6 +207,8 @@ enum lookup_flags {
     LOOKUP_BENEATH = 1u << 4,
     LOOKUP_IN_ROOT = 1u << 5,
     LOOKUP_NO_XDEV = 1u << 6,
+    LOOKUP_NO_MAGICLINKS = 1u << 7,
+    LOOKUP_PARENT = 1u << 8, /* fs/ only: stop before the last component */
 };
 
 #define AT_FDCWD (-100)
@@ -206,6 +224,9 @@ struct inode *path_inode(const struct path *p); /* borrowed */
 /* The path as text from the current root, into the end of buf; returns its start, or NULL if it
  * does not fit. " (deleted)" appended when unlinked. */
 char *path_text(const struct path *p, char *buf, size_t size);
+
+/* For bind(AF_UNIX): make a socket node, umask applied. *out is counted. -EADDRINUSE: exists. */
+int vfs_make_socket(const char *name, uint32_t mode, struct path *out) MUST_CHECK;
 
 /* May `cred` do MAY_READ|MAY_WRITE|MAY_EXEC (4, 2, 1)? 0, -EACCES, -EROFS. */
 #define MAY_EXEC  1u

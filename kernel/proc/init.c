@@ -10,6 +10,7 @@
 #include <arch/ops.h>
 #include <core/log.h>
 #include <core/string.h>
+#include <drivers/drivers.h>
 #include <fs/files.h>
 #include <fs/vfs.h>
 #include <mm/page.h>
@@ -30,6 +31,17 @@ static struct process *workload; /* counted; NULL: not started */
 void init_set_workload(struct process *p)
 {
     workload = process_get(p);
+}
+
+void workload_signal(int signo)
+{
+    uint64_t flags = spin_lock_irqsave(&process_tree_lock);
+    pid_t pgid = workload ? workload->pgid : 0;
+
+    spin_unlock_irqrestore(&process_tree_lock, flags);
+    if (pgid > 0) {
+        (void)signal_send_group(pgid, signo, NULL);
+    }
 }
 
 /* Linux's defaults, with the task counts that our memory allows. */
@@ -170,6 +182,7 @@ static _Noreturn void run_machine(void)
 
         if (pid == workload->pid) {
             kill_rest();
+            drivers_drain();
             machine_end(BOOT_STATUS_EXIT, shell_status(status));
         }
         assert(pid > 0); /* the workload is our child until it is reaped, and we take no signals */
@@ -183,6 +196,7 @@ static int init_main(void *arg)
     int err;
 
     (void)arg;
+    drivers_init();
     err = vfs_mount_root();
     if (err == 0) {
         what = "no memory for init's files";

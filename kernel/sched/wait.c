@@ -202,6 +202,15 @@ void wait_wake(struct waiter *w)
     }
 }
 
+void wait_sleep_surely(struct waiter *w)
+{
+    int err;
+
+    assert(w->kind == WAIT_UNINTERRUPTIBLE && w->deadline_ns == TIME_FOREVER);
+    err = wait_sleep(w);
+    assert(err == 0);
+}
+
 void wait_end(struct waiter *w)
 {
     for (unsigned i = 0; i < w->count; i++) {

@@ -69,15 +69,15 @@ static NEVER_INLINE long syscall_unknown(int64_t number)
 void syscall_dispatch(struct regs *regs)
 {
     struct task *t = current;
-    int64_t number = regs_syscall(regs);
+    uint32_t number = (uint32_t)regs_syscall(regs); /* as Linux: the upper half does not count */
     long result;
 
     t->last_syscall = (int32_t)number;
-    if (likely((uint64_t)number < SYSCALL_COUNT && syscall_handlers[number])) {
+    if (likely(number < SYSCALL_COUNT && syscall_handlers[number])) {
         result = syscall_handlers[number](regs_arg(regs, 0), regs_arg(regs, 1), regs_arg(regs, 2),
                                           regs_arg(regs, 3), regs_arg(regs, 4), regs_arg(regs, 5));
     } else {
-        result = syscall_unknown(number);
+        result = syscall_unknown((int32_t)number);
     }
     regs_set_result(regs, (uint64_t)result);
     if (unlikely(result <= -ERESTARTSYS && result >= -ERESTART_RESTARTBLOCK)) {

@@ -9,6 +9,7 @@
 #include <stdint.h>
 
 #include "abi/boot.h"
+#include "guest_console.h"
 
 #define SERIAL       0x3f8
 #define I8042        0x64
@@ -344,12 +345,17 @@ static void check_deadline(uint64_t tsc_khz)
     check(load(&timer_count) == before + 1, "tsc deadline");
 }
 
+static void route(unsigned line, uint32_t entry)
+{
+    *reg(IOAPIC) = 0x11 + 2 * line;
+    *reg(IOAPIC + 0x10) = *reg(LAPIC + LAPIC_ID) & 0xff000000u;
+    *reg(IOAPIC) = 0x10 + 2 * line;
+    *reg(IOAPIC + 0x10) = entry;
+}
+
 static void route_serial(void)
 {
-    *reg(IOAPIC) = 0x11 + 2 * SERIAL_LINE;
-    *reg(IOAPIC + 0x10) = *reg(LAPIC + LAPIC_ID) & 0xff000000u;
-    *reg(IOAPIC) = 0x10 + 2 * SERIAL_LINE;
-    *reg(IOAPIC + 0x10) = VECTOR_LINE;
+    route(SERIAL_LINE, VECTOR_LINE);
 }
 
 static void check_line(void)
@@ -382,6 +388,106 @@ static void check_root(const char *cmdline)
     check(*first == UINT64_C(0x4547414d49455044), "root image is read-only");
 }
 
+/* A virtio entropy device, driven by hand: one buffer, one interrupt (VIRTIO 1.1, 4.2 and 5.4). */
+
+struct virtio_desc {
+    uint64_t addr;
+    uint32_t len;
+    uint16_t flags;
+    uint16_t next;
+};
+
+static struct virtio_desc rng_desc[4] __attribute__((aligned(16)));
+
+static struct {
+    uint16_t flags;
+    uint16_t index;
+    uint16_t ring[4];
+} rng_avail __attribute__((aligned(4)));
+
+static struct {
+    uint16_t flags;
+    uint16_t index;
+    uint32_t ring[8];
+} rng_used __attribute__((aligned(4)));
+
+static uint64_t rng_bytes[4];
+
+/* The last announced device with this id. */
+static bool find_device(const char *cmdline, uint32_t id, uint64_t *base, unsigned *line)
+{
+    bool is_found = false;
+
+    for (const char *at = cmdline; (at = find(at, "virtio_mmio.device=")) != NULL;) {
+        uint64_t here = 0;
+        unsigned irq = 0;
+
+        at = parse_hex(find(at, "@"), &here);
+        for (at++; *at >= '0' && *at <= '9'; at++) {
+            irq = irq * 10 + (unsigned)(*at - '0');
+        }
+        if (*reg(here + 8) == id) {
+            *base = here;
+            *line = irq;
+            is_found = true;
+        }
+    }
+    return is_found;
+}
+
+static void write_address(uint64_t at, const void *p)
+{
+    *reg(at) = (uint32_t)(uint64_t)p;
+    *reg(at + 4) = (uint32_t)((uint64_t)p >> 32);
+}
+
+static bool start_rng(uint64_t base)
+{
+    *reg(base + 0x70) = 0;
+    *reg(base + 0x70) = 1;
+    *reg(base + 0x70) = 3;
+    *reg(base + 0x24) = 1;
+    *reg(base + 0x20) = 1; /* VERSION_1 */
+    *reg(base + 0x24) = 0;
+    *reg(base + 0x20) = 0;
+    *reg(base + 0x70) = 11;
+    if (*reg(base + 0x70) != 11) {
+        return false;
+    }
+    *reg(base + 0x30) = 0;
+    *reg(base + 0x38) = 4;
+    write_address(base + 0x80, rng_desc);
+    write_address(base + 0x90, &rng_avail);
+    write_address(base + 0xa0, &rng_used);
+    *reg(base + 0x44) = 1;
+    *reg(base + 0x70) = 15;
+    return true;
+}
+
+static void check_rng(const char *cmdline)
+{
+    uint32_t before = load(&line_count);
+    uint64_t base = 0;
+    unsigned line = 0;
+
+    if (!find_device(cmdline, 4, &base, &line) || !start_rng(base)) {
+        check(false, "virtio entropy device");
+        return;
+    }
+    route(line, VECTOR_LINE);
+    rng_desc[0] =
+        (struct virtio_desc){ .addr = (uint64_t)rng_bytes, .len = sizeof(rng_bytes), .flags = 2 };
+    __atomic_store_n(&rng_avail.index, 1, __ATOMIC_RELEASE);
+    *reg(base + 0x50) = 0;
+    while (load(&line_count) == before) {
+        __asm__ volatile("sti; hlt; cli");
+    }
+    check(__atomic_load_n(&rng_used.index, __ATOMIC_ACQUIRE) == 1 &&
+              (rng_bytes[0] | rng_bytes[3]) != 0 && (*reg(base + 0x60) & 1) != 0,
+          "virtio entropy device");
+    *reg(base + 0x64) = 1;
+}
+
 static void check_virtio(const char *cmdline)
 {
     const char *at = find(cmdline, "virtio_mmio.device=");
@@ -406,8 +512,20 @@ static void check_all(const uint8_t *zero_page, const struct boot_args *args, co
     check_timer();
     check_deadline(args->tsc_khz);
     check_line();
+    check_rng(cmdline);
     check_root(cmdline);
     check_cpus(zero_page, args->tsc_khz);
+}
+
+static void echo(const struct boot_args *args, const char *cmdline)
+{
+    bool is_split = (args->flags & BOOT_ARGS_STDIN_SPLIT) != 0;
+    uint64_t base = 0;
+    unsigned line = 0;
+
+    if (find_device(cmdline, 3, &base, &line)) {
+        console_echo(base, is_split ? BOOT_CONSOLE_PORT_STDIN : BOOT_CONSOLE_PORT_STDIO);
+    }
 }
 
 /* The byte that arrives on the signal line. */
@@ -464,6 +582,9 @@ void guest_main(const uint8_t *zero_page)
     if (is_equal(mode, "all")) {
         check_all(zero_page, args, cmdline);
         report(BOOT_STATUS_EXIT, (uint8_t)failures);
+    } else if (is_equal(mode, "echo")) {
+        echo(args, cmdline);
+        report(BOOT_STATUS_EXIT, 0);
     } else if (is_equal(mode, "panic")) {
         report(BOOT_STATUS_PANIC, 7);
     } else if (is_equal(mode, "error")) {

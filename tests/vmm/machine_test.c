@@ -8,6 +8,7 @@
 
 #include <fcntl.h>
 #include <poll.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -305,6 +306,76 @@ static void check_stop(enum drupe_accel accel)
     run_free(&r);
 }
 
+struct feed {
+    int fd;
+    const uint8_t *bytes;
+};
+
+#define ECHO_SIZE (96u << 10) /* more than a pipe holds */
+
+/* Write the input from another thread; its end is the end of file. */
+static void *feed_main(void *arg)
+{
+    struct feed *f = arg;
+    size_t done = 0;
+
+    while (done < ECHO_SIZE) {
+        ssize_t n = write(f->fd, f->bytes + done, ECHO_SIZE - done);
+
+        if (n <= 0) {
+            break;
+        }
+        done += (size_t)n;
+    }
+    (void)close(f->fd);
+    return NULL;
+}
+
+/* Standard input comes back on standard output, all of it, and its end is seen. */
+static void check_echo(enum drupe_accel accel)
+{
+    static uint8_t sent[ECHO_SIZE];
+    static uint8_t got[ECHO_SIZE + 1];
+    struct feed feed = { .bytes = sent };
+    struct run r;
+    pthread_t thread;
+    int input[2];
+    int output = memory_file();
+
+    for (size_t i = 0; i < sizeof(sent); i++) {
+        sent[i] = (uint8_t)(i * 7 + i / 251);
+    }
+    assert_int_equal(pipe2(input, O_CLOEXEC), 0);
+    run_init(&r, accel, GUEST, "echo");
+    r.cfg.host_stdin = input[0];
+    r.cfg.host_stdout = output;
+    feed.fd = input[1];
+    assert_int_equal(pthread_create(&thread, NULL, feed_main, &feed), 0);
+    run_start(&r);
+    (void)close(input[0]);
+    run_end(&r);
+    assert_int_equal(pthread_join(thread, NULL), 0);
+    assert_int_equal(r.end.kind, DRUPE_END_EXIT);
+    assert_int_equal(pread(output, got, sizeof(got), 0), ECHO_SIZE);
+    assert_memory_equal(got, sent, ECHO_SIZE);
+    run_free(&r);
+    (void)close(output);
+}
+
+static void test_echo(void **state)
+{
+    (void)state;
+    need_kvm();
+    check_echo(DRUPE_ACCEL_KVM);
+}
+
+static void test_echo_qemu(void **state)
+{
+    (void)state;
+    need_qemu();
+    check_echo(DRUPE_ACCEL_QEMU);
+}
+
 static void test_signal(void **state)
 {
     (void)state;
@@ -405,7 +476,8 @@ int main(void)
         cmocka_unit_test(test_ends),        cmocka_unit_test(test_signal),
         cmocka_unit_test(test_stop),        cmocka_unit_test(test_restart),
         cmocka_unit_test(test_qemu),        cmocka_unit_test(test_destroy_any_state),
-        cmocka_unit_test(test_bad_kernels), cmocka_unit_test(test_internal_error),
+        cmocka_unit_test(test_bad_kernels), cmocka_unit_test(test_echo),
+        cmocka_unit_test(test_echo_qemu),   cmocka_unit_test(test_internal_error),
     };
 
     return cmocka_run_group_tests_name("machine", tests, NULL, NULL);

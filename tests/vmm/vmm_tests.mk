@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # The guest of the monitor's boot tests, a tiny freestanding ELF: with the Drupe note and with PVH's alone.
 comma := ,
-vmm_guest.srcs := tests/vmm/guest_start.S tests/vmm/guest.c
+vmm_guest.srcs := tests/vmm/guest_start.S tests/vmm/guest.c tests/vmm/guest_console.c
 vmm_guest.sees := include
 vmm_guest.variants := kernel
 vmm_guest.cflags := -mgeneral-regs-only -mno-red-zone -march=x86-64

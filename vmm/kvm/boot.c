@@ -8,6 +8,7 @@
 
 #include <base/checked.h>
 
+#include "arch/arch.h"
 #include "boot/boot_args.h"
 #include "boot/cmdline.h"
 #include "error.h"
@@ -80,6 +81,24 @@ static drupe_vm_err_t write_boot_args(struct machine *m, uint64_t tsc_khz, uint6
     return DRUPE_OK;
 }
 
+/*
+ * Where ring 0 is interpreted, its CPUID instruction does not follow the vCPU's table: the kernel
+ * is told by name what not to use.
+ */
+static void add_hidden_features(const struct machine *m, struct cmdline *c)
+{
+    char names[256];
+    bool is_emulated;
+
+    arch_host_describe(m->kvm_fd, &is_emulated, names, sizeof(names));
+    for (char *p = names; *p != '\0'; p++) {
+        *p = *p == ' ' ? ',' : *p;
+    }
+    if (is_emulated && names[0] != '\0') {
+        cmdline_add(c, "drupe.nocpu=%s", names);
+    }
+}
+
 static drupe_vm_err_t write_cmdline(struct machine *m, struct boot_map *map,
                                     struct drupe_error *err)
 {
@@ -98,6 +117,7 @@ static drupe_vm_err_t write_cmdline(struct machine *m, struct boot_map *map,
     } else if (config->root.fd >= 0) {
         cmdline_add(&c, "root=/dev/vda %s", config->root_mode == DRUPE_ROOT_DISK_RW ? "rw" : "ro");
     }
+    add_hidden_features(m, &c);
     machine_devices_announce(m, &c);
     cmdline_add(&c, "%s", config->cmdline_extra);
     if (c.has_overflowed) {

@@ -75,7 +75,7 @@ HOST_STAND_IN bool spin_is_mine(const struct spinlock *l)
 
 HOST_STAND_IN void mutex_init(struct mutex *m, enum lock_rank rank)
 {
-    *m = (struct mutex){ 0 };
+    *m = (struct mutex){ .owner = NULL };
     spin_init(&m->lock, rank);
     list_init(&m->waiters);
 }

@@ -114,17 +114,20 @@ long pt_map_run(paddr_t root, uint64_t va, paddr_t first, uint64_t count, unsign
     return installed;
 }
 
+/* fn may install PTEs elsewhere, which moves entries: each step looks for its place again. */
 void pt_visit(paddr_t root, uint64_t start, uint64_t end, pt_visit_fn fn, void *ctx)
 {
     struct host_table *t = table_of(root);
 
-    for (size_t i = table_find(t, start); i < t->count && t->entries[i].va < end; i++) {
+    for (size_t i = table_find(t, start); i < t->count && t->entries[i].va < end;) {
+        uint64_t va = t->entries[i].va;
         struct pte pte = t->entries[i].pte;
 
-        if (fn(ctx, t->entries[i].va, &pte)) {
+        if (fn(ctx, va, &pte)) {
             assert(pte.is_present);
-            t->entries[i].pte = pte;
+            t->entries[table_find(t, va)].pte = pte;
         }
+        i = table_find(t, va + 1);
     }
 }
 

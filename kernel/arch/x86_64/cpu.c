@@ -4,7 +4,8 @@
 
 #include <arch/internal.h>
 #include <arch/layout.h>
-#include <core/log.h>
+#include <core/boot.h>
+#include <core/string.h>
 #include <sched/task.h>
 #include <x86.h>
 
@@ -72,6 +73,48 @@ void cpu_init_base(struct cpu *c, unsigned index)
     write_msr(MSR_KERNEL_GS_BASE, 0);
 }
 
+/* Is `name` in drupe.nocpu=<name>,<name>...? */
+static bool is_hidden(const char *list, size_t length, const char *name)
+{
+    size_t n = strlen(name);
+
+    for (size_t at = 0; at + n <= length; at++) {
+        if (memcmp(list + at, name, n) == 0 && (at + n == length || list[at + n] == ',')) {
+            return true;
+        }
+        while (at < length && list[at] != ',') {
+            at++;
+        }
+    }
+    return false;
+}
+
+/* What the loader knows not to work in ring 0, whatever CPUID says. */
+static void hide_features(void)
+{
+    static const struct {
+        const char *name;
+        bool *feature;
+    } hideable[] = {
+        { "smap", &cpu_features.has_smap },
+        { "smep", &cpu_features.has_smep },
+        { "umip", &cpu_features.has_umip },
+        { "xsave", &cpu_features.has_xsave },
+        { "fsgsbase", &cpu_features.has_fsgsbase },
+        { "x2apic", &cpu_features.has_x2apic },
+        { "tsc_deadline", &cpu_features.has_tsc_deadline },
+    };
+
+    size_t length;
+    const char *list = boot_option("drupe.nocpu=", &length);
+
+    for (size_t i = 0; list && i < array_size(hideable); i++) {
+        if (*hideable[i].feature && is_hidden(list, length, hideable[i].name)) {
+            *hideable[i].feature = false;
+        }
+    }
+}
+
 static void find_features(void)
 {
     struct cpuid max = cpuid(0, 0);
@@ -86,6 +129,7 @@ static void find_features(void)
     cpu_features.has_smap = (seven.ebx & 1u << 20) != 0;
     cpu_features.has_umip = (seven.ecx & 1u << 2) != 0;
     cpu_features.hwcap = one.edx;
+    hide_features();
 }
 
 /* Turn entry.S' no-ops into STAC and CLAC, through the direct map: the text itself is read-only. */

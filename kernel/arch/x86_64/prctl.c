@@ -14,8 +14,6 @@
 #define ARCH_GET_FS 0x1003
 #define ARCH_GET_GS 0x1004
 
-long sys_arch_prctl(int option, unsigned long addr);
-
 static uint64_t base_of(int option)
 {
     if (cpu_features.has_fsgsbase) {

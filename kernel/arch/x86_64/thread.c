@@ -63,6 +63,7 @@ void arch_thread_init_kernel(struct task *t, int (*fn)(void *arg), void *arg)
                                     .r12 = (uintptr_t)fn,
                                     .r13 = (uintptr_t)arg };
     t->arch.sp = (uintptr_t)frame;
+    t->regs = user_frame(t);
 }
 
 void arch_thread_free(struct task *t)

@@ -50,6 +50,9 @@ void arch_clock_scale(uint32_t *mult, uint32_t *shift);
 void arch_timer_arm(
     uint64_t deadline_ns); /* monotonic; TIME_FOREVER: off. This CPU, interrupts off. */
 
+/* Bytes of the CPU's random generator; returns how many it gave (whole words, 0: has none). */
+size_t arch_random(void *buf, size_t size);
+
 /* --- interrupts ---------------------------------------------------------------------------------
  */
 

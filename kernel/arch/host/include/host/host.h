@@ -20,7 +20,9 @@ struct task;
 #define HOST_STAND_IN __attribute__((weak))
 
 /* A fresh machine: `size` bytes of RAM from physical 0 (page-aligned), page_init() done, one task
- * with a process, credentials of root, no limits. Frees the machine before it. */
+ * with a process, credentials of root, no limits. Frees the machine before it; slab caches
+ * (kmalloc) keep pointers into the first one, so a program that allocates objects makes one machine
+ * only. */
 void host_machine_create(uint64_t size, bool ram_is_zero);
 void host_machine_destroy(void);
 
@@ -53,6 +55,12 @@ extern unsigned host_fail_page_alloc;
 unsigned host_pt_count(paddr_t root); /* present PTEs */
 extern unsigned host_tlb_flushes;     /* tlb_flush_* calls */
 extern unsigned host_lines_logged;    /* log_write() calls at warn and above */
+
+/* Where fd_get() looks, unless the real descriptor tables are linked. */
+struct file;
+extern struct file *host_files[8];
+extern unsigned host_files_released; /* last references put */
+extern unsigned host_oom_kills;
 
 /* Touch a user address the way the CPU would: walks the simulated PTEs, calls mm_fault() until the
  * access is legal. Returns the host address of the byte, or NULL with *signal set. */

@@ -1,0 +1,168 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The random number generator (contract in random.h). */
+#include <abi/boot.h>
+#include <arch/ops.h>
+#include <core/boot.h>
+#include <core/lock.h>
+#include <core/random.h>
+#include <core/string.h>
+#include <mm/page.h>
+#include <syscall/syscall.h>
+#include <syscall/uaccess.h>
+
+#define KEY_WORDS   8u
+#define BLOCK_WORDS 16u
+#define BLOCK_BYTES 64u
+#define KEY_BYTES   32u
+
+static struct spinlock lock = SPINLOCK_INIT(RANK_LOG); /* a leaf: nothing is called under it */
+static uint32_t key[KEY_WORDS];
+static uint64_t block_counter; /* never starts again, so no key and counter meet twice */
+static bool is_seeded;
+
+static inline uint32_t rotate(uint32_t v, unsigned n)
+{
+    return v << n | v >> (32 - n);
+}
+
+static inline void quarter(uint32_t *s, unsigned a, unsigned b, unsigned c, unsigned d)
+{
+    s[a] += s[b];
+    s[d] = rotate(s[d] ^ s[a], 16);
+    s[c] += s[d];
+    s[b] = rotate(s[b] ^ s[c], 12);
+    s[a] += s[b];
+    s[d] = rotate(s[d] ^ s[a], 8);
+    s[c] += s[d];
+    s[b] = rotate(s[b] ^ s[c], 7);
+}
+
+/* RFC 8439's block function with a 64-bit counter and no nonce. */
+static void chacha20_block(const uint32_t k[KEY_WORDS], uint64_t counter, uint32_t out[BLOCK_WORDS])
+{
+    uint32_t in[BLOCK_WORDS] = { 0x61707865, 0x3320646e, 0x79622d32, 0x6b206574 };
+
+    memcpy(in + 4, k, KEY_BYTES);
+    in[12] = (uint32_t)counter;
+    in[13] = (uint32_t)(counter >> 32);
+    in[14] = 0;
+    in[15] = 0;
+    memcpy(out, in, BLOCK_BYTES);
+    for (unsigned round = 0; round < 10; round++) {
+        quarter(out, 0, 4, 8, 12);
+        quarter(out, 1, 5, 9, 13);
+        quarter(out, 2, 6, 10, 14);
+        quarter(out, 3, 7, 11, 15);
+        quarter(out, 0, 5, 10, 15);
+        quarter(out, 1, 6, 11, 12);
+        quarter(out, 2, 7, 8, 13);
+        quarter(out, 3, 4, 9, 14);
+    }
+    for (unsigned i = 0; i < BLOCK_WORDS; i++) {
+        out[i] += in[i];
+    }
+}
+
+static void add_locked(const void *bytes, size_t size)
+{
+    const uint8_t *from = bytes;
+    uint32_t block[BLOCK_WORDS];
+
+    while (size > 0) {
+        size_t n = min_of(size, (size_t)KEY_BYTES);
+        uint8_t *to = (uint8_t *)key;
+
+        for (size_t i = 0; i < n; i++) {
+            to[i] ^= from[i];
+        }
+        chacha20_block(key, block_counter++, block);
+        memcpy(key, block, KEY_BYTES);
+        from += n;
+        size -= n;
+    }
+    memset(block, 0, sizeof(block));
+}
+
+static void seed_locked(void)
+{
+    uint64_t seed[6] = { 0 };
+    struct boot_args args;
+
+    if (boot_args_header(&args)) {
+        uint8_t *entropy = (uint8_t *)phys_to_virt(boot_info.ramdisk.start) +
+                           offsetof(struct boot_args, entropy);
+
+        add_locked(entropy, sizeof(args.entropy));
+        memset(entropy, 0, sizeof(args.entropy)); /* nobody reads it a second time */
+    }
+    seed[0] = cpu_counter();
+    (void)arch_random(seed + 1, 4 * sizeof(seed[0]));
+    seed[5] = cpu_counter();
+    add_locked(seed, sizeof(seed));
+    is_seeded = true;
+}
+
+void random_add(const void *bytes, size_t size)
+{
+    uint64_t flags = spin_lock_irqsave(&lock);
+
+    add_locked(bytes, size);
+    spin_unlock_irqrestore(&lock, flags);
+}
+
+void random_bytes(void *buf, size_t size)
+{
+    uint8_t *to = buf;
+    uint32_t block[BLOCK_WORDS];
+    uint64_t flags = spin_lock_irqsave(&lock);
+    size_t n = min_of(size, (size_t)(BLOCK_BYTES - KEY_BYTES));
+
+    if (!is_seeded) {
+        seed_locked();
+    }
+    /* The first half of the first block is the next key; the old one is gone with it. */
+    uint32_t own[KEY_WORDS];
+    chacha20_block(key, block_counter++, block);
+    memcpy(own, key, KEY_BYTES);
+    memcpy(key, block, KEY_BYTES);
+    memcpy(to, block + KEY_WORDS, n);
+    uint64_t counter = block_counter;
+    block_counter += div_ceil(size, BLOCK_BYTES);
+    spin_unlock_irqrestore(&lock, flags);
+
+    for (to += n, size -= n; size > 0; to += n, size -= n) {
+        n = min_of(size, (size_t)BLOCK_BYTES);
+        chacha20_block(own, counter++, block);
+        memcpy(to, block, n);
+    }
+    memset(own, 0, sizeof(own));
+    memset(block, 0, sizeof(block));
+}
+
+#define GRND_NONBLOCK 1u
+#define GRND_RANDOM   2u
+#define GRND_INSECURE 4u
+
+long sys_getrandom(void __user *buf, size_t size, unsigned flags)
+{
+    uint8_t chunk[256];
+    size_t done = 0;
+
+    if ((flags & ~(GRND_NONBLOCK | GRND_RANDOM | GRND_INSECURE)) ||
+        (flags & (GRND_RANDOM | GRND_INSECURE)) == (GRND_RANDOM | GRND_INSECURE)) {
+        return -EINVAL;
+    }
+    size = min_of(size, (size_t)0x7fffffff);
+    while (done < size) {
+        size_t n = min_of(size - done, sizeof(chunk));
+        size_t missing;
+
+        random_bytes(chunk, n);
+        missing = copy_to_user_partial((char __user *)buf + done, chunk, n);
+        done += n - missing;
+        if (missing > 0) {
+            return done > 0 ? (long)done : -EFAULT;
+        }
+    }
+    return (long)done;
+}

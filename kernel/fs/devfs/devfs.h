@@ -1,0 +1,13 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * /dev: a tmpfs that fills itself with the registered devices and the usual links when somebody
+ * first looks into it, so that a program that never does pays nothing.
+ */
+#pragma once
+
+#include <fs/vfs.h>
+
+extern struct file_system devfs_type;
+
+void devfs_init(void);                      /* registers the memory devices */
+struct device_node *device_at(unsigned n); /* the n-th registered, NULL: no more */

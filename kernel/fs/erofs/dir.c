@@ -1,0 +1,217 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Directories: blocks of entries sorted by name, over the whole directory as well as in each block.
+ * A block begins with its entries; the first one's name offset tells how many there are; the names
+ * follow without terminators, the last one ends with the block or at a NUL.
+ */
+#include <core/string.h>
+#include <fs/erofs/erofs_internal.h>
+
+#define ENTRY_SIZE 12u
+
+struct block {
+    struct erofs_view view;
+    uint32_t size;  /* bytes of the directory in it */
+    uint32_t count; /* entries */
+};
+
+struct text {
+    const char *at;
+    uint32_t length;
+};
+
+static int block_get(struct erofs_image *image, const struct erofs_inode *dir, uint64_t index,
+                     struct block *out)
+{
+    uint64_t block_size = UINT64_C(1) << image->block_bits;
+    uint64_t offset = index << image->block_bits;
+    uint64_t flat = dir->size - dir->tail_size;
+    uint32_t first_name;
+    int err;
+
+    assert(offset < dir->size);
+    if (!dir->is_readable) {
+        return -EOPNOTSUPP;
+    }
+    out->size = (uint32_t)min_of(block_size, dir->size - offset);
+    err = erofs_bytes(image, offset < flat ? dir->data + offset : dir->tail + (offset - flat),
+                      out->size, &out->view);
+    if (err < 0) {
+        return err;
+    }
+    first_name = out->size >= ENTRY_SIZE ? load_le16(out->view.bytes + 8) : 0;
+    if (first_name < ENTRY_SIZE || first_name % ENTRY_SIZE != 0 || first_name > out->size) {
+        erofs_view_put(&out->view);
+        return erofs_broken(image, "directory block without entries");
+    }
+    out->count = first_name / ENTRY_SIZE;
+    return 0;
+}
+
+/* The n-th name of a block; false: it lies outside. */
+static bool name_at(const struct block *b, uint32_t n, struct text *out)
+{
+    const uint8_t *entry = b->view.bytes + (size_t)n * ENTRY_SIZE;
+    uint32_t start = load_le16(entry + 8);
+    uint32_t end = n + 1 < b->count ? load_le16(entry + ENTRY_SIZE + 8) : b->size;
+
+    if (start < b->count * ENTRY_SIZE || start >= end || end > b->size) {
+        return false;
+    }
+    out->at = (const char *)b->view.bytes + start;
+    out->length = end - start;
+    if (n + 1 == b->count) {
+        out->length = (uint32_t)strnlen(out->at, out->length);
+    }
+    return out->length > 0 && out->length <= 255;
+}
+
+static int compare(const char *a, size_t a_length, const char *b, size_t b_length)
+{
+    size_t n = min_of(a_length, b_length);
+
+    for (size_t i = 0; i < n; i++) {
+        if (a[i] != b[i]) {
+            return (uint8_t)a[i] < (uint8_t)b[i] ? -1 : 1;
+        }
+    }
+    return a_length == b_length ? 0 : (a_length < b_length ? -1 : 1);
+}
+
+static int find_in_block(struct erofs_image *image, const struct block *b, const char *name,
+                         size_t length, uint64_t *nid)
+{
+    uint32_t low = 0;
+    uint32_t high = b->count;
+
+    while (low < high) {
+        uint32_t mid = low + (high - low) / 2;
+        struct text t;
+        int order;
+
+        if (!name_at(b, mid, &t)) {
+            return erofs_broken(image, "directory entry with a bad name");
+        }
+        order = compare(name, length, t.at, t.length);
+        if (order == 0) {
+            *nid = load_le64(b->view.bytes + (size_t)mid * ENTRY_SIZE);
+            return 0;
+        }
+        if (order < 0) {
+            high = mid;
+        } else {
+            low = mid + 1;
+        }
+    }
+    return -ENOENT;
+}
+
+int erofs_lookup(struct erofs_image *image, const struct erofs_inode *dir, const char *name,
+                 size_t length, uint64_t *nid)
+{
+    uint64_t low = 0;
+    uint64_t high = div_ceil(dir->size, UINT64_C(1) << image->block_bits);
+
+    /* The last block whose first name is not above ours is the only one that may hold it. */
+    while (low < high) {
+        uint64_t mid = low + (high - low) / 2;
+        struct block b;
+        struct text t;
+        int err = block_get(image, dir, mid, &b);
+        int order;
+
+        if (err < 0) {
+            return err;
+        }
+        if (!name_at(&b, 0, &t)) {
+            erofs_view_put(&b.view);
+            return erofs_broken(image, "directory entry with a bad name");
+        }
+        order = compare(name, length, t.at, t.length);
+        if (order < 0) {
+            high = mid;
+            err = -ENOENT;
+        } else {
+            err = find_in_block(image, &b, name, length, nid);
+            low = mid + 1;
+        }
+        erofs_view_put(&b.view);
+        if (err != -ENOENT) {
+            return err;
+        }
+    }
+    return -ENOENT;
+}
+
+void erofs_dir_begin(struct erofs_dir *d, struct erofs_image *image,
+                     const struct erofs_inode *inode)
+{
+    d->image = image;
+    d->inode = inode;
+    d->block = NULL;
+    d->page = NULL;
+    d->block_index = UINT64_MAX;
+    d->block_size = 0;
+}
+
+void erofs_dir_end(struct erofs_dir *d)
+{
+    if (d->page) {
+        page_put(d->page);
+        d->page = NULL;
+    }
+    d->block_index = UINT64_MAX;
+}
+
+/* EROFS counts types from 1 in the order of Linux's FT_*. */
+static unsigned type_of(uint8_t file_type)
+{
+    static const uint8_t types[] = { 0, 8, 4, 2, 6, 1, 12, 10 };
+
+    return file_type < array_size(types) ? types[file_type] : 0;
+}
+
+int erofs_dir_next(struct erofs_dir *d, uint64_t pos, struct erofs_dirent *out)
+{
+    unsigned bits = d->image->block_bits;
+
+    while (pos < d->inode->size) {
+        uint64_t index = pos >> bits;
+        uint32_t n = (uint32_t)(pos & ((UINT64_C(1) << bits) - 1)) / ENTRY_SIZE;
+        struct block b;
+        struct text t;
+
+        if (index == d->block_index) {
+            b.view.bytes = d->block;
+            b.view.page = d->page;
+            b.size = d->block_size;
+            b.count = load_le16(d->block + 8) / ENTRY_SIZE;
+        } else {
+            int err;
+
+            erofs_dir_end(d);
+            err = block_get(d->image, d->inode, index, &b);
+            if (err < 0) {
+                return err;
+            }
+            d->block = b.view.bytes;
+            d->page = b.view.page;
+            d->block_index = index;
+            d->block_size = b.size;
+        }
+        if (n >= b.count) {
+            pos = (index + 1) << bits;
+            continue;
+        }
+        if (!name_at(&b, n, &t)) {
+            return erofs_broken(d->image, "directory entry with a bad name");
+        }
+        out->nid = load_le64(b.view.bytes + (size_t)n * ENTRY_SIZE);
+        out->type = type_of(b.view.bytes[(size_t)n * ENTRY_SIZE + 10]);
+        out->name = t.at;
+        out->name_length = t.length;
+        out->next = (index << bits) + (uint64_t)(n + 1) * ENTRY_SIZE;
+        return 1;
+    }
+    return 0;
+}

@@ -1,0 +1,102 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Reading EROFS images: uncompressed files only (flat plain and flat inline layouts). An image is
+ * either memory (a root image that the monitor mapped; its bytes are used where they lie) or a
+ * block device (metadata through a page cache of its own).
+ *
+ * The image is untrusted: every offset and count is checked against the image's size before use;
+ * what does not hold is -EUCLEAN with one log line. Nothing here changes an image. All functions
+ * may sleep when the image is on a device.
+ */
+#pragma once
+
+#include <core/types.h>
+#include <mm/mapping.h>
+
+struct block_device;
+
+#define EROFS_MAGIC 0xe0f5e1e2u
+
+struct erofs_image {
+    const uint8_t *bytes; /* mapped image; NULL: device */
+    paddr_t pa;           /* of bytes[0]; frames are given out only if it is page-aligned */
+    bool has_frames;
+    struct block_device *device;
+    struct mapping cache; /* device: pages of metadata */
+    uint64_t size;        /* bytes that exist */
+    unsigned block_bits;  /* 9..12 */
+    uint64_t meta_offset; /* of inode 0 */
+    uint64_t root_nid;
+    uint64_t inode_count; /* as the image says; for statfs only */
+    uint64_t block_count;
+    int64_t build_sec;
+    uint32_t build_nsec;
+    bool has_warned; /* log lines about one image are few */
+};
+
+struct erofs_inode {
+    uint64_t nid;
+    uint64_t size;
+    uint64_t data;      /* offset in the image of the flat part */
+    uint64_t tail;      /* offset of the inline tail */
+    uint32_t tail_size; /* bytes in it, 0: none */
+    uint32_t mode;
+    uint32_t nlink;
+    uint32_t uid, gid;
+    uint32_t rdev; /* as mkfs encodes it: Linux's new_encode_dev */
+    int64_t mtime_sec;
+    uint32_t mtime_nsec;
+    bool is_readable; /* false: compressed or chunked: its data answers -EOPNOTSUPP */
+};
+
+enum erofs_open_flags {
+    EROFS_SKIP_CHECKSUM = 1u << 0, /* the monitor has checked the superblock's checksum */
+};
+
+/*
+ * Look at the superblock. The caller has set bytes/pa or device, and size. 0, or -errno with *why
+ * naming what is wrong, in words for the person who boots it.
+ */
+int erofs_open(struct erofs_image *image, unsigned flags, const char **why) MUST_CHECK;
+void erofs_close(struct erofs_image *image);
+
+int erofs_inode_read(struct erofs_image *image, uint64_t nid, struct erofs_inode *out) MUST_CHECK;
+
+/* Find a name. 0 and *nid, or -ENOENT, -EUCLEAN, -EIO. */
+int erofs_lookup(struct erofs_image *image, const struct erofs_inode *dir, const char *name,
+                 size_t length, uint64_t *nid) MUST_CHECK;
+
+struct erofs_dirent {
+    uint64_t nid;
+    const char *name; /* valid until the next call */
+    uint32_t name_length;
+    unsigned type;    /* DT_* */
+    uint64_t next;    /* position to go on from */
+};
+
+/* An iteration over a directory; erofs_dir_end() gives back what it holds. */
+struct erofs_dir {
+    struct erofs_image *image;
+    const struct erofs_inode *inode;
+    const uint8_t *block;
+    struct page *page; /* counted, or NULL */
+    uint64_t block_index;
+    uint32_t block_size;
+};
+
+void erofs_dir_begin(struct erofs_dir *d, struct erofs_image *image,
+                     const struct erofs_inode *inode);
+/* The entry at or after byte position `pos` ("." and ".." included). 1, 0 at the end, -errno. */
+int erofs_dir_next(struct erofs_dir *d, uint64_t pos, struct erofs_dirent *out) MUST_CHECK;
+void erofs_dir_end(struct erofs_dir *d);
+
+/* Bytes of a file: exactly `size` from `offset`, which must lie inside it. */
+int erofs_read(struct erofs_image *image, const struct erofs_inode *inode, uint64_t offset,
+               void *buf, size_t size) MUST_CHECK;
+
+/* Pages from `index` on that lie as whole frames in a mapped image, contiguous; 0: none. */
+uint64_t erofs_frames(const struct erofs_image *image, const struct erofs_inode *inode,
+                      uint64_t index, paddr_t *first);
+
+/* CRC-32C (Castagnoli), continued from `crc`, not inverted. */
+uint32_t crc32c(uint32_t crc, const void *bytes, size_t size);
