@@ -32,7 +32,7 @@
 #define RX_BUFFER_SIZE  4096u
 #define TX_CHUNK_MAX    4064u /* with its header a page */
 #define TX_QUEUE_SIZE   32u
-#define CONTROL_BUFFERS 16u /* QEMU drops a message that finds none, and sends several a port at once */
+#define CONTROL_BUFFERS 16u
 #define CONTROL_SIZE    64u
 
 enum control_event {
