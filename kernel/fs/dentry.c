@@ -200,8 +200,7 @@ static void unlink_locked(struct dentry *d, struct list *doomed)
             cached_count--;
         }
         list_push_back(doomed, &d->age);
-        if (parent == d ||
-            atomic_fetch_sub_explicit(&parent->refs, 1, memory_order_acq_rel) != 1 ||
+        if (parent == d || atomic_fetch_sub_explicit(&parent->refs, 1, memory_order_acq_rel) != 1 ||
             parent->is_hashed) {
             return;
         }
