@@ -13,7 +13,7 @@
 #define VIRTIO_F_VERSION_1      UINT64_C(0x100000000)
 
 #define VIRTQUEUE_SIZE_MAX  64u /* all three rings of one fit in a page */
-#define VIRTIO_QUEUES_MAX   8u
+#define VIRTIO_QUEUES_MAX  10u
 #define VIRTIO_SEGMENTS_MAX 16u
 
 struct virtio_device;
