@@ -121,11 +121,10 @@ static int open_all(const char *const names[3], bool shared, struct file *files[
 int stdio_open(uint32_t flags, struct file *files[3])
 {
     static const char *const terminal[3] = { "/dev/console" };
-    bool has_own_stdin =
-        (flags & BOOT_ARGS_STDIN_SPLIT) && console_port(BOOT_CONSOLE_PORT_STDIN);
-    const char *const input = has_own_stdin ? "/dev/vport0p3" : "/dev/vport0p1";
-    const char *const streams[3] = { flags & BOOT_ARGS_STDIN_NONE ? "/dev/null" : input,
-                                     "/dev/vport0p1", "/dev/vport0p2" };
+    const char *const input = flags & BOOT_ARGS_STDIN_NONE    ? "/dev/null"
+                              : flags & BOOT_ARGS_STDIN_SPLIT ? "/dev/vport0p3"
+                                                              : "/dev/vport0p1";
+    const char *const streams[3] = { input, "/dev/vport0p1", "/dev/vport0p2" };
     bool has_streams =
         console_port(BOOT_CONSOLE_PORT_STDIO) && console_port(BOOT_CONSOLE_PORT_STDERR);
     int err;
