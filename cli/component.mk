@@ -8,7 +8,7 @@ $(call component,cli)
 lint_sees.cli/main.c := $(cli.sees)
 
 # The kernel stands in the program itself. A tree without one makes a drupe that needs --kernel.
-cli_kernel := $(if $(shell grep -s 'kernel\.elf' kernel/component.mk),$(BUILD)/kernel.elf)
+cli_kernel := $(if $(wildcard kernel/arch/$(ARCH)/link.mk),$(BUILD)/kernel.elf)
 $(OUT)/host/cli/kernel_image.S.o: $(cli_kernel)
 
 # vmm.libs is expanded when the program is linked: its component is read after this one.

@@ -4,11 +4,12 @@
 
 enum {
     WORKERS_MAX = 64,
-    SLICE_REDUCTIONS = 2000, /* one turn of a process */
-    PARAMS_MAX = 250,        /* of one function */
-    FRAME_SLOTS_MAX = 32000, /* of one function */
-    JUMP_WORDS_MAX = 32000,  /* reach of a 16-bit branch */
-    NESTED_RUNS_MAX = 64,    /* macro expansions inside one another */
+    SLICE_REDUCTIONS = 2000,   /* one turn of a process */
+    PARAMS_MAX = 250,          /* of one function */
+    FRAME_SLOTS_MAX = 32000,   /* of one function */
+    SWITCH_ENTRIES_MAX = 4096, /* of one SWITCH */
+    JUMP_WORDS_MAX = 32000,    /* reach of a 16-bit branch */
+    NESTED_RUNS_MAX = 64,      /* macro expansions inside one another */
     MACRO_REDUCTIONS = 10000000,
     READ_DEPTH_MAX = 1000, /* nesting of a text form */
     PRINT_DEPTH_MAX = 32,

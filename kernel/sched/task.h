@@ -47,7 +47,7 @@ struct task {
     _Atomic uint32_t work;    /* enum task_work */
     char name[TASK_NAME_MAX]; /* own to write; readers may see a mix, never past the end */
     void *kstack;             /* top, from kstack_alloc() */
-    struct regs *regs;        /* the user frame at the stack's top; NULL for kernel threads */
+    struct regs *regs;        /* the user frame at the stack's top; free room in kernel threads */
 
     /* Own to change while running; others look under process->signal_lock or after its death. */
     struct process *process; /* counted */

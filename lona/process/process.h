@@ -30,7 +30,7 @@
 #include "bounds.h"
 #include "term/term.h"
 
-struct code_function;
+struct bindings;
 struct process_memory;
 struct relations;
 struct root;
@@ -52,6 +52,7 @@ enum message_kind {
     MESSAGE_TIMEOUT, /* data[0] wait number; embedded in a struct timer, never freed by the receiver
                       */
     MESSAGE_INFO,    /* data[0] asker, data[1] ref id: answer with [ref info] */
+    MESSAGE_NAME,    /* data[3]: a name that has been registered for the receiver */
     MESSAGE_WAKE,    /* nothing but a wake-up (interrupt from outside) */
 };
 
@@ -67,7 +68,8 @@ struct message {
 };
 
 enum message_flag {
-    MESSAGE_SYNC = 1, /* data[0] sender pid, data[1] ref id: acknowledge when accepted */
+    MESSAGE_SYNC = 1,   /* data[0] sender pid, data[1] ref id: acknowledge when accepted */
+    MESSAGE_OWNERS = 4, /* some object in it holds a shared binary */
     MESSAGE_PINNED =
         2, /* a collection ran while a receive looked at it; old objects may point into it */
 };
@@ -86,6 +88,7 @@ enum process_flag {
     PROCESS_TIMED_OUT = 4, /* the current receive's deadline has passed */
     PROCESS_AT_ENTRY = 8,  /* yielded at a function's entry: live are slots 0..entry_argc */
     PROCESS_SLEEPING = 16, /* inside the native sleep */
+    PROCESS_PEEKED = 32,   /* *save is being matched: slots may point into it */
 };
 
 #define PROCESS_STACK_INLINE 20 /* words */
@@ -124,9 +127,10 @@ struct process {
     struct timer *timer;
     /* ---- the rest ---- */
     struct relations *relations;
-    struct worker *worker; /* the one that runs it, or ran it last */
-    term_t reason;         /* pending error or exit reason: a root */
-    uint64_t reductions;   /* total of finished slices */
+    struct bindings *bindings; /* may be shared with other processes */
+    struct worker *worker;     /* the one that runs it, or ran it last */
+    term_t reason;             /* pending error or exit reason: a root */
+    uint64_t reductions;       /* total of finished slices */
     uint32_t index;
     _Atomic uint32_t generation;
     uint32_t heap_max_words; /* 0: no limit */

@@ -120,6 +120,8 @@ void realm_each_ns(struct vm *vm, void (*each)(void *arg, struct ns *ns), void *
  * bytebuf (*kind_out = KW(badarg)) or memory is out (KW(oom)).
  */
 term_t realm_copy(struct vm *vm, term_t t, term_t *kind_out) MUST_CHECK;
+/* The same from a running process: takes no lock but that of realm memory. */
+term_t realm_copy_for(struct process *p, term_t t, term_t *kind_out) MUST_CHECK;
 /* Does this pointer term lie in realm memory? */
 bool realm_owns(const struct vm *vm, term_t t);
 /* Uninitialised words in realm memory, NULL without memory. Takes the writer lock. */

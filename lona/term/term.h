@@ -42,8 +42,9 @@ enum {
 #define TERM_NATIVE_LOW 0x4F           /* native function, id in bits 23..8 */
 #define TERM_EMPTY      ((term_t)0x5F) /* the empty list () */
 #define TERM_CHAR_LOW   0x6F           /* character, code point in bits 28..8 */
-#define TERM_HOLE       ((term_t)0x7F) /* "no value" inside the VM (see OP_J_HOLE); never user-visible \
-                                        */
+#define TERM_HOLE                                                                                  \
+    ((term_t)0x7F) /* "no value" inside the VM (see OP_J_HOLE); never user-visible                 \
+                    */
 
 #define SMALL_MAX ((int64_t)576460752303423487)
 #define SMALL_MIN (-SMALL_MAX - 1)

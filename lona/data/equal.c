@@ -1,0 +1,382 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Equality (5.2), with a work list instead of recursion, and the library's order.
+ *
+ * The list holds pairs of terms still to be compared. It starts on the C stack and grows in the
+ * worker's arena; without a process it may only compare what fits, and recurses for the rest.
+ */
+#include "data/data.h"
+#include "gc/heap.h"
+#include "number/number.h"
+#include "realm/realm.h"
+#include "vm_state.h"
+
+enum {
+    INLINE_PAIRS = 64
+};
+
+struct work {
+    struct process *p;
+    term_t (*pairs)[2];
+    size_t count;
+    size_t capacity;
+    size_t done;
+    bool differs;
+    term_t inline_pairs[INLINE_PAIRS][2];
+};
+
+static void work_push(struct work *w, term_t a, term_t b)
+{
+    if (a == b && !term_is_boxed(a)) {
+        return;
+    }
+    if (!term_is_pointer(a) && !term_is_pointer(b)) {
+        w->differs = true;
+        return;
+    }
+    if (w->count == w->capacity) {
+        term_t(*bigger)[2] =
+            w->p == NULL ? NULL
+                         : arena_alloc(process_arena(w->p), w->capacity * 2 * sizeof(*bigger));
+
+        if (bigger == NULL) {
+            w->differs |= !term_equal_slow(w->p, a, b);
+            return;
+        }
+        __builtin_memcpy(bigger, w->pairs, w->count * sizeof(*bigger));
+        if (w->pairs != w->inline_pairs) {
+            arena_free(process_arena(w->p), w->pairs, w->capacity * sizeof(*bigger));
+        }
+        w->pairs = bigger;
+        w->capacity *= 2;
+    }
+    w->pairs[w->count][0] = a;
+    w->pairs[w->count][1] = b;
+    w->count++;
+}
+
+static void compare_maps(struct work *w, term_t a, term_t b, bool sets)
+{
+    struct map_cursor c;
+
+    if ((sets ? set_count(a) : map_count(a)) != (sets ? set_count(b) : map_count(b))) {
+        w->differs = true;
+        return;
+    }
+    for (map_first(&c, a); !c.done && !w->differs; map_next(&c)) {
+        term_t v = sets ? set_get(w->p, b, c.key) : map_get(w->p, b, c.key);
+
+        w->done++;
+        if (v == TERM_HOLE) {
+            w->differs = true;
+        } else if (!sets) {
+            work_push(w, c.value, v);
+        }
+    }
+}
+
+static bool same_bytes(const void *a, size_t na, const void *b, size_t nb)
+{
+    return na == nb && __builtin_memcmp(a, b, na) == 0;
+}
+
+static void compare_sequences(struct work *w, term_t a, term_t b, bool vectors)
+{
+    size_t n = vectors ? vector_count(a) : tuple_count(a);
+
+    if (n != (vectors ? vector_count(b) : tuple_count(b))) {
+        w->differs = true;
+        return;
+    }
+    w->done += n;
+    for (size_t i = n; i-- > 0 && !w->differs;) {
+        work_push(w, vectors ? vector_get(a, i) : tuple_get(a, i),
+                  vectors ? vector_get(b, i) : tuple_get(b, i));
+    }
+}
+
+static bool is_number_tag(enum object_tag t)
+{
+    return t == TAG_BIGNUM || t == TAG_FLOAT || t == TAG_F32 || t == TAG_RATIO || t == TAG_FIXINT;
+}
+
+/* At least one is boxed. */
+static void compare_boxed(struct work *w, term_t a, term_t b)
+{
+    if (!term_is_boxed(a)) {
+        term_t swap = a;
+
+        a = b;
+        b = swap;
+    }
+    enum object_tag tag = header_tag(box_header(a));
+
+    if (is_number_tag(tag)) {
+        w->differs |= !term_is_number(b) || !number_equal(a, b);
+        return;
+    }
+    if (tag == TAG_NOTED || term_has_tag(b, TAG_NOTED)) {
+        w->differs |= !term_is_symbol(a) || !term_is_symbol(b) || symbol_bare(a) != symbol_bare(b);
+        return;
+    }
+    if (!term_is_boxed(b)) {
+        w->differs = true;
+        return;
+    }
+    if (term_is_binary(a)) {
+        struct bytes_view va = binary_view(a);
+        struct bytes_view vb = term_is_binary(b) ? binary_view(b) : (struct bytes_view){ NULL, 0 };
+
+        w->done += va.size / 64;
+        w->differs |= !term_is_binary(b) || !same_bytes(va.data, va.size, vb.data, vb.size);
+        return;
+    }
+    if (header_tag(box_header(b)) != tag) {
+        w->differs = true;
+        return;
+    }
+    switch (tag) {
+    case TAG_TUPLE:
+        compare_sequences(w, a, b, false);
+        return;
+    case TAG_VECTOR:
+        compare_sequences(w, a, b, true);
+        return;
+    case TAG_MAP:
+        compare_maps(w, a, b, false);
+        return;
+    case TAG_SET:
+        compare_maps(w, a, b, true);
+        return;
+    case TAG_STRING:
+        w->done += string_bytes(a) / 64;
+        w->differs |= !same_bytes(string_data(a), string_bytes(a), string_data(b), string_bytes(b));
+        return;
+    case TAG_PID:
+    case TAG_REF:
+    case TAG_PADDR:
+    case TAG_VADDR:
+        w->differs |= term_ptr(a)[1] != term_ptr(b)[1];
+        return;
+    default:
+        w->differs |= a != b;
+        return;
+    }
+}
+
+static void compare_lists(struct work *w, term_t a, term_t b)
+{
+    while (term_is_list(a) && term_is_list(b) && a != b && !w->differs) {
+        work_push(w, pair_head(a), pair_head(b));
+        w->done++;
+        a = pair_rest(a);
+        b = pair_rest(b);
+        /* Heads first, so that the work list stays short. */
+        if (w->count == w->capacity) {
+            work_push(w, a, b);
+            return;
+        }
+    }
+    if (a != b) {
+        if (term_is_list(a) || term_is_list(b) || !term_is_boxed(a)) {
+            w->differs = true;
+        } else {
+            work_push(w, a, b);
+        }
+    }
+}
+
+bool term_equal_slow(struct process *p, term_t a, term_t b)
+{
+    struct work w;
+
+    w.p = p;
+    w.pairs = w.inline_pairs;
+    w.count = 0;
+    w.capacity = INLINE_PAIRS;
+    w.done = 0;
+    w.differs = false;
+    work_push(&w, a, b);
+    while (w.count > 0 && !w.differs) {
+        w.count--;
+        a = w.pairs[w.count][0];
+        b = w.pairs[w.count][1];
+        if (term_is_list(a) && term_is_list(b)) {
+            compare_lists(&w, a, b);
+        } else if (term_is_boxed(a) || term_is_boxed(b)) {
+            compare_boxed(&w, a, b);
+        } else {
+            w.differs = a != b;
+        }
+    }
+    if (w.pairs != w.inline_pairs) {
+        arena_free(process_arena(p), w.pairs, w.capacity * sizeof(*w.pairs));
+    }
+    if (p != NULL && w.done > 16) {
+        process_charge(p, w.done / 16);
+    }
+    return !w.differs;
+}
+
+/* ---- order ---- */
+
+static int compare_bytes(const void *a, size_t na, const void *b, size_t nb)
+{
+    int c = __builtin_memcmp(a, b, min_of(na, nb));
+
+    return c != 0 ? (c < 0 ? -1 : 1) : (na > nb) - (na < nb);
+}
+
+static int compare_names(struct vm *vm, term_t a, term_t b)
+{
+    const struct name *x = realm_name(vm, a);
+    const struct name *y = realm_name(vm, b);
+
+    return compare_bytes(x->text, x->size, y->text, y->size);
+}
+
+enum {
+    COMPARE_DEPTH = 256
+};
+
+static int compare_terms(struct vm *vm, term_t a, term_t b, unsigned depth);
+
+static int compare_elements(struct vm *vm, term_t a, term_t b, bool vectors, unsigned depth)
+{
+    size_t na = vectors ? vector_count(a) : tuple_count(a);
+    size_t nb = vectors ? vector_count(b) : tuple_count(b);
+
+    for (size_t i = 0; i < na && i < nb; i++) {
+        int c = vectors ? compare_terms(vm, vector_get(a, i), vector_get(b, i), depth + 1)
+                        : compare_terms(vm, tuple_get(a, i), tuple_get(b, i), depth + 1);
+
+        if (c != 0) {
+            return c;
+        }
+    }
+    return (na > nb) - (na < nb);
+}
+
+static bool is_proper(term_t t)
+{
+    return term_is_list(t) || t == TERM_EMPTY;
+}
+
+static int compare_list_terms(struct vm *vm, term_t a, term_t b, unsigned depth)
+{
+    while (term_is_list(a) && term_is_list(b)) {
+        int c = compare_terms(vm, pair_head(a), pair_head(b), depth + 1);
+
+        if (c != 0) {
+            return c;
+        }
+        a = pair_rest(a);
+        b = pair_rest(b);
+    }
+    return term_is_list(a) - term_is_list(b);
+}
+
+static int compare_terms(struct vm *vm, term_t a, term_t b, unsigned depth)
+{
+    if (depth > COMPARE_DEPTH) {
+        return -2;
+    }
+    if (term_is_number(a) && term_is_number(b)) {
+        enum number_order o = number_compare(a, b);
+
+        return o == NUMBER_UNORDERED ? -2 : (int)o;
+    }
+    if (term_is_char(a) && term_is_char(b)) {
+        return (char_value(a) > char_value(b)) - (char_value(a) < char_value(b));
+    }
+    if ((term_is_keyword(a) && term_is_keyword(b))) {
+        return compare_names(vm, a, b);
+    }
+    if (term_is_symbol(a) && term_is_symbol(b)) {
+        return compare_names(vm, symbol_bare(a), symbol_bare(b));
+    }
+    if (is_proper(a) && is_proper(b)) {
+        return compare_list_terms(vm, a, b, depth);
+    }
+    if ((a == TERM_TRUE || a == TERM_FALSE) && (b == TERM_TRUE || b == TERM_FALSE)) {
+        return (a == TERM_TRUE) - (b == TERM_TRUE);
+    }
+    if (a == TERM_NIL && b == TERM_NIL) {
+        return 0;
+    }
+    if (term_is_string(a) && term_is_string(b)) {
+        return compare_bytes(string_data(a), string_bytes(a), string_data(b), string_bytes(b));
+    }
+    if (term_is_tuple(a) && term_is_tuple(b)) {
+        return compare_elements(vm, a, b, false, depth);
+    }
+    if (term_is_vector(a) && term_is_vector(b)) {
+        return compare_elements(vm, a, b, true, depth);
+    }
+    return -2;
+}
+
+int term_compare(struct vm *vm, term_t a, term_t b)
+{
+    return compare_terms(vm, a, b, 0);
+}
+
+int64_t list_length(term_t list)
+{
+    int64_t n = 0;
+
+    for (; term_is_list(list); list = pair_rest(list)) {
+        n++;
+    }
+    return list == TERM_EMPTY ? n : -1;
+}
+
+static term_t boxed_type(term_t t)
+{
+    static const term_t by_tag[] = {
+        [TAG_TUPLE] = KW(tuple),      [TAG_VECTOR] = KW(vector),
+        [TAG_MAP] = KW(map),          [TAG_STRING] = KW(string),
+        [TAG_BINARY] = KW(binary),    [TAG_BIGNUM] = KW(integer),
+        [TAG_FLOAT] = KW(float),      [TAG_FUN] = KW(function),
+        [TAG_CLOSURE] = KW(function), [TAG_PID] = KW(pid),
+        [TAG_REF] = KW(ref),          [TAG_PROCBIN] = KW(binary),
+        [TAG_SUBBIN] = KW(binary),    [TAG_NAMESPACE] = KW(namespace),
+        [TAG_VAR] = KW(var),          [TAG_NOTED] = KW(symbol),
+        [TAG_RATIO] = KW(ratio),      [TAG_SET] = KW(set),
+        [TAG_F32] = KW(float),        [TAG_BYTEBUF] = KW(bytebuf),
+        [TAG_PADDR] = KW(paddr),      [TAG_VADDR] = KW(vaddr),
+    };
+    static const term_t fixed[] = { KW(u8), KW(u16), KW(u32), KW(u64),
+                                    KW(i8), KW(i16), KW(i32), KW(i64) };
+    enum object_tag tag = header_tag(box_header(t));
+
+    if (tag == TAG_FIXINT) {
+        return fixed[header_count(box_header(t)) & 7];
+    }
+    assert((size_t)tag < array_size(by_tag) && by_tag[tag] != 0);
+    return by_tag[tag];
+}
+
+term_t term_type_keyword(term_t t)
+{
+    if (term_is_list(t) || t == TERM_EMPTY) {
+        return KW(list);
+    }
+    if (term_is_boxed(t)) {
+        return boxed_type(t);
+    }
+    switch (t & TERM_NIBBLE_MASK) {
+    case TERM_SMALL:
+        return KW(integer);
+    case TERM_SYMBOL:
+        return KW(symbol);
+    case TERM_KEYWORD:
+        return KW(keyword);
+    default:
+        break;
+    }
+    if (term_is_char(t)) {
+        return KW(char);
+    }
+    return term_is_native(t) ? KW(function) : t == TERM_NIL ? KW(nil) : KW(boolean);
+}
