@@ -281,6 +281,9 @@ static struct page *take_locked(unsigned order, unsigned gfp)
         while (zone.free_count < CARVE_BELOW + want && carve_locked()) {
         }
     }
+    if (first == CLEAN && !zone.present[CLEAN] && boot_info.ram_is_zero) {
+        (void)carve_locked(); /* cheaper than clearing; without success a used one is cleared */
+    }
     if (zone.free_count + zone.uncarved < floor_of(gfp) + want) {
         return NULL;
     }
@@ -340,10 +343,10 @@ static struct page *refill(struct page_cpu_list *l, unsigned gfp)
     if (l && zone.free_count >= CARVE_BELOW + BATCH) {
         enum kind kind = gfp & GFP_ZERO ? CLEAN : USED;
 
-        if (!zone.present[kind]) {
-            kind = kind == CLEAN ? USED : CLEAN;
+        if (kind == USED && !zone.present[USED]) {
+            kind = CLEAN;
         }
-        if (l->count[kind] + BATCH <= STACK_SIZE &&
+        if (zone.present[kind] && l->count[kind] + BATCH <= STACK_SIZE &&
             zone.free_count + zone.uncarved >= floor_of(GFP_USER) + BATCH) {
             first = take_block_locked(BATCH_ORDER, kind);
         }
