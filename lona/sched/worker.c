@@ -299,7 +299,9 @@ static void run(struct worker *w, struct process *p)
         if (!inbox_is_empty(p)) {
             inbox_drain(w, p);
         }
-        enum run_result r = (p->flags & PROCESS_KILLED) != 0 ? RUN_FAILED : interp_run(w, p);
+        bool dead = (p->flags & PROCESS_KILLED) != 0 ||
+                    (unlikely(heap_is_due(p)) && !heap_collect(p, false));
+        enum run_result r = dead ? RUN_FAILED : interp_run(w, p);
         int32_t left = p->reductions_left;
 
         if (r == RUN_WAIT) {
