@@ -40,6 +40,17 @@ static void cpu_relax(void)
 #endif
 }
 
+/* A store before it is visible before a load after it. TSan knows no fences, but read-modify-writes. */
+static void full_fence(struct vm *vm)
+{
+#ifdef __SANITIZE_THREAD__
+    (void)atomic_fetch_add_explicit(&vm->sleeping, 0, memory_order_seq_cst);
+#else
+    (void)vm;
+    atomic_thread_fence(memory_order_seq_cst);
+#endif
+}
+
 /* One sleeping worker, if there is one and nobody searches already. */
 static void wake_one(struct vm *vm, const struct worker *self)
 {
@@ -64,7 +75,7 @@ static void enqueue(struct vm *vm, struct worker *w, struct process *p)
     }
     /* seq_cst fence: the push is visible before we look for sleepers; pairs with the one in idle()
      */
-    atomic_thread_fence(memory_order_seq_cst);
+    full_fence(vm);
     wake_one(vm, w);
 }
 
@@ -274,7 +285,7 @@ static struct process *idle(struct worker *w)
     atomic_fetch_add_explicit(&vm->sleeping, 1, memory_order_seq_cst);
     /* seq_cst fence: whoever pushes after we looked sees us asleep; pairs with the one in enqueue()
      */
-    atomic_thread_fence(memory_order_seq_cst);
+    full_fence(vm);
     if (!work_in_sight(w) && !atomic_load_explicit(&vm->stopping, memory_order_relaxed)) {
         /* A process left in another's slot comes to a queue at the end of that worker's slice. */
         vm->platform.wake_wait(vm->platform.self, &w->wake, deadline);
