@@ -20,7 +20,7 @@ struct gc {
     const uint8_t *realm;
     const struct message *peeked; /* the message a receive looks at: stays */
     bool is_full;
-    bool check_pinned;            /* minor with pinned fragments */
+    bool check_pinned; /* minor with pinned fragments */
 };
 
 static bool message_holds(const struct message *m, const term_t *o)

@@ -40,7 +40,8 @@ static void cpu_relax(void)
 #endif
 }
 
-/* A store before it is visible before a load after it. TSan knows no fences, but read-modify-writes. */
+/* A store before it is visible before a load after it. TSan knows no fences, but
+ * read-modify-writes. */
 static void full_fence(struct vm *vm)
 {
 #ifdef __SANITIZE_THREAD__
