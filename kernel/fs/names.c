@@ -77,7 +77,7 @@ static uint32_t without_umask(uint32_t mode)
 
 /* What is to be made. */
 struct making {
-    uint32_t mode;      /* type and permissions, umask applied */
+    uint32_t mode; /* type and permissions, umask applied */
     dev_t rdev;
     const char *target; /* symbolic link */
 };
@@ -338,8 +338,8 @@ static int unlink_locked(struct change *c)
         err = -ENOTDIR;
     }
     if (err == 0) {
-        err = c->dir->ops->unlink ? c->dir->ops->unlink(c->dir, &c->at.name, c->child->inode) :
-                                    -EPERM;
+        err = c->dir->ops->unlink ? c->dir->ops->unlink(c->dir, &c->at.name, c->child->inode)
+                                  : -EPERM;
     }
     if (err == 0) {
         dentry_delete(c->child);

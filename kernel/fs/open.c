@@ -373,8 +373,7 @@ long sys_openat2(int dirfd, const char __user *path, void __user *user_how, size
     if (how.resolve & RESOLVE_CACHED) {
         return -EAGAIN; /* "not without asking the file system": always a truthful answer */
     }
-    return open_user(dirfd, path, (unsigned)how.flags, (uint32_t)how.mode,
-                     lookup_of(how.resolve));
+    return open_user(dirfd, path, (unsigned)how.flags, (uint32_t)how.mode, lookup_of(how.resolve));
 }
 
 #define MFD_CLOEXEC       1u

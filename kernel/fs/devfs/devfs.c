@@ -10,9 +10,8 @@ static struct name name_of(const char *text)
 {
     size_t length = strlen(text);
 
-    return (struct name){ .text = text,
-                          .length = (uint32_t)length,
-                          .hash = name_hash(text, length) };
+    return (
+        struct name){ .text = text, .length = (uint32_t)length, .hash = name_hash(text, length) };
 }
 
 static int add_link(struct inode *root, const char *text, const char *target)
@@ -45,8 +44,8 @@ static int add_device(struct inode *root, const struct device_node *d)
 {
     const struct name name = name_of(d->name);
     struct inode *made;
-    int err = root->ops->create(root, &name, (d->is_block ? S_IFBLK : S_IFCHR) | d->mode, d->dev,
-                                &made);
+    int err =
+        root->ops->create(root, &name, (d->is_block ? S_IFBLK : S_IFCHR) | d->mode, d->dev, &made);
 
     if (err == 0) {
         made->uid = 0;

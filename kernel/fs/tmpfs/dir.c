@@ -61,8 +61,8 @@ static void entry_insert(struct tmpfs_node *dir, struct tmpfs_entry *e)
 
     while (*link) {
         parent = *link;
-        link = compare(&name, rb_entry(parent, struct tmpfs_entry, by_name)) < 0 ? &parent->left :
-                                                                                   &parent->right;
+        link = compare(&name, rb_entry(parent, struct tmpfs_entry, by_name)) < 0 ? &parent->left
+                                                                                 : &parent->right;
     }
     rb_link(&e->by_name, parent, link);
     rb_insert_fixup(&dir->names, &e->by_name);
@@ -115,7 +115,8 @@ static bool lower_has(struct tmpfs_node *dir, const struct name *name)
     return lower_find(dir, name, &nid) != -ENOENT;
 }
 
-/* --- a name's value, in two steps: what may fail, then what cannot ------------------------------ */
+/* --- a name's value, in two steps: what may fail, then what cannot ------------------------------
+ */
 
 /* *spare: an entry to be used by entry_set() or entry_clear(), or NULL when none is needed. */
 static int entry_prepare(struct tmpfs_node *dir, const struct name *name, bool is_clear,
@@ -193,7 +194,7 @@ static void drop(struct tmpfs_node *n)
 static void fill_root_locked(struct inode *root)
 {
     struct tmpfs *fs = tmpfs_node_of(root)->fs;
-    void (*fill)(struct inode *root) = fs->fill;
+    void (*fill)(struct inode * root) = fs->fill;
 
     fs->fill = NULL; /* what it makes it looks up here */
     if (fill) {
@@ -588,9 +589,8 @@ static int tmpfs_readdir(struct inode *inode, uint64_t cookie, struct dir_emit *
         for (struct rb_node *at = order_find(dir, cookie); at; at = rb_next(at)) {
             const struct tmpfs_entry *entry = rb_entry(at, struct tmpfs_entry, by_order);
 
-            if (entry->node &&
-                !e->emit(e, entry->name, entry->length, entry->node->inode.ino,
-                         DT_OF_MODE(entry->node->inode.mode), entry->order + 1)) {
+            if (entry->node && !e->emit(e, entry->name, entry->length, entry->node->inode.ino,
+                                        DT_OF_MODE(entry->node->inode.mode), entry->order + 1)) {
                 return 0;
             }
         }
