@@ -245,6 +245,11 @@ int virtqueue_add(struct virtqueue *q, const struct virtio_segment *segments, un
     return 0;
 }
 
+void virtqueue_notify(struct virtqueue *q)
+{
+    reg_write(q->device, REG_QUEUE_NOTIFY, q->index);
+}
+
 void virtqueue_kick(struct virtqueue *q)
 {
     uint64_t flags = spin_lock_irqsave(&q->lock);

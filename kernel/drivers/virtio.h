@@ -13,7 +13,7 @@
 #define VIRTIO_F_VERSION_1      UINT64_C(0x100000000)
 
 #define VIRTQUEUE_SIZE_MAX  64u /* all three rings of one fit in a page */
-#define VIRTIO_QUEUES_MAX   8u
+#define VIRTIO_QUEUES_MAX 10u
 #define VIRTIO_SEGMENTS_MAX 16u
 
 struct virtio_device;
@@ -82,6 +82,9 @@ int virtqueue_add(struct virtqueue *q, const struct virtio_segment *segments, un
                   unsigned in_count, void *token) MUST_CHECK;
 /* Tell the device what was added since the last time, if it wants to know. */
 void virtqueue_kick(struct virtqueue *q);
+
+/* Notify the device although nothing new was added: for the few that look again only then. */
+void virtqueue_notify(struct virtqueue *q);
 /* A completed chain's token and the bytes written into it (at most what was offered); NULL: none.
  */
 void *virtqueue_take(struct virtqueue *q, uint32_t *written);

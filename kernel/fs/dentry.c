@@ -37,9 +37,6 @@ void dentry_init(void)
 {
     struct page_stats memory;
 
-    for (size_t i = 0; i < BUCKETS; i++) {
-        list_init(&buckets[i]);
-    }
     page_stats(&memory);
     cached_max = (size_t)min_of(max_of(memory.total / 8, CACHED_MIN), (uint64_t)CACHED_MAX);
 }
@@ -48,7 +45,12 @@ static struct list *bucket_of(const struct dentry *dir, uint32_t hash)
 {
     uintptr_t h = hash ^ ((uintptr_t)dir >> 6);
 
-    return &buckets[(h ^ (h >> 11)) & (BUCKETS - 1)];
+    struct list *bucket = &buckets[(h ^ (h >> 11)) & (BUCKETS - 1)];
+
+    if (unlikely(!bucket->next)) { /* at first use: boot does not walk the table */
+        list_init(bucket);
+    }
+    return bucket;
 }
 
 static bool name_is(const struct dentry *d, const struct name *name)

@@ -6,7 +6,9 @@
  *
  * While a frame is a slab its struct page means: private = cache id << 16 | free objects;
  * mapcount = byte offset of the first free object + 1, 0: none; link = in the cache's partial list.
- * A free object begins with the same kind of offset for the next one.
+ * A free object begins with the same kind of offset for the next one, exclusive-or that of its
+ * neighbour above: so a frame of zeros is a chain of all its objects, and a new slab need not be
+ * walked.
  */
 #include <mm/slab.h>
 
@@ -17,6 +19,7 @@
 #define CACHES_MAX    96u
 #define REFILL        (MAGAZINE_SIZE / 2)
 #define ALIGN_DEFAULT 8u
+#define WALK_MAX      8u /* objects; above, a frame known to be zero is cheaper than linking each */
 
 static struct slab_cache *caches[CACHES_MAX]; /* by id - 1 */
 static unsigned cache_count;
@@ -27,24 +30,27 @@ static unsigned slab_free_count(const struct page *p)
     return p->private & 0xffffu;
 }
 
-static void chain_push(struct page *p, void *object)
+static void chain_push(struct page *p, void *object, uint32_t stride)
 {
     uint32_t offset = (uint32_t)((char *)object - (char *)page_address(p));
+    uint32_t next = atomic_load_explicit(&p->mapcount, memory_order_relaxed);
 
-    *(uint32_t *)object = atomic_load_explicit(&p->mapcount, memory_order_relaxed);
+    *(uint32_t *)object = next ^ (offset + stride + 1);
     atomic_store_explicit(&p->mapcount, offset + 1, memory_order_relaxed);
     p->private ++;
 }
 
-static void *chain_pop(struct page *p)
+static void *chain_pop(struct page *p, uint32_t stride)
 {
     uint32_t first = atomic_load_explicit(&p->mapcount, memory_order_relaxed);
 
-    assert(first != 0 && slab_free_count(p) != 0);
+    assert(first != 0 && first <= PAGE_SIZE && slab_free_count(p) != 0);
     void *object = (char *)page_address(p) + first - 1;
 
-    atomic_store_explicit(&p->mapcount, *(uint32_t *)object, memory_order_relaxed);
     p->private --;
+    atomic_store_explicit(&p->mapcount,
+                          slab_free_count(p) ? *(uint32_t *)object ^ (first + stride) : 0,
+                          memory_order_relaxed);
     return object;
 }
 
@@ -70,15 +76,21 @@ static void cache_setup(struct slab_cache *c)
 /* A new slab, all free, listed. c->lock held; the page allocator's lock ranks above. */
 static struct page *slab_grow_locked(struct slab_cache *c, unsigned gfp)
 {
-    struct page *p = page_alloc(0, gfp & GFP_ATOMIC);
+    bool by_zeros = c->per_slab > WALK_MAX;
+    struct page *p = page_alloc(0, (gfp & GFP_ATOMIC) | (by_zeros ? GFP_ZERO : 0u));
 
     if (!p) {
         return NULL;
     }
     p->flags |= PAGE_SLAB;
     p->private = (uint32_t)c->id << 16;
-    for (unsigned i = c->per_slab; i > 0; i--) { /* so that low addresses come first */
-        chain_push(p, (char *)page_address(p) + (size_t)(i - 1) * c->stride);
+    if (by_zeros) {
+        p->private += c->per_slab;
+        atomic_store_explicit(&p->mapcount, 1, memory_order_relaxed);
+    } else {
+        for (unsigned i = c->per_slab; i > 0; i--) { /* so that low addresses come first */
+            chain_push(p, (char *)page_address(p) + (size_t)(i - 1) * c->stride, c->stride);
+        }
     }
     list_init(&p->link);
     list_push_front(&c->partial, &p->link);
@@ -98,7 +110,7 @@ static void *take_locked(struct slab_cache *c, unsigned gfp)
     if (slab_free_count(p) == c->per_slab) {
         c->empty_slabs--;
     }
-    void *object = chain_pop(p);
+    void *object = chain_pop(p, c->stride);
 
     if (slab_free_count(p) == 0) {
         list_remove(&p->link);
@@ -115,7 +127,7 @@ static void give_locked(struct slab_cache *c, void *object)
     if (slab_free_count(p) == 0) {
         list_push_front(&c->partial, &p->link);
     }
-    chain_push(p, object);
+    chain_push(p, object, c->stride);
     if (slab_free_count(p) < c->per_slab) {
         return;
     }
