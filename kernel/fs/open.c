@@ -285,7 +285,8 @@ static long open_user(int dirfd, const char __user *path, unsigned flags, uint32
     int fd;
     int err;
 
-    flags &= OPEN_FLAGS; /* open(2) ignores what it does not know */
+    flags &= OPEN_FLAGS;  /* open(2) ignores what it does not know */
+    flags |= O_LARGEFILE; /* as Linux on 64-bit machines */
     if (flags & O_PATH) {
         flags &= O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC;
     }
