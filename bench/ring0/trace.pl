@@ -59,7 +59,7 @@ if ($profile) {
     }
     my $n = 0;
     for my $f (sort { $by{$b} <=> $by{$a} } keys %by) {
-        last if $n++ == 40;
+        last if $n++ == 400;
         printf "%9d %s\n", $by{$f}, $f;
     }
 }

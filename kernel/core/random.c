@@ -89,8 +89,8 @@ static void seed_locked(void)
     struct boot_args args;
 
     if (boot_args_header(&args)) {
-        uint8_t *entropy = (uint8_t *)phys_to_virt(boot_info.ramdisk.start) +
-                           offsetof(struct boot_args, entropy);
+        uint8_t *entropy =
+            (uint8_t *)phys_to_virt(boot_info.ramdisk.start) + offsetof(struct boot_args, entropy);
 
         add_locked(entropy, sizeof(args.entropy));
         memset(entropy, 0, sizeof(args.entropy)); /* nobody reads it a second time */

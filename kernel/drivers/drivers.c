@@ -43,6 +43,10 @@ static struct device_node port_nodes[] = {
       .dev = ((dev_t)VPORT_MAJOR << 8) | 2,
       .mode = 0660,
       .ops = &port_file_ops },
+    { .name = "vport0p3",
+      .dev = ((dev_t)VPORT_MAJOR << 8) | 3,
+      .mode = 0660,
+      .ops = &port_file_ops },
 };
 
 static struct tty *main_tty(void)
@@ -117,8 +121,10 @@ static int open_all(const char *const names[3], bool shared, struct file *files[
 int stdio_open(uint32_t flags, struct file *files[3])
 {
     static const char *const terminal[3] = { "/dev/console" };
-    const char *const streams[3] = { flags & BOOT_ARGS_STDIN_NONE ? "/dev/null" : "/dev/vport0p1",
-                                     "/dev/vport0p1", "/dev/vport0p2" };
+    const char *const input = flags & BOOT_ARGS_STDIN_NONE    ? "/dev/null"
+                              : flags & BOOT_ARGS_STDIN_SPLIT ? "/dev/vport0p3"
+                                                              : "/dev/vport0p1";
+    const char *const streams[3] = { input, "/dev/vport0p1", "/dev/vport0p2" };
     bool has_streams =
         console_port(BOOT_CONSOLE_PORT_STDIO) && console_port(BOOT_CONSOLE_PORT_STDERR);
     int err;

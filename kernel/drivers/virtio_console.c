@@ -80,6 +80,7 @@ static struct console {
     unsigned port_count;
     struct virtqueue *control_rx, *control_tx;
     uint8_t *control_buffers;
+    bool has_opened; /* the worker's: a port was opened since its input was last notified */
     struct work work;
     struct tty tty;
 } console;
@@ -453,6 +454,7 @@ static void control_message(const uint8_t *bytes, uint32_t size)
     case CONTROL_PORT_ADD:
         send_control(c.port, CONTROL_PORT_READY, 1);
         send_control(c.port, CONTROL_PORT_OPEN, 1);
+        console.has_opened = true;
         break;
     case CONTROL_PORT_OPEN:
         if (c.value == 0 && c.port != BOOT_CONSOLE_PORT_TTY) {
@@ -492,17 +494,26 @@ static void run_work(struct work *w)
 {
     struct port *terminal = &console.ports[BOOT_CONSOLE_PORT_TTY];
     struct rx_buffer *b;
+    bool opened = false;
     uint8_t *message;
     uint32_t written;
 
     (void)w;
     while (console.control_rx && (message = virtqueue_take(console.control_rx, &written)) != NULL) {
         control_message(message, written);
+        opened |= console.has_opened;
+        console.has_opened = false;
         if (post_control(message) < 0) {
             log_error("console: cannot take back a control buffer");
         }
         virtqueue_kick(console.control_rx);
         virtqueue_kick(console.control_tx);
+    }
+    /* QEMU looks at a port's input only when its queue is notified after the port was opened. */
+    for (unsigned i = 0; opened && i < console.port_count; i++) {
+        if (console.ports[i].rx) {
+            virtqueue_notify(console.ports[i].rx);
+        }
     }
     while ((b = receive(terminal)) != NULL) {
         tty_input(&console.tty, b->bytes, b->size);

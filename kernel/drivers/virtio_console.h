@@ -8,7 +8,7 @@
 struct port;
 struct tty;
 
-#define CONSOLE_PORTS 3u
+#define CONSOLE_PORTS 4u
 
 /* By number as in abi/boot.h; NULL if the device has no such port. */
 struct port *console_port(unsigned number);

@@ -120,7 +120,8 @@ static bool is_not_after(const struct timestamp *a, const struct timestamp *b)
 
 void inode_accessed(struct inode *inode, const struct path *path)
 {
-    if (!is_not_after(&inode->atime, &inode->mtime) && !is_not_after(&inode->atime, &inode->ctime)) {
+    if (!is_not_after(&inode->atime, &inode->mtime) &&
+        !is_not_after(&inode->atime, &inode->ctime)) {
         return; /* relatime: read since the last change already */
     }
     if (!path->dentry || path_is_read_only(path)) {

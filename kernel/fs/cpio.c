@@ -71,8 +71,8 @@ static int next_member(const uint8_t *archive, size_t size, size_t *at, struct m
     if (*at == size) {
         return 0;
     }
-    if (!range_fits(*at, HEADER_SIZE, size) || (memcmp(archive + *at, "070701", 6) != 0 &&
-                                                memcmp(archive + *at, "070702", 6) != 0)) {
+    if (!range_fits(*at, HEADER_SIZE, size) ||
+        (memcmp(archive + *at, "070701", 6) != 0 && memcmp(archive + *at, "070702", 6) != 0)) {
         return -EINVAL;
     }
     for (unsigned i = 0; i < FIELD_COUNT; i++) {
@@ -81,8 +81,7 @@ static int next_member(const uint8_t *archive, size_t size, size_t *at, struct m
         }
     }
     name_size = m->field[F_NAME_SIZE];
-    if (name_size == 0 || name_size > PATH_MAX ||
-        !range_fits(*at + HEADER_SIZE, name_size, size)) {
+    if (name_size == 0 || name_size > PATH_MAX || !range_fits(*at + HEADER_SIZE, name_size, size)) {
         return -EINVAL;
     }
     memcpy(m->name, archive + *at + HEADER_SIZE, name_size);
@@ -109,8 +108,7 @@ static int write_data(struct inode *inode, const struct member *m)
 
         err = inode->mapping.ops->get(&inode->mapping, done >> PAGE_SHIFT, MAPPING_WRITE, &frame);
         if (err == 0) {
-            memcpy(phys_to_virt(frame.pa), m->data + done,
-                   (size_t)min_of(size - done, PAGE_SIZE));
+            memcpy(phys_to_virt(frame.pa), m->data + done, (size_t)min_of(size - done, PAGE_SIZE));
             page_put(frame.page);
         }
     }

@@ -37,9 +37,6 @@ void dentry_init(void)
 {
     struct page_stats memory;
 
-    for (size_t i = 0; i < BUCKETS; i++) {
-        list_init(&buckets[i]);
-    }
     page_stats(&memory);
     cached_max = (size_t)min_of(max_of(memory.total / 8, CACHED_MIN), (uint64_t)CACHED_MAX);
 }
@@ -48,7 +45,12 @@ static struct list *bucket_of(const struct dentry *dir, uint32_t hash)
 {
     uintptr_t h = hash ^ ((uintptr_t)dir >> 6);
 
-    return &buckets[(h ^ (h >> 11)) & (BUCKETS - 1)];
+    struct list *bucket = &buckets[(h ^ (h >> 11)) & (BUCKETS - 1)];
+
+    if (unlikely(!bucket->next)) { /* at first use: boot does not walk the table */
+        list_init(bucket);
+    }
+    return bucket;
 }
 
 static bool name_is(const struct dentry *d, const struct name *name)
@@ -200,8 +202,7 @@ static void unlink_locked(struct dentry *d, struct list *doomed)
             cached_count--;
         }
         list_push_back(doomed, &d->age);
-        if (parent == d ||
-            atomic_fetch_sub_explicit(&parent->refs, 1, memory_order_acq_rel) != 1 ||
+        if (parent == d || atomic_fetch_sub_explicit(&parent->refs, 1, memory_order_acq_rel) != 1 ||
             parent->is_hashed) {
             return;
         }
@@ -322,7 +323,7 @@ int dentry_lookup(struct dentry *dir, const struct name *name, struct dentry **o
         return -ENOTDIR;
     }
     err = dir->inode->ops->lookup(dir->inode, name, &inode);
-    if (err < 0 && err != -ENOENT) {
+    if (err < 0 && (err != -ENOENT || dir->sb->never_caches)) {
         return err;
     }
     fresh = dentry_alloc(name);

@@ -21,13 +21,13 @@ struct dentry {
     uint32_t hash;
     uint16_t name_length;
     bool is_hashed;
-    bool is_deleted;        /* unlinked: path_text() says so */
-    bool was_used;          /* since the cache's hand passed last */
-    uint32_t mount_count;   /* mounts on top of it, in whatever tree */
-    struct dentry *parent;  /* counted; itself for a root */
-    struct inode *inode;    /* counted; NULL: negative */
-    struct list hash_link;  /* bucket */
-    struct list children;   /* dentries below, through sibling */
+    bool is_deleted;       /* unlinked: path_text() says so */
+    bool was_used;         /* since the cache's hand passed last */
+    uint32_t mount_count;  /* mounts on top of it, in whatever tree */
+    struct dentry *parent; /* counted; itself for a root */
+    struct inode *inode;   /* counted; NULL: negative */
+    struct list hash_link; /* bucket */
+    struct list children;  /* dentries below, through sibling */
     struct list sibling;
     struct list age;        /* all dentries, for the hand; or the doomed list */
     struct super_block *sb; /* borrowed: mounts hold it */
@@ -70,8 +70,9 @@ void dentry_put(struct dentry *d);
 int dentry_lookup(struct dentry *dir, const struct name *name, struct dentry **out) MUST_CHECK;
 
 /* Directory changes, dir->inode->lock held for writing. */
-void dentry_fill(struct dentry *d, struct inode *inode); /* negative becomes positive; takes inode */
-void dentry_delete(struct dentry *d);                    /* the name is gone */
+void dentry_fill(struct dentry *d,
+                 struct inode *inode); /* negative becomes positive; takes inode */
+void dentry_delete(struct dentry *d);  /* the name is gone */
 /* `d` gets the place and name of `to` (which goes). -ENOMEM before anything changed. */
 int dentry_move_prepare(struct dentry *d, const struct name *name, char **heap) MUST_CHECK;
 void dentry_move(struct dentry *d, struct dentry *to, char *heap);
@@ -157,12 +158,17 @@ struct fs_context {
 /* Borrowed views, counted copies. */
 void fs_root(struct path *out);
 void fs_cwd(struct path *out);
-void fs_set_cwd(const struct path *p);  /* takes its own references */
+void fs_set_cwd(const struct path *p); /* takes its own references */
 void fs_set_root(const struct path *p);
 
 /* --- the walk --------------------------------------------------------------------------------- */
 
-enum name_kind { NAME_NORMAL, NAME_DOT, NAME_DOT_DOT, NAME_ROOT };
+enum name_kind {
+    NAME_NORMAL,
+    NAME_DOT,
+    NAME_DOT_DOT,
+    NAME_ROOT
+};
 
 /* Where a name is to be made, removed or renamed. */
 struct place {

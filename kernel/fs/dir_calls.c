@@ -66,7 +66,8 @@ static uint64_t parent_ino(const struct file *f)
 
     spin_lock(&dentry_lock);
     const struct dentry *d = f->path.dentry;
-    if (d == f->path.mount->root && f->path.mount->parent && f->path.mount->parent != f->path.mount) {
+    if (d == f->path.mount->root && f->path.mount->parent &&
+        f->path.mount->parent != f->path.mount) {
         d = f->path.mount->mountpoint;
     }
     ino = d->parent->inode ? d->parent->inode->ino : f->inode->ino;

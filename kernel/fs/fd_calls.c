@@ -101,9 +101,9 @@ static long set_flags(struct file *f, uint64_t arg)
 {
     uint32_t old = atomic_load_explicit(&f->flags, memory_order_relaxed);
 
-    while (!atomic_compare_exchange_weak_explicit(
-        &f->flags, &old, (old & ~SETTABLE) | ((uint32_t)arg & SETTABLE), memory_order_relaxed,
-        memory_order_relaxed)) {
+    while (!atomic_compare_exchange_weak_explicit(&f->flags, &old,
+                                                  (old & ~SETTABLE) | ((uint32_t)arg & SETTABLE),
+                                                  memory_order_relaxed, memory_order_relaxed)) {
     }
     return 0;
 }
@@ -267,12 +267,12 @@ long sys_fcntl(int fd, int cmd, unsigned long arg)
 
 /* --- ioctl ------------------------------------------------------------------------------------ */
 
-#define FIONREAD  0x541bu
-#define FIONBIO   0x5421u
-#define FIONCLEX  0x5450u
-#define FIOCLEX   0x5451u
-#define FIOASYNC  0x5452u
-#define FIOQSIZE  0x5460u
+#define FIONREAD 0x541bu
+#define FIONBIO  0x5421u
+#define FIONCLEX 0x5450u
+#define FIOCLEX  0x5451u
+#define FIOASYNC 0x5452u
+#define FIOQSIZE 0x5460u
 
 static long toggle(struct file *f, uint32_t flag, uint64_t arg)
 {

@@ -260,7 +260,8 @@ int file_open_path(const struct path *p, unsigned flags, struct file **out)
     return file_open_checked(p, flags, out);
 }
 
-/* --- aliases: names for descriptions that have none (see file.h) ------------------------------- */
+/* --- aliases: names for descriptions that have none (see file.h) -------------------------------
+ */
 
 static void alias_evict(struct inode *inode)
 {

@@ -153,6 +153,7 @@ int files_unshare(void)
 {
     struct files *old = current->files;
     struct files *own;
+    uint64_t flags;
 
     if (!is_shared(old)) {
         return 0;
@@ -161,7 +162,9 @@ int files_unshare(void)
     if (!own) {
         return -ENOMEM;
     }
+    flags = spin_lock_irqsave(&current->process->signal_lock); /* /proc looks under it */
     current->files = own;
+    spin_unlock_irqrestore(&current->process->signal_lock, flags);
     files_put(old);
     return 0;
 }
@@ -242,7 +245,8 @@ struct file *fd_get(int fd)
     return files_get(current->files, (unsigned)fd);
 }
 
-/* Twice the room, at least for `fd`. files->lock held on entry and return; gives it up meanwhile. */
+/* Twice the room, at least for `fd`. files->lock held on entry and return; gives it up meanwhile.
+ */
 static int grow_locked(struct files *f, uint32_t fd)
 {
     uint32_t capacity = f->capacity;

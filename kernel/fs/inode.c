@@ -57,7 +57,7 @@ void inode_put(struct inode *i)
     if (!ref_put(&i->ref)) {
         return;
     }
-    void (*free)(struct inode *inode) = i->ops ? i->ops->free : NULL;
+    void (*free)(struct inode * inode) = i->ops ? i->ops->free : NULL;
 
     assert(list_is_empty(&i->locks));
     if (i->ops && i->ops->evict) {

@@ -16,7 +16,11 @@
 #include <sched/wait.h>
 #include <syscall/uaccess.h>
 
-enum lock_kind { LOCK_POSIX, LOCK_OFD, LOCK_FLOCK };
+enum lock_kind {
+    LOCK_POSIX,
+    LOCK_OFD,
+    LOCK_FLOCK
+};
 
 #define RANGE_END INT64_MAX
 
@@ -345,8 +349,7 @@ long locks_fcntl(struct file *f, int cmd, uint64_t arg)
     if (is_get) {
         return get_lock(f, &u, &wanted, arg);
     }
-    return lock_set(f->inode, &wanted, u.type == F_UNLCK,
-                    cmd == F_SETLKW || cmd == F_OFD_SETLKW);
+    return lock_set(f->inode, &wanted, u.type == F_UNLCK, cmd == F_SETLKW || cmd == F_OFD_SETLKW);
 }
 
 #define LOCK_SH 1u

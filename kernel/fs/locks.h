@@ -14,4 +14,3 @@ void locks_release_file(struct file *f);
 /* fcntl(F_GETLK..F_OFD_SETLKW) with the user's struct flock. */
 long locks_fcntl(struct file *f, int cmd, uint64_t arg);
 long locks_flock(struct file *f, int operation);
-

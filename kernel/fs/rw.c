@@ -14,7 +14,10 @@
 #include <syscall/syscall.h>
 #include <syscall/uaccess.h>
 
-enum direction { TO_PROGRAM, FROM_PROGRAM };
+enum direction {
+    TO_PROGRAM,
+    FROM_PROGRAM
+};
 
 #define POS_OF_FILE (-1) /* preadv2: use and move the description's offset */
 
@@ -167,8 +170,7 @@ long sys_preadv(int fd, void __user *v, unsigned long count, unsigned long low, 
     return (int64_t)low < 0 ? -EINVAL : vector(fd, v, count, (int64_t)low, TO_PROGRAM);
 }
 
-long sys_pwritev(int fd, void __user *v, unsigned long count, unsigned long low,
-                 unsigned long high)
+long sys_pwritev(int fd, void __user *v, unsigned long count, unsigned long low, unsigned long high)
 {
     (void)high;
     return (int64_t)low < 0 ? -EINVAL : vector(fd, v, count, (int64_t)low, FROM_PROGRAM);
@@ -190,8 +192,8 @@ static long vector2(int fd, const void __user *v, uint64_t count, int64_t pos, u
     return vector(fd, v, count, pos, way);
 }
 
-long sys_preadv2(int fd, void __user *v, unsigned long count, unsigned long low,
-                 unsigned long high, unsigned flags)
+long sys_preadv2(int fd, void __user *v, unsigned long count, unsigned long low, unsigned long high,
+                 unsigned flags)
 {
     (void)high;
     return vector2(fd, v, count, (int64_t)low, flags, TO_PROGRAM);

@@ -82,7 +82,8 @@ static long put_stat(struct inode *inode, void __user *out)
     return copy_to_user(out, &s, sizeof(s));
 }
 
-/* The inode behind a descriptor. What has none (eventfd, ...) is shown as Linux's anonymous inode. */
+/* The inode behind a descriptor. What has none (eventfd, ...) is shown as Linux's anonymous inode.
+ */
 static int subject_of_fd(int fd, struct subject *out)
 {
     struct file *f = fd_get(fd);

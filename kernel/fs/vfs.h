@@ -54,15 +54,15 @@ struct inode {
     uint64_t size;   /* bytes */
     uint64_t blocks; /* of 512 bytes */
     struct timestamp atime, mtime, ctime, btime;
-    struct rwsem lock; /* directory contents, attributes: writers; readers for lookup */
+    struct rwsem lock;       /* directory contents, attributes: writers; readers for lookup */
     struct mutex write_lock; /* data and size: writers, truncate; held across user copies */
-    struct mapping mapping; /* page cache of regular files */
-    struct list locks;      /* POSIX, OFD and flock locks (fs/locks.c) */
-    int32_t writers;        /* open for writing; < 0: being executed (ETXTBSY) */
-    const char *link;       /* symbolic link: its target, if it lies in memory for the inode's life */
-    uint32_t link_size;     /* bytes of it; not terminated */
-    void *private;          /* the file system's */
-    void *endpoint;         /* what a fifo or a bound socket meets at; ipc/'s, under lock */
+    struct mapping mapping;  /* page cache of regular files */
+    struct list locks;       /* POSIX, OFD and flock locks (fs/locks.c) */
+    int32_t writers;         /* open for writing; < 0: being executed (ETXTBSY) */
+    const char *link;   /* symbolic link: its target, if it lies in memory for the inode's life */
+    uint32_t link_size; /* bytes of it; not terminated */
+    void *private;      /* the file system's */
+    void *endpoint;     /* what a fifo or a bound socket meets at; ipc/'s, under lock */
 };
 
 /* What notify_change wants; mask bits say which fields count. */

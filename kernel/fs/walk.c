@@ -16,17 +16,17 @@
 #include <sched/task.h>
 
 struct walk {
-    struct path at;    /* where we are */
-    struct path base;  /* what "/" means, and where ".." ends */
-    struct path pin;   /* counted; keeps `at` alive while the lock is away */
+    struct path at;   /* where we are */
+    struct path base; /* what "/" means, and where ".." ends */
+    struct path pin;  /* counted; keeps `at` alive while the lock is away */
     bool base_pinned;
-    bool has_slash;    /* the name asks for a directory */
+    bool has_slash; /* the name asks for a directory */
     enum name_kind kind;
     unsigned flags;
-    unsigned links;    /* followed, those of the caller included */
-    unsigned depth;    /* texts that wait behind the link being walked */
+    unsigned links; /* followed, those of the caller included */
+    unsigned depth; /* texts that wait behind the link being walked */
     unsigned held_count;
-    const char *rest;  /* of the text being walked */
+    const char *rest; /* of the text being walked */
     struct name last;
     const char *outer[SYMLINK_DEPTH_MAX];
 
@@ -193,9 +193,9 @@ static int follow_slow(struct walk *w, struct inode *link)
     w->held_count++;
     walk_unlock(w);
     if (link->ops->follow) {
-        n = w->flags & (LOOKUP_NO_MAGICLINKS | LOOKUP_BENEATH | LOOKUP_IN_ROOT) ?
-                -ELOOP :
-                link->ops->follow(link, &target);
+        n = w->flags & (LOOKUP_NO_MAGICLINKS | LOOKUP_BENEATH | LOOKUP_IN_ROOT)
+                ? -ELOOP
+                : link->ops->follow(link, &target);
     } else if (link->ops->readlink) {
         text = kmalloc(PATH_MAX, GFP_KERNEL);
         n = text ? link->ops->readlink(link, text, PATH_MAX) : -ENOMEM;
@@ -301,7 +301,8 @@ static enum name_kind kind_of(const struct name *n)
     return n->text[1] == '.' ? NAME_DOT_DOT : NAME_NORMAL;
 }
 
-/* Walk to the end, or up to the last component with LOOKUP_PARENT. Lock held on entry and return. */
+/* Walk to the end, or up to the last component with LOOKUP_PARENT. Lock held on entry and return.
+ */
 static int walk_run(struct walk *w)
 {
     struct name name = { 0 };
@@ -321,7 +322,7 @@ static int walk_run(struct walk *w)
         if (err < 0) {
             return err;
         }
-        wants_directory = is_last && (wants_directory || w->has_slash);
+        wants_directory = wants_directory || (is_last && w->has_slash);
         w->kind = kind_of(&name);
         if (is_last && (w->flags & LOOKUP_PARENT)) {
             if (name.length > NAME_MAX) {
@@ -365,8 +366,7 @@ static int walk_run(struct walk *w)
             return err;
         }
     }
-    if ((wants_directory || (w->flags & LOOKUP_DIRECTORY)) &&
-        !S_ISDIR(w->at.dentry->inode->mode)) {
+    if ((wants_directory || (w->flags & LOOKUP_DIRECTORY)) && !S_ISDIR(w->at.dentry->inode->mode)) {
         return -ENOTDIR;
     }
     return 0;

@@ -28,8 +28,9 @@
 #define CHUNK_SIZE  (PAGE_SIZE << PAGE_ORDER_MAX)
 #define CARVE_BELOW 64u /* frames: carving may itself need table pages */
 
-#define STACK_SIZE 32u
-#define BATCH      8u
+#define STACK_SIZE  32u
+#define BATCH_ORDER 3u
+#define BATCH       (1u << BATCH_ORDER)
 
 enum kind {
     USED,
@@ -51,9 +52,10 @@ struct special {
 static struct {
     struct spinlock lock;
     struct list free[KINDS][PAGE_ORDER_MAX + 1];
-    uint64_t free_count; /* frames in the lists */
-    uint64_t free_clean; /* of them, known to be zero */
-    uint64_t uncarved;   /* frames of chunks not yet carved */
+    uint32_t present[KINDS]; /* bit per order: its list is not empty */
+    uint64_t free_count;     /* frames in the lists */
+    uint64_t free_clean;     /* of them, known to be zero */
+    uint64_t uncarved;       /* frames of chunks not yet carved */
     uint64_t total;
     uint64_t reserve;
     unsigned next_range; /* where carving goes on: a range of boot_info, */
@@ -75,6 +77,15 @@ static void block_add(struct page *p, unsigned order, enum kind kind)
     p->flags = (uint16_t)(PAGE_FREE | (kind == USED ? PAGE_TOUCHED : 0u));
     p->order = (uint16_t)order;
     list_push_front(&zone.free[kind][order], &p->link);
+    zone.present[kind] |= 1u << order;
+}
+
+static void block_remove(struct page *p, unsigned order, enum kind kind)
+{
+    list_remove(&p->link);
+    if (list_is_empty(&zone.free[kind][order])) {
+        zone.present[kind] &= ~(1u << order);
+    }
 }
 
 static enum kind kind_of(const struct page *p)
@@ -98,7 +109,7 @@ static void free_block_locked(struct page *p, unsigned order, enum kind kind)
             buddy->order != order || kind_of(buddy) != kind) {
             break;
         }
-        list_remove(&buddy->link);
+        block_remove(buddy, order, kind);
         buddy->flags = 0;
         frame &= ~(UINT64_C(1) << order);
         order++;
@@ -109,24 +120,24 @@ static void free_block_locked(struct page *p, unsigned order, enum kind kind)
 /* The smallest block of this kind that is big enough, cut to size; NULL: none. */
 static struct page *take_block_locked(unsigned order, enum kind kind)
 {
-    for (unsigned o = order; o <= PAGE_ORDER_MAX; o++) {
-        if (list_is_empty(&zone.free[kind][o])) {
-            continue;
-        }
-        struct page *p = list_first(&zone.free[kind][o], struct page, link);
+    uint32_t orders = zone.present[kind] >> order;
 
-        list_remove(&p->link);
-        while (o > order) {
-            o--;
-            block_add(p + (UINT64_C(1) << o), o, kind);
-        }
-        zone.free_count -= UINT64_C(1) << order;
-        zone.free_clean -= (uint64_t)(kind == CLEAN) << order;
-        p->flags = 0;
-        p->order = (uint16_t)order;
-        return p;
+    if (orders == 0) {
+        return NULL;
     }
-    return NULL;
+    unsigned o = order + (unsigned)__builtin_ctz(orders);
+    struct page *p = list_first(&zone.free[kind][o], struct page, link);
+
+    block_remove(p, o, kind);
+    while (o > order) {
+        o--;
+        block_add(p + (UINT64_C(1) << o), o, kind);
+    }
+    zone.free_count -= UINT64_C(1) << order;
+    zone.free_clean -= (uint64_t)(kind == CLEAN) << order;
+    p->flags = 0;
+    p->order = (uint16_t)order;
+    return p;
 }
 
 /* --- carving ---------------------------------------------------------------------------------- */
@@ -270,6 +281,9 @@ static struct page *take_locked(unsigned order, unsigned gfp)
         while (zone.free_count < CARVE_BELOW + want && carve_locked()) {
         }
     }
+    if (first == CLEAN && !zone.present[CLEAN] && boot_info.ram_is_zero) {
+        (void)carve_locked(); /* cheaper than clearing; without success a used one is cleared */
+    }
     if (zone.free_count + zone.uncarved < floor_of(gfp) + want) {
         return NULL;
     }
@@ -317,26 +331,36 @@ static struct page_cpu_list *cpu_list(void)
     return l;
 }
 
-/* Fill the stacks by a batch; the first page of it is returned. Interrupts off. */
+/*
+ * A page for this request, and a batch of its neighbours onto the stack: one block cut up, not a
+ * walk through the lists for each. Interrupts off.
+ */
 static struct page *refill(struct page_cpu_list *l, unsigned gfp)
 {
-    struct page *first;
+    struct page *first = NULL;
 
     spin_lock(&zone.lock);
-    first = take_locked(0, gfp);
-    for (unsigned i = 1; first && l && i < BATCH; i++) {
-        struct page *p = take_locked(0, (gfp & GFP_ZERO) | GFP_USER);
-        enum kind kind;
+    if (l && zone.free_count >= CARVE_BELOW + BATCH) {
+        enum kind kind = gfp & GFP_ZERO ? CLEAN : USED;
 
-        if (!p) {
-            break;
+        if (kind == USED && !zone.present[USED]) {
+            kind = CLEAN;
         }
-        kind = kind_of(p);
-        if (l->count[kind] == STACK_SIZE) {
-            free_block_locked(p, 0, kind);
-            break;
+        if (zone.present[kind] && l->count[kind] + BATCH <= STACK_SIZE &&
+            zone.free_count + zone.uncarved >= floor_of(GFP_USER) + BATCH) {
+            first = take_block_locked(BATCH_ORDER, kind);
         }
-        l->stack[kind][l->count[kind]++] = p;
+        for (unsigned i = BATCH - 1; first && i > 0; i--) {
+            first[i].flags = kind == USED ? PAGE_TOUCHED : 0;
+            l->stack[kind][l->count[kind]++] = first + i;
+        }
+        if (first) {
+            first->flags = kind == USED ? PAGE_TOUCHED : 0;
+            first->order = 0;
+        }
+    }
+    if (!first) {
+        first = take_locked(0, gfp);
     }
     spin_unlock(&zone.lock);
     return first;
@@ -575,6 +599,8 @@ void page_init(void)
     zone.special_count = 0;
     zone.free_count = 0;
     zone.free_clean = 0;
+    zone.present[USED] = 0;
+    zone.present[CLEAN] = 0;
     zone.map_cleared = 0;
     zone.next_range = 0;
     zone.next = 0;

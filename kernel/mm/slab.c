@@ -6,7 +6,9 @@
  *
  * While a frame is a slab its struct page means: private = cache id << 16 | free objects;
  * mapcount = byte offset of the first free object + 1, 0: none; link = in the cache's partial list.
- * A free object begins with the same kind of offset for the next one.
+ * A free object begins with the same kind of offset for the next one, exclusive-or that of its
+ * neighbour above: so a frame of zeros is a chain of all its objects, and a new slab need not be
+ * walked.
  */
 #include <mm/slab.h>
 
@@ -17,6 +19,7 @@
 #define CACHES_MAX    96u
 #define REFILL        (MAGAZINE_SIZE / 2)
 #define ALIGN_DEFAULT 8u
+#define WALK_MAX      8u /* objects; above, a frame known to be zero is cheaper than linking each */
 
 static struct slab_cache *caches[CACHES_MAX]; /* by id - 1 */
 static unsigned cache_count;
@@ -27,25 +30,32 @@ static unsigned slab_free_count(const struct page *p)
     return p->private & 0xffffu;
 }
 
-static void chain_push(struct page *p, void *object)
+static void chain_push(struct page *p, void *object, uint32_t stride)
 {
     uint32_t offset = (uint32_t)((char *)object - (char *)page_address(p));
+    uint32_t next = atomic_load_explicit(&p->mapcount, memory_order_relaxed);
 
-    *(uint32_t *)object = atomic_load_explicit(&p->mapcount, memory_order_relaxed);
+    *(uint32_t *)object = next ^ (offset + stride + 1);
     atomic_store_explicit(&p->mapcount, offset + 1, memory_order_relaxed);
     p->private ++;
 }
 
-static void *chain_pop(struct page *p)
+/* Take up to `count` objects off the chain; how many there were. At least one is there. */
+static uint32_t chain_pop(struct page *p, uint32_t stride, void **objects, uint32_t count)
 {
-    uint32_t first = atomic_load_explicit(&p->mapcount, memory_order_relaxed);
+    char *base = page_address(p);
+    uint32_t next = atomic_load_explicit(&p->mapcount, memory_order_relaxed);
+    uint32_t taken = min_of(count, slab_free_count(p));
 
-    assert(first != 0 && slab_free_count(p) != 0);
-    void *object = (char *)page_address(p) + first - 1;
-
-    atomic_store_explicit(&p->mapcount, *(uint32_t *)object, memory_order_relaxed);
-    p->private --;
-    return object;
+    assert(taken != 0);
+    for (uint32_t i = 0; i < taken; i++) {
+        assert(next != 0 && next <= PAGE_SIZE);
+        objects[i] = base + next - 1;
+        next = *(uint32_t *)objects[i] ^ (next + stride);
+    }
+    p->private -= taken;
+    atomic_store_explicit(&p->mapcount, slab_free_count(p) ? next : 0, memory_order_relaxed);
+    return taken;
 }
 
 /* First use: size and number of objects, a place in the table. */
@@ -70,15 +80,21 @@ static void cache_setup(struct slab_cache *c)
 /* A new slab, all free, listed. c->lock held; the page allocator's lock ranks above. */
 static struct page *slab_grow_locked(struct slab_cache *c, unsigned gfp)
 {
-    struct page *p = page_alloc(0, gfp & GFP_ATOMIC);
+    bool by_zeros = c->per_slab > WALK_MAX;
+    struct page *p = page_alloc(0, (gfp & GFP_ATOMIC) | (by_zeros ? GFP_ZERO : 0u));
 
     if (!p) {
         return NULL;
     }
     p->flags |= PAGE_SLAB;
     p->private = (uint32_t)c->id << 16;
-    for (unsigned i = c->per_slab; i > 0; i--) { /* so that low addresses come first */
-        chain_push(p, (char *)page_address(p) + (size_t)(i - 1) * c->stride);
+    if (by_zeros) {
+        p->private += c->per_slab;
+        atomic_store_explicit(&p->mapcount, 1, memory_order_relaxed);
+    } else {
+        for (unsigned i = c->per_slab; i > 0; i--) { /* so that low addresses come first */
+            chain_push(p, (char *)page_address(p) + (size_t)(i - 1) * c->stride, c->stride);
+        }
     }
     list_init(&p->link);
     list_push_front(&c->partial, &p->link);
@@ -87,23 +103,23 @@ static struct page *slab_grow_locked(struct slab_cache *c, unsigned gfp)
     return p;
 }
 
-static void *take_locked(struct slab_cache *c, unsigned gfp)
+/* Up to `count` objects of one slab, a new one if there is none with free ones; 0: no memory. */
+static uint32_t take_locked(struct slab_cache *c, unsigned gfp, void **objects, uint32_t count)
 {
     struct page *p = list_is_empty(&c->partial) ? slab_grow_locked(c, gfp)
                                                 : list_first(&c->partial, struct page, link);
 
     if (!p) {
-        return NULL;
+        return 0;
     }
     if (slab_free_count(p) == c->per_slab) {
         c->empty_slabs--;
     }
-    void *object = chain_pop(p);
-
+    count = chain_pop(p, c->stride, objects, count);
     if (slab_free_count(p) == 0) {
         list_remove(&p->link);
     }
-    return object;
+    return count;
 }
 
 static void give_locked(struct slab_cache *c, void *object)
@@ -115,7 +131,7 @@ static void give_locked(struct slab_cache *c, void *object)
     if (slab_free_count(p) == 0) {
         list_push_front(&c->partial, &p->link);
     }
-    chain_push(p, object);
+    chain_push(p, object, c->stride);
     if (slab_free_count(p) < c->per_slab) {
         return;
     }
@@ -161,18 +177,20 @@ static struct magazine *magazine_of(struct slab_cache *c)
     return &c->others[cpu - 1];
 }
 
-/* Magazine empty: take some objects, return one. Interrupts off. */
+/* Magazine empty: fill half of it from one slab, and return one object. Interrupts off. */
 static NEVER_INLINE void *refill(struct slab_cache *c, struct magazine *m, unsigned gfp)
 {
+    void *object = NULL;
+
     if (unlikely(c->id == 0)) {
         cache_setup(c);
     }
     spin_lock(&c->lock);
-    void *object = take_locked(c, gfp);
-
-    /* Only from slabs that are there: growing for a stock would be waste. */
-    while (m && object && m->count < REFILL && !list_is_empty(&c->partial)) {
-        m->objects[m->count++] = take_locked(c, gfp);
+    if (m) {
+        m->count = take_locked(c, gfp, m->objects, REFILL);
+        object = m->count ? m->objects[--m->count] : NULL;
+    } else {
+        (void)take_locked(c, gfp, &object, 1);
     }
     spin_unlock(&c->lock);
     return object;

@@ -239,11 +239,11 @@ static void commit(struct exec *e, const char *path)
     e->mm->exe = e->file.file; /* takes the reference */
     e->file.file = NULL;
     process_exec_commit();
-    uint64_t flags = irq_save();
+    uint64_t flags = spin_lock_irqsave(&t->process->signal_lock); /* /proc looks under it */
 
     t->mm = e->mm;
     mm_switch(e->mm);
-    irq_restore(flags);
+    spin_unlock_irqrestore(&t->process->signal_lock, flags);
     e->mm = NULL;
     if (old) {
         mm_put(old);

@@ -221,10 +221,10 @@ static void leave_memory(struct task *self)
     if (!mm) {
         return;
     }
-    flags = irq_save();
+    flags = spin_lock_irqsave(&self->process->signal_lock); /* /proc looks under it */
     self->mm = NULL;
     mm_switch(NULL);
-    irq_restore(flags);
+    spin_unlock_irqrestore(&self->process->signal_lock, flags);
     mm_put(mm);
 }
 
@@ -232,9 +232,11 @@ static void leave_files(struct task *self)
 {
     struct files *files = self->files;
     struct fs_context *fs = self->fs;
+    uint64_t flags = spin_lock_irqsave(&self->process->signal_lock); /* /proc looks under it */
 
     self->files = NULL;
     self->fs = NULL;
+    spin_unlock_irqrestore(&self->process->signal_lock, flags);
     if (files) {
         files_put(files);
     }

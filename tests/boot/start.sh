@@ -7,8 +7,8 @@ set -u
 for cpus in 1 2 4; do
     boot "" -smp $cpus
     expect "$cpus vCPU: banner" '^\[ .*\] Drupe kernel [0-9.]+ \(x86_64\) ram=[0-9]+K$'
-    expect "$cpus vCPU: a missing root is named" 'no root'
-    expect_status "$cpus vCPU: status is a boot error" d5030100
+    expect "$cpus vCPU: a missing root is named" 'root file system: none given'
+    expect_status "$cpus vCPU: status is a boot error" d5031300
     [ $cpus -eq 1 ] || expect "$cpus vCPU: all started" "x86: $cpus CPUs"
 done
 
@@ -18,7 +18,7 @@ boot "nosmp" -smp 2
 expect_not "nosmp: one CPU" 'x86: . CPUs'
 boot "quiet"
 expect_not "quiet: no banner" 'Drupe kernel'
-expect "quiet: errors are shown" 'no root'
+expect "quiet: errors are shown" 'root file system: none given'
 boot "mem=32M bogus=1"
 expect "mem= limits the RAM" 'ram=3[0-9]{4}K'
 expect "an unknown option is named" 'unknown option bogus=1'

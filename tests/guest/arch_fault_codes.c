@@ -28,13 +28,20 @@ static void handler(int n, siginfo_t *info, void *context)
     siglongjmp(back, 1);
 }
 
+/* Error codes of page faults only: emulators differ about the others. */
+static void report(const char *what)
+{
+    printf("%s: signal %d code %d trap %ld error %ld\n", what, signo, code, trap,
+           trap == 14 ? error : 0);
+}
+
 #define TRY(what, ...)                                                                             \
     do {                                                                                           \
         signo = 0;                                                                                 \
         if (sigsetjmp(back, 1) == 0) {                                                             \
             __VA_ARGS__;                                                                           \
         }                                                                                          \
-        printf("%s: signal %d code %d trap %ld error %ld\n", what, signo, code, trap, error);      \
+        report(what);                                                                              \
     } while (0)
 
 int main(void)
@@ -65,14 +72,11 @@ int main(void)
     TRY("undefined instruction", __asm__ volatile("ud2"));
     TRY("privileged instruction", __asm__ volatile("hlt"));
     TRY("port", __asm__ volatile("outb %al, $0x80"));
-    TRY("int 0x81", __asm__ volatile("int $0x81"));
     TRY("execute data", ((void (*)(void))(uintptr_t)(page + 4096))());
-    TRY("SSE division", {
-        unsigned csr = 0x1f80 & ~0x200u;
-        volatile double zero = 0;
+    TRY("x87 division", {
+        unsigned short cw = 0x037f & ~4u;
 
-        __asm__ volatile("ldmxcsr %0" : : "m"(csr));
-        *(volatile double *)&zero = 1 / zero;
+        __asm__ volatile("fldcw %0; fld1; fldz; fdivrp; fwait" : : "m"(cw));
     });
     return 0;
 }

@@ -26,17 +26,17 @@ struct flag {
 };
 
 static const struct flag flags_1d[] = {
-    { 0, "fpu" },   { 4, "tsc" },  { 5, "msr" },   { 6, "pae" },   { 8, "cx8" },
+    { 0, "fpu" },   { 4, "tsc" },  { 5, "msr" },   { 6, "pae" },      { 8, "cx8" },
     { 9, "apic" },  { 11, "sep" }, { 15, "cmov" }, { 19, "clflush" }, { 23, "mmx" },
     { 24, "fxsr" }, { 25, "sse" }, { 26, "sse2" }, { 28, "ht" },
 };
 static const struct flag flags_1c[] = {
-    { 0, "pni" },     { 1, "pclmulqdq" }, { 9, "ssse3" },   { 12, "fma" },    { 13, "cx16" },
-    { 19, "sse4_1" }, { 20, "sse4_2" },   { 22, "movbe" },  { 23, "popcnt" }, { 25, "aes" },
-    { 26, "xsave" },  { 28, "avx" },      { 29, "f16c" },   { 30, "rdrand" }, { 31, "hypervisor" },
+    { 0, "pni" },     { 1, "pclmulqdq" }, { 9, "ssse3" },  { 12, "fma" },    { 13, "cx16" },
+    { 19, "sse4_1" }, { 20, "sse4_2" },   { 22, "movbe" }, { 23, "popcnt" }, { 25, "aes" },
+    { 26, "xsave" },  { 28, "avx" },      { 29, "f16c" },  { 30, "rdrand" }, { 31, "hypervisor" },
 };
 static const struct flag flags_7b[] = {
-    { 0, "fsgsbase" }, { 3, "bmi1" },     { 5, "avx2" },  { 7, "smep" }, { 8, "bmi2" },
+    { 0, "fsgsbase" }, { 3, "bmi1" },     { 5, "avx2" },    { 7, "smep" }, { 8, "bmi2" },
     { 9, "erms" },     { 16, "avx512f" }, { 18, "rdseed" }, { 19, "adx" }, { 20, "smap" },
 };
 static const struct flag flags_xd[] = {

@@ -111,8 +111,8 @@ static ssize_t block_transfer(struct file *f, struct uio *u, int64_t *pos, bool 
         if (err < 0) {
             break;
         }
-        n = is_write ? uio_copy_in(u, buf + p.offset, p.size) :
-                       uio_copy_out(u, buf + p.offset, p.size);
+        n = is_write ? uio_copy_in(u, buf + p.offset, p.size)
+                     : uio_copy_out(u, buf + p.offset, p.size);
         if (n <= 0) {
             err = n;
             break;

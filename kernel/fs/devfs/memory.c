@@ -149,21 +149,21 @@ static ssize_t kmsg_read(struct file *f, struct uio *u, int64_t *pos)
     return out;
 }
 
-static const struct file_ops null_ops = {
-    .read = null_read, .write = null_write, .poll = page_poll
-};
+static const struct file_ops null_ops = { .read = null_read,
+                                          .write = null_write,
+                                          .poll = page_poll };
 static const struct file_ops zero_ops = {
     .read = zero_read, .write = null_write, .poll = page_poll, .mmap = zero_mmap
 };
-static const struct file_ops full_ops = {
-    .read = zero_read, .write = full_write, .poll = page_poll
-};
+static const struct file_ops full_ops = { .read = zero_read,
+                                          .write = full_write,
+                                          .poll = page_poll };
 static const struct file_ops random_ops = {
     .read = random_read, .write = random_write, .poll = page_poll, .ioctl = random_ioctl
 };
-static const struct file_ops kmsg_ops = {
-    .read = kmsg_read, .write = kmsg_write, .poll = page_poll
-};
+static const struct file_ops kmsg_ops = { .read = kmsg_read,
+                                          .write = kmsg_write,
+                                          .poll = page_poll };
 
 static struct device_node nodes[] = {
     { .name = "null", .mode = 0666, .ops = &null_ops },

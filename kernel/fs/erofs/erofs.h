@@ -70,8 +70,8 @@ struct erofs_dirent {
     uint64_t nid;
     const char *name; /* valid until the next call */
     uint32_t name_length;
-    unsigned type;    /* DT_* */
-    uint64_t next;    /* position to go on from */
+    unsigned type; /* DT_* */
+    uint64_t next; /* position to go on from */
 };
 
 /* An iteration over a directory; erofs_dir_end() gives back what it holds. */

@@ -9,7 +9,10 @@
 #define EXTENDED_SIZE 64u
 #define SLOT_BITS     5 /* inode numbers count slots of 32 bytes */
 
-enum layout { FLAT_PLAIN = 0, FLAT_INLINE = 2 };
+enum layout {
+    FLAT_PLAIN = 0,
+    FLAT_INLINE = 2
+};
 
 /* Where the data lies, all checked: flat part, then maybe a tail behind the inode. */
 static int place_data(struct erofs_image *image, struct erofs_inode *out, unsigned layout,

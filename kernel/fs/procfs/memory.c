@@ -115,7 +115,11 @@ static struct residence residence_of(struct mm *mm, const struct vma *v)
     return r;
 }
 
-enum detail { MAPS, SMAPS, ROLLUP };
+enum detail {
+    MAPS,
+    SMAPS,
+    ROLLUP
+};
 
 static int show(struct proc_text *t, const struct proc_subject *s, enum detail detail)
 {

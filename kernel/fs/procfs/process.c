@@ -125,8 +125,8 @@ static int show_stat_of(struct proc_text *t, struct task *task, bool is_group)
                task->tid, name_of(task, name), f.state, f.ppid, f.pgid, f.sid, f.tpgid,
                (unsigned long)f.min_faults, (unsigned long)f.maj_faults,
                (unsigned long)(f.user_ns / TICK_NS), (unsigned long)(f.system_ns / TICK_NS),
-               (long)(f.child_user_ns / TICK_NS), (long)(f.child_system_ns / TICK_NS),
-               20 + f.nice, f.nice, f.threads, (unsigned long)(task->start_ns / TICK_NS));
+               (long)(f.child_user_ns / TICK_NS), (long)(f.child_system_ns / TICK_NS), 20 + f.nice,
+               f.nice, f.threads, (unsigned long)(task->start_ns / TICK_NS));
     proc_print(t, "%lu %lu %lu %lu %lu %lu 0 0 %lu %lu %lu %lu 0 0 0 %d %u %u %u 0 0 0 ",
                (unsigned long)(m->total_pages << PAGE_SHIFT),
                (unsigned long)atomic_load_explicit(&m->rss_pages, memory_order_relaxed),
@@ -136,9 +136,8 @@ static int show_stat_of(struct proc_text *t, struct task *task, bool is_group)
                (unsigned long)(f.ignored & 0x7fffffff), (unsigned long)(f.caught & 0x7fffffff),
                f.exit_signal, task->sched.cpu, task->sched.rt_priority, task->sched.policy);
     proc_print(t, "%lu %lu %lu %lu %lu %lu %lu %d\n", (unsigned long)m->start_data,
-               (unsigned long)m->end_data, (unsigned long)m->start_brk,
-               (unsigned long)m->arg_start, (unsigned long)m->arg_end,
-               (unsigned long)m->env_start, (unsigned long)m->env_end,
+               (unsigned long)m->end_data, (unsigned long)m->start_brk, (unsigned long)m->arg_start,
+               (unsigned long)m->arg_end, (unsigned long)m->env_start, (unsigned long)m->env_end,
                f.state == 'Z' ? task->exit_code : 0);
     if (mm) {
         mm_put(mm);
@@ -204,8 +203,8 @@ static int show_status(struct proc_text *t, const struct proc_subject *s)
     proc_print(t, "Threads:\t%u\nSigQ:\t0/%lu\n", f.threads,
                (unsigned long)task->process->limits[RLIMIT_SIGPENDING].soft);
     proc_print(t, "SigPnd:\t%016lx\nShdPnd:\t%016lx\nSigBlk:\t%016lx\nSigIgn:\t%016lx\n",
-               (unsigned long)f.pending, (unsigned long)f.shared_pending,
-               (unsigned long)f.blocked, (unsigned long)f.ignored);
+               (unsigned long)f.pending, (unsigned long)f.shared_pending, (unsigned long)f.blocked,
+               (unsigned long)f.ignored);
     proc_print(t, "SigCgt:\t%016lx\nCapInh:\t%016lx\nCapPrm:\t%016lx\nCapEff:\t%016lx\n",
                (unsigned long)f.caught, (unsigned long)c->cap_inheritable,
                (unsigned long)c->cap_permitted, (unsigned long)c->cap_effective);
@@ -331,14 +330,14 @@ static int show_limits(struct proc_text *t, const struct proc_subject *s)
         const char *name;
         const char *unit;
     } rows[RLIMIT_COUNT] = {
-        { "Max cpu time", "seconds" },      { "Max file size", "bytes" },
-        { "Max data size", "bytes" },       { "Max stack size", "bytes" },
-        { "Max core file size", "bytes" },  { "Max resident set", "bytes" },
-        { "Max processes", "processes" },   { "Max open files", "files" },
-        { "Max locked memory", "bytes" },   { "Max address space", "bytes" },
-        { "Max file locks", "locks" },      { "Max pending signals", "signals" },
-        { "Max msgqueue size", "bytes" },   { "Max nice priority", "" },
-        { "Max realtime priority", "" },    { "Max realtime timeout", "us" },
+        { "Max cpu time", "seconds" },     { "Max file size", "bytes" },
+        { "Max data size", "bytes" },      { "Max stack size", "bytes" },
+        { "Max core file size", "bytes" }, { "Max resident set", "bytes" },
+        { "Max processes", "processes" },  { "Max open files", "files" },
+        { "Max locked memory", "bytes" },  { "Max address space", "bytes" },
+        { "Max file locks", "locks" },     { "Max pending signals", "signals" },
+        { "Max msgqueue size", "bytes" },  { "Max nice priority", "" },
+        { "Max realtime priority", "" },   { "Max realtime timeout", "us" },
     };
 
     proc_print(t, "%-25s %-20s %-20s %-10s\n", "Limit", "Soft Limit", "Hard Limit", "Units");
@@ -427,8 +426,7 @@ static int show_syscall(struct proc_text *t, const struct proc_subject *s)
 static int show_schedstat(struct proc_text *t, const struct proc_subject *s)
 {
     proc_print(t, "%lu 0 %lu\n", (unsigned long)sched_run_ns(s->task),
-               (unsigned long)(s->task->sched.switches_voluntary +
-                               s->task->sched.switches_forced));
+               (unsigned long)(s->task->sched.switches_voluntary + s->task->sched.switches_forced));
     return 0;
 }
 
@@ -588,9 +586,10 @@ static ssize_t link_fd(char *buf, size_t size, const struct proc_subject *s)
         const void *object = f->private ? f->private : f;
 
         /* Kernel addresses stay inside: shifted and cut, still the same for both ends of a pipe. */
-        n = strchr(type, ':') ? (ssize_t)fmt_snprintf(buf, size, "%s", type) :
-                                (ssize_t)fmt_snprintf(buf, size, "%s:[%u]", type,
-                                                      (unsigned)((uintptr_t)object >> 5) & 0xffffffu);
+        n = strchr(type, ':')
+                ? (ssize_t)fmt_snprintf(buf, size, "%s", type)
+                : (ssize_t)fmt_snprintf(buf, size, "%s:[%u]", type,
+                                        (unsigned)((uintptr_t)object >> 5) & 0xffffffu);
     }
     file_put(f);
     return n;
@@ -614,14 +613,20 @@ static int show_fdinfo(struct proc_text *t, const struct proc_subject *s)
 const struct proc_node proc_fd_node = {
     .mode = S_IFLNK | 0700, .link = link_fd, .follow = follow_fd, .is_owned = true
 };
-const struct proc_node proc_fdinfo_node = {
-    .mode = S_IFREG | 0400, .show = show_fdinfo, .is_owned = true
-};
+const struct proc_node proc_fdinfo_node = { .mode = S_IFREG | 0400,
+                                            .show = show_fdinfo,
+                                            .is_owned = true };
 
 /* --- the tables ------------------------------------------------------------------------------- */
 
-#define FILE_RO(n, f) { .name = (n), .mode = S_IFREG | 0444, .show = (f) }
-#define FILE_OWN(n, f) { .name = (n), .mode = S_IFREG | 0400, .show = (f), .is_owned = true }
+#define FILE_RO(n, f)                                                                              \
+    {                                                                                              \
+        .name = (n), .mode = S_IFREG | 0444, .show = (f)                                           \
+    }
+#define FILE_OWN(n, f)                                                                             \
+    {                                                                                              \
+        .name = (n), .mode = S_IFREG | 0400, .show = (f), .is_owned = true                         \
+    }
 
 #define COMMON_NODES                                                                               \
     FILE_RO("status", show_status), FILE_RO("statm", show_statm),                                  \
@@ -643,17 +648,20 @@ const struct proc_node proc_fdinfo_node = {
         { .name = "cwd", .mode = S_IFLNK | 0777, .link = link_cwd, .follow = follow_cwd },         \
         { .name = "root", .mode = S_IFLNK | 0777, .link = link_root, .follow = follow_root },      \
         { .name = "fd", .mode = S_IFDIR | 0500, .dynamic = PROC_FDS, .is_owned = true },           \
-        { .name = "fdinfo", .mode = S_IFDIR | 0555, .dynamic = PROC_FDINFO, .is_owned = true }
+    {                                                                                              \
+        .name = "fdinfo", .mode = S_IFDIR | 0555, .dynamic = PROC_FDINFO, .is_owned = true         \
+    }
 
-static const struct proc_node thread_children[] = {
-    FILE_RO("stat", show_thread_stat), COMMON_NODES, { .name = NULL }
-};
+static const struct proc_node thread_children[] = { FILE_RO("stat", show_thread_stat),
+                                                    COMMON_NODES,
+                                                    { .name = NULL } };
 
 static const struct proc_node process_children[] = {
-    FILE_RO("stat", show_stat), COMMON_NODES,
-    { .name = "task", .mode = S_IFDIR | 0555, .dynamic = PROC_TASKS }, { .name = NULL }
+    FILE_RO("stat", show_stat),
+    COMMON_NODES,
+    { .name = "task", .mode = S_IFDIR | 0555, .dynamic = PROC_TASKS },
+    { .name = NULL }
 };
 
-const struct proc_node proc_process_node = { .mode = S_IFDIR | 0555,
-                                             .children = process_children };
+const struct proc_node proc_process_node = { .mode = S_IFDIR | 0555, .children = process_children };
 const struct proc_node proc_thread_node = { .mode = S_IFDIR | 0555, .children = thread_children };

@@ -395,7 +395,8 @@ static int proc_lookup(struct inode *dir, const struct name *name, struct inode 
     return -ENOENT;
 }
 
-/* --- listing: positions from 3 on are the children's, from NUMBERS on the numbers' ---------------- */
+/* --- listing: positions from 3 on are the children's, from NUMBERS on the numbers'
+ * ---------------- */
 
 #define NUMBERS UINT64_C(1000)
 

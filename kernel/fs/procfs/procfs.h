@@ -43,8 +43,16 @@ struct proc_node {
     /* Symbolic link: by text, or by jumping to an object. */
     ssize_t (*link)(char *buf, size_t size, const struct proc_subject *s);
     int (*follow)(struct path *out, const struct proc_subject *s);
+
     /* Directory: what it has besides `children`, found by number. */
-    enum proc_dynamic { PROC_STATIC, PROC_PIDS, PROC_TASKS, PROC_FDS, PROC_FDINFO } dynamic;
+    enum proc_dynamic {
+        PROC_STATIC,
+        PROC_PIDS,
+        PROC_TASKS,
+        PROC_FDS,
+        PROC_FDINFO
+    } dynamic;
+
     bool is_owned; /* belongs to the process's user */
 };
 

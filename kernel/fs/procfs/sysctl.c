@@ -15,7 +15,10 @@
 #include <sched/cpu.h>
 #include <sched/task.h>
 
-#define FILE_RO(n, f) { .name = (n), .mode = S_IFREG | 0444, .show = (f) }
+#define FILE_RO(n, f)                                                                              \
+    {                                                                                              \
+        .name = (n), .mode = S_IFREG | 0444, .show = (f)                                           \
+    }
 
 /* Files with one line that never changes. */
 #define FIXED(id, text)                                                                            \

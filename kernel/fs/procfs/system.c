@@ -31,16 +31,20 @@ static int show_meminfo(struct proc_text *t, const struct proc_subject *s)
     page_stats(&m);
     proc_print(t, "MemTotal:       %8lu kB\nMemFree:        %8lu kB\nMemAvailable:   %8lu kB\n",
                kib(m.total), kib(m.free), kib(m.free - min_of(m.free, m.reserve)));
-    proc_print(t, "Buffers:               0 kB\nCached:         %8lu kB\nSwapCached:            0 kB\n",
-               kib(m.cache));
+    proc_print(
+        t, "Buffers:               0 kB\nCached:         %8lu kB\nSwapCached:            0 kB\n",
+        kib(m.cache));
     proc_print(t, "Active:         %8lu kB\nInactive:              0 kB\n",
                kib(m.total - min_of(m.total, m.free)));
-    proc_print(t, "SwapTotal:             0 kB\nSwapFree:              0 kB\nDirty:                 0 kB\n");
+    proc_print(
+        t,
+        "SwapTotal:             0 kB\nSwapFree:              0 kB\nDirty:                 0 kB\n");
     proc_print(t, "Shmem:          %8lu kB\nPageTables:     %8lu kB\n", kib(m.cache),
                kib(m.page_tables));
     proc_print(t, "CommitLimit:    %8lu kB\nCommitted_AS:          0 kB\n", kib(m.total / 2));
     proc_print(t, "VmallocTotal:   34359738367 kB\nVmallocUsed:           0 kB\n");
-    proc_print(t, "HugePages_Total:       0\nHugePages_Free:        0\nHugepagesize:       2048 kB\n");
+    proc_print(t,
+               "HugePages_Total:       0\nHugePages_Free:        0\nHugepagesize:       2048 kB\n");
     return 0;
 }
 
@@ -88,8 +92,8 @@ static int show_stat(struct proc_text *t, const struct proc_subject *s)
         print_cpu(t, name, now - one, one);
     }
     proc_print(t, "intr %lu\nctxt %lu\nbtime %lu\nprocesses %d\n", (unsigned long)interrupts,
-               (unsigned long)switches,
-               (unsigned long)((clock_realtime_ns() - now) / NSEC_PER_SEC), current->tid);
+               (unsigned long)switches, (unsigned long)((clock_realtime_ns() - now) / NSEC_PER_SEC),
+               current->tid);
     proc_print(t, "procs_running %u\nprocs_blocked 0\n", sched_runnable());
     return 0;
 }
@@ -124,8 +128,8 @@ static int show_loadavg(struct proc_text *t, const struct proc_subject *s)
 
     (void)s;
     /* No averages are kept: the load of this moment stands for all three. */
-    proc_print(t, "%u.00 %u.00 %u.00 %u/%u %d\n", running, running, running, running,
-               count_tasks(), current->tid);
+    proc_print(t, "%u.00 %u.00 %u.00 %u/%u %d\n", running, running, running, running, count_tasks(),
+               current->tid);
     return 0;
 }
 
@@ -204,7 +208,10 @@ static ssize_t link_mounts(char *buf, size_t size, const struct proc_subject *s)
     return (ssize_t)str_copy(buf, "self/mounts", size);
 }
 
-#define FILE_RO(n, f) { .name = (n), .mode = S_IFREG | 0444, .show = (f) }
+#define FILE_RO(n, f)                                                                              \
+    {                                                                                              \
+        .name = (n), .mode = S_IFREG | 0444, .show = (f)                                           \
+    }
 
 extern uint64_t syscall_unknown_count(void) __attribute__((weak));
 

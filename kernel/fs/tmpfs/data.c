@@ -31,14 +31,16 @@ static void set_size(struct tmpfs_node *n, uint64_t size)
 
 static bool has_room(const struct tmpfs *fs, uint64_t pages)
 {
-    return pages <= fs->pages_max && __atomic_load_n(&fs->pages_used, __ATOMIC_RELAXED) <=
-                                         fs->pages_max - pages;
+    return pages <= fs->pages_max &&
+           __atomic_load_n(&fs->pages_used, __ATOMIC_RELAXED) <= fs->pages_max - pages;
 }
 
 void tmpfs_recharge(struct tmpfs_node *n)
 {
     struct tmpfs *fs = n->fs;
-    uint64_t count = n->inode.mapping.page_count;
+    /* What was only read from the image can be read again: it takes no room. */
+    bool is_clean = n->is_from_image && !n->is_pinned && n->inode.nlink > 0;
+    uint64_t count = is_clean ? 0 : n->inode.mapping.page_count;
 
     spin_lock(&fs->lock);
     fs->pages_used += count - n->pages_charged;
@@ -105,11 +107,11 @@ static int enter_page(struct tmpfs_node *n, uint64_t index, struct page *p)
     return 0;
 }
 
-static struct page *new_page(struct tmpfs_node *n, bool clear, int *err)
+static struct page *new_page(struct tmpfs_node *n, bool takes_room, bool clear, int *err)
 {
     struct page *p;
 
-    if (!has_room(n->fs, 1)) {
+    if (takes_room && !has_room(n->fs, 1)) {
         *err = -ENOSPC;
         return NULL;
     }
@@ -149,7 +151,10 @@ static int get_page(struct mapping *m, uint64_t index, unsigned how, struct fram
         if (how & MAPPING_RESIDENT) {
             return -EAGAIN;
         }
-        p = new_page(n, !is_in_image(n, index), &err);
+        if (how & MAPPING_WRITE) {
+            tmpfs_changed(n);
+        }
+        p = new_page(n, (how & MAPPING_WRITE) != 0, !is_in_image(n, index), &err);
         if (!p) {
             return err;
         }
@@ -321,7 +326,7 @@ static ssize_t write_chunk(struct tmpfs_node *n, struct uio *u, uint64_t at, uin
         bool is_whole = size == PAGE_SIZE;
         bool in_image = is_in_image(n, index);
 
-        p = new_page(n, !is_whole && !in_image, &err);
+        p = new_page(n, true, !is_whole && !in_image, &err);
         if (p && !is_whole && in_image) {
             err = fill_page(n, index, page_address(p), 0);
         }
@@ -483,8 +488,8 @@ static int tmpfs_allocate(struct inode *inode, int mode, uint64_t offset, uint64
         if (wanted > old) {
             err = tmpfs_resize(n, wanted);
         }
-        for (uint64_t index = offset >> PAGE_SHIFT;
-             err == 0 && index < div_ceil(wanted, PAGE_SIZE); index++) {
+        for (uint64_t index = offset >> PAGE_SHIFT; err == 0 && index < div_ceil(wanted, PAGE_SIZE);
+             index++) {
             if (is_in_image(n, index)) {
                 continue; /* there already */
             }
@@ -555,6 +560,19 @@ static int tmpfs_fsync(struct file *f, bool data_only)
     return 0; /* memory is all the storage there is */
 }
 
+/* A sealed file is not written through a mapping either. */
+static int tmpfs_mmap(struct file *f, uint32_t vma_flags, struct mapping **mapping)
+{
+    const struct tmpfs_node *n = tmpfs_node_of(f->inode);
+
+    if ((n->seals & (F_SEAL_WRITE | F_SEAL_FUTURE_WRITE)) && (vma_flags & VMA_SHARED) &&
+        (vma_flags & VMA_WRITE)) {
+        return -EPERM;
+    }
+    *mapping = &f->inode->mapping;
+    return 0;
+}
+
 const struct inode_ops tmpfs_file_ops_inode = {
     .setattr = tmpfs_setattr,
     .refresh = tmpfs_refresh,
@@ -580,5 +598,6 @@ const struct file_ops tmpfs_file_ops = {
     .write = tmpfs_write,
     .poll = page_poll,
     .seek = tmpfs_seek,
+    .mmap = tmpfs_mmap,
     .fsync = tmpfs_fsync,
 };

@@ -61,8 +61,8 @@ static void entry_insert(struct tmpfs_node *dir, struct tmpfs_entry *e)
 
     while (*link) {
         parent = *link;
-        link = compare(&name, rb_entry(parent, struct tmpfs_entry, by_name)) < 0 ? &parent->left :
-                                                                                   &parent->right;
+        link = compare(&name, rb_entry(parent, struct tmpfs_entry, by_name)) < 0 ? &parent->left
+                                                                                 : &parent->right;
     }
     rb_link(&e->by_name, parent, link);
     rb_insert_fixup(&dir->names, &e->by_name);
@@ -115,7 +115,8 @@ static bool lower_has(struct tmpfs_node *dir, const struct name *name)
     return lower_find(dir, name, &nid) != -ENOENT;
 }
 
-/* --- a name's value, in two steps: what may fail, then what cannot ------------------------------ */
+/* --- a name's value, in two steps: what may fail, then what cannot ------------------------------
+ */
 
 /* *spare: an entry to be used by entry_set() or entry_clear(), or NULL when none is needed. */
 static int entry_prepare(struct tmpfs_node *dir, const struct name *name, bool is_clear,
@@ -190,30 +191,31 @@ static void drop(struct tmpfs_node *n)
 
 /* --- inode operations ------------------------------------------------------------------------- */
 
-static void fill_root_locked(struct inode *root)
+static void fill_root_locked(struct inode *root, const struct name *only)
 {
     struct tmpfs *fs = tmpfs_node_of(root)->fs;
-    void (*fill)(struct inode *root) = fs->fill;
+    void (*fill)(struct inode * root, const struct name *only) = fs->fill;
 
     fs->fill = NULL; /* what it makes it looks up here */
     if (fill) {
-        fill(root);
+        fill(root, only);
     }
+    fs->fill = only ? fill : NULL;
 }
 
 /*
  * The names that are made at first sight. The caller holds the lock either way; held for reading it
  * is given up for a moment, which lookups and listings can stand: both look only afterwards.
  */
-static void fill_root(struct inode *root)
+static void fill_root(struct inode *root, const struct name *only)
 {
     if (root->lock.readers < 0) {
-        fill_root_locked(root);
+        fill_root_locked(root, only);
         return;
     }
     rwsem_read_unlock(&root->lock);
     rwsem_write_lock(&root->lock);
-    fill_root_locked(root);
+    fill_root_locked(root, only);
     rwsem_write_unlock(&root->lock);
     rwsem_read_lock(&root->lock);
 }
@@ -231,10 +233,11 @@ static int tmpfs_lookup(struct inode *inode, const struct name *name, struct ino
     uint64_t nid;
     int err;
 
-    if (unlikely(wants_filling(inode))) {
-        fill_root(inode);
-    }
     e = dir->names.node ? entry_find(dir, name) : NULL;
+    if (unlikely(!e && wants_filling(inode))) {
+        fill_root(inode, name);
+        e = dir->names.node ? entry_find(dir, name) : NULL;
+    }
     if (e) {
         if (!e->node) {
             return -ENOENT;
@@ -582,15 +585,14 @@ static int tmpfs_readdir(struct inode *inode, uint64_t cookie, struct dir_emit *
     struct tmpfs_node *dir = tmpfs_node_of(inode);
 
     if (wants_filling(inode)) {
-        fill_root(inode);
+        fill_root(inode, NULL);
     }
     if (cookie < LOWER_COOKIE) {
         for (struct rb_node *at = order_find(dir, cookie); at; at = rb_next(at)) {
             const struct tmpfs_entry *entry = rb_entry(at, struct tmpfs_entry, by_order);
 
-            if (entry->node &&
-                !e->emit(e, entry->name, entry->length, entry->node->inode.ino,
-                         DT_OF_MODE(entry->node->inode.mode), entry->order + 1)) {
+            if (entry->node && !e->emit(e, entry->name, entry->length, entry->node->inode.ino,
+                                        DT_OF_MODE(entry->node->inode.mode), entry->order + 1)) {
                 return 0;
             }
         }

@@ -26,9 +26,10 @@ struct tmpfs {
     uint64_t inodes_max;
     uint64_t next_ino;
     struct list *buckets; /* of inodes from the image, by number; NULL without image */
-    /* Makes the first names of the root when somebody first looks; root's lock held for writing.
-     * NULL: done, or nothing to make. */
-    void (*fill)(struct inode *root);
+    /* Makes the first names of the root when somebody first looks: one name when `only` says which,
+     * or all that are still missing. Root's lock held for writing. NULL: done, or nothing to make.
+     */
+    void (*fill)(struct inode *root, const struct name *only);
     bool has_lower;
     struct erofs_image lower;
 };
@@ -36,7 +37,7 @@ struct tmpfs {
 struct tmpfs_entry {
     struct rb_node by_name;
     struct rb_node by_order;
-    uint64_t order; /* position in listings; never reused */
+    uint64_t order;          /* position in listings; never reused */
     struct tmpfs_node *node; /* counted; NULL: whiteout */
     uint32_t hash;
     uint32_t length;
@@ -47,12 +48,12 @@ struct tmpfs_node {
     struct inode inode; /* first: they are freed as one */
     struct tmpfs *fs;
     struct list bucket_link;
-    struct list doom_link;    /* unmount */
-    bool has_lower;           /* data or names still come from the image */
-    bool is_from_image;       /* hashed by lower.nid */
+    struct list doom_link; /* unmount */
+    bool has_lower;        /* data or names still come from the image */
+    bool is_from_image;    /* hashed by lower.nid */
     bool is_pinned;
-    bool is_linkable;         /* O_TMPFILE: may get its first name later */
-    uint32_t seals;           /* memfd */
+    bool is_linkable; /* O_TMPFILE: may get its first name later */
+    uint32_t seals;   /* memfd */
     uint64_t pages_charged;
     uint64_t lower_size;      /* regular: bytes of the image's data that still count */
     struct erofs_inode lower; /* as read from the image */
@@ -60,7 +61,7 @@ struct tmpfs_node {
     struct rb_root names;     /* directory */
     struct rb_root order;
     uint64_t next_order;
-    char *target;             /* symbolic link; kmalloc */
+    char *target; /* symbolic link; kmalloc */
 };
 
 static inline struct tmpfs_node *tmpfs_node_of(const struct inode *i)
@@ -79,16 +80,15 @@ extern const struct mapping_ops tmpfs_mapping_ops;
 int tmpfs_node_create(struct super_block *sb, uint32_t mode, dev_t rdev,
                       struct tmpfs_node **out) MUST_CHECK;
 /* The inode of the image with that number, existing or new; `dir` is where it was found. */
-int tmpfs_node_from_image(struct tmpfs_node *dir, uint64_t nid,
-                          struct tmpfs_node **out) MUST_CHECK;
+int tmpfs_node_from_image(struct tmpfs_node *dir, uint64_t nid, struct tmpfs_node **out) MUST_CHECK;
 int tmpfs_root_from_image(struct super_block *sb, struct tmpfs_node **out) MUST_CHECK;
-void tmpfs_changed(struct tmpfs_node *n);    /* pin it, if it came from the image */
+void tmpfs_changed(struct tmpfs_node *n);                   /* pin it, if it came from the image */
 void tmpfs_link_gone(struct tmpfs_node *n, uint32_t count); /* nlink went down; unpins at 0 */
 void tmpfs_evict(struct inode *inode);
 void tmpfs_free(struct inode *inode);
 
 /* data.c: pages. */
-void tmpfs_recharge(struct tmpfs_node *n); /* after pages came or went */
+void tmpfs_recharge(struct tmpfs_node *n);                        /* after pages came or went */
 int tmpfs_resize(struct tmpfs_node *n, uint64_t size) MUST_CHECK; /* write_lock held */
 int tmpfs_setattr(struct inode *inode, const struct attr *a);
 void tmpfs_refresh(struct inode *inode);
