@@ -100,7 +100,8 @@ struct vm *vm_create(const struct vm_options *options, const char **error)
     unsigned workers = options->workers != 0 ? options->workers : pf->cpu_count(pf->self);
 
     workers = max_of(1u, min_of(workers, (unsigned)WORKERS_MAX));
-    if (!workers_create(vm, workers) || realm_init(vm) != 0 || !workers_start(vm)) {
+    if (!workers_create(vm, workers) || realm_init(vm) != 0 || !call_body_init(vm) ||
+        !workers_start(vm)) {
         vm_destroy(vm);
         return NULL;
     }
@@ -198,15 +199,14 @@ static bool start_call(struct vm *vm, struct call *c, term_t fn)
     return true;
 }
 
-int vm_call(struct vm *vm, term_t fn,
-            void (*print)(void *arg, struct process *p, term_t value, bool is_error), void *arg)
+static int call_and_wait(struct vm *vm, term_t fn, const struct call *as)
 {
     struct call *c = vm_alloc(vm, sizeof(*c));
 
     if (c == NULL) {
         return PLATFORM_ENOMEM;
     }
-    *c = (struct call){ .vm = vm, .print = print, .arg = arg };
+    *c = *as;
     if (!start_call(vm, c, fn)) {
         vm_free(vm, c, sizeof(*c));
         return PLATFORM_ENOMEM;
@@ -220,6 +220,27 @@ int vm_call(struct vm *vm, term_t fn,
     lock_release(&vm->outside_lock);
     vm_free(vm, c, sizeof(*c));
     return result;
+}
+
+int vm_call(struct vm *vm, term_t fn,
+            void (*print)(void *arg, struct process *p, term_t value, bool is_error), void *arg)
+{
+    const struct call c = { .vm = vm, .print = print, .arg = arg };
+
+    return call_and_wait(vm, fn, &c);
+}
+
+int vm_call_body(struct vm *vm,
+                 term_t (*body)(void *arg, struct process *p, term_t last, bool *again),
+                 void *body_arg,
+                 void (*print)(void *arg, struct process *p, term_t value, bool is_error),
+                 void *arg)
+{
+    const struct call c = {
+        .vm = vm, .print = print, .arg = arg, .body = body, .body_arg = body_arg
+    };
+
+    return call_and_wait(vm, vm->body_loop, &c);
 }
 
 void vm_interrupt(struct vm *vm)

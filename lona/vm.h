@@ -33,6 +33,18 @@ const struct platform *vm_platform(const struct vm *vm);
 int vm_call(struct vm *vm, term_t fn,
             void (*print)(void *arg, struct process *p, term_t value, bool is_error), void *arg);
 
+/*
+ * The same with C code as the function: body(arg, p, step) runs in the process as a native of no
+ * arguments. It returns a term, TERM_ERROR, or TERM_APPLY after native_apply(): then the applied
+ * function's value is the result, or, when *again was set, body is called again with it as `last`
+ * (a reader's loop: one form a round). `last` is TERM_HOLE in the first round.
+ */
+int vm_call_body(struct vm *vm,
+                 term_t (*body)(void *arg, struct process *p, term_t last, bool *again),
+                 void *body_arg,
+                 void (*print)(void *arg, struct process *p, term_t value, bool is_error),
+                 void *arg);
+
 /* Ask every process started by vm_call() to end with reason :interrupted. Safe in any thread. */
 void vm_interrupt(struct vm *vm);
 

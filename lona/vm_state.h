@@ -190,6 +190,7 @@ struct vm {
     struct timer **timers; /* hash of send-after timers by ref; under timer_lock */
     size_t timer_capacity, timer_count;
     _Atomic size_t shared_binary_bytes;
+    term_t body_loop;   /* FUN: see call_body.c */
     struct call *calls; /* vm_call()s that wait; under outside_lock */
     int argc;
     const char *const *argv;

@@ -308,6 +308,13 @@ void *virtqueue_take(struct virtqueue *q, uint32_t *written)
             *written = min_of(size, q->writable[id]);
             free_chain(q, (uint16_t)id);
             q->used_next++;
+            if ((q->device->features & VIRTIO_F_RING_EVENT_IDX) && !q->is_silent) {
+                /* The index moves with us, or the completion after this one is silent. A taker
+                 * that goes on until nothing is left reads the device's index after the fence. */
+                atomic_store_explicit((_Atomic uint16_t *)used_event(q), q->used_next,
+                                      memory_order_relaxed);
+                atomic_thread_fence(memory_order_seq_cst);
+            }
         }
     }
     spin_unlock_irqrestore(&q->lock, flags);
@@ -324,6 +331,7 @@ bool virtqueue_interrupts(struct virtqueue *q, bool enable)
     uint64_t flags = spin_lock_irqsave(&q->lock);
     bool pending;
 
+    q->is_silent = !enable;
     if (q->device->features & VIRTIO_F_RING_EVENT_IDX) {
         /* An event index just behind us is half the number space away from any completion. */
         uint16_t at = (uint16_t)(enable ? q->used_next : q->used_next - 1);

@@ -13,7 +13,7 @@
 #define VIRTIO_F_VERSION_1      UINT64_C(0x100000000)
 
 #define VIRTQUEUE_SIZE_MAX  64u /* all three rings of one fit in a page */
-#define VIRTIO_QUEUES_MAX 10u
+#define VIRTIO_QUEUES_MAX   10u
 #define VIRTIO_SEGMENTS_MAX 16u
 
 struct virtio_device;
@@ -29,6 +29,7 @@ struct virtqueue {
     uint16_t avail_told; /* value at the last look at whether to notify */
     uint16_t used_next;  /* first used entry not taken yet */
     bool is_broken;
+    bool is_silent; /* virtqueue_interrupts(q, false) was said last */
     struct vring_desc *desc;
     uint16_t *avail;                       /* flags, idx, ring[size], used_event */
     uint8_t *used;                         /* flags, idx, {id, len}[size], avail_event */

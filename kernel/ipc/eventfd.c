@@ -149,7 +149,7 @@ long sys_eventfd2(unsigned count, int flags)
     wait_queue_init(&e->wait);
     e->count = count;
     e->is_semaphore = ((unsigned)flags & EFD_SEMAPHORE) != 0;
-    fd = anon_fd_open(&eventfd_ops, e, O_RDWR | (unsigned)flags);
+    fd = anon_fd_open(&eventfd_ops, e, O_RDWR | ((unsigned)flags & ~EFD_SEMAPHORE));
     if (fd < 0) {
         slab_free(&eventfd_cache, e);
     }

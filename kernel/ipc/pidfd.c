@@ -57,6 +57,7 @@ struct process *pidfd_to_process(int fd, int *err)
     if (f) {
         if (f->ops == &pidfd_ops) {
             p = process_get(f->private);
+            *err = 0;
         }
         file_put(f);
     }

@@ -27,7 +27,7 @@ int mm_install_page(struct mm *mm, uint64_t addr, struct page *p)
 
     spin_unlock(&mm->page_table_lock);
     if (n == 1) {
-        v->flags |= v->mapping ? (uint32_t)VMA_HAS_ANON : 0u;
+        v->flags |= v->mapping ? (uint32_t)(VMA_HAS_ANON | VMA_HAS_PAGES) : 0u;
         atomic_fetch_add_explicit(&mm->rss_pages, 1, memory_order_relaxed); /* a count */
     } else {
         atomic_store_explicit(&p->mapcount, 0, memory_order_relaxed);

@@ -201,6 +201,7 @@ static int map_cached(const struct fault *f, uint64_t at, struct page *p, unsign
     spin_lock(&f->mm->page_table_lock);
     long n = pt_map_run(f->mm->page_table, at, page_to_phys(p), 1, flags, true);
 
+    f->vma->flags |= VMA_HAS_PAGES;
     spin_unlock(&f->mm->page_table_lock);
     if (n == 1) {
         rss_add(f->mm, 1);
@@ -275,7 +276,8 @@ static int install_copy(struct fault *f, const void *from, paddr_t expected)
     }
     if (is_as_expected) {
         n = pt_map_run(f->mm->page_table, f->page, page_to_phys(p), 1, pte_flags_of(f->vma), false);
-        f->vma->flags |= VMA_HAS_ANON; /* readers of mmap_lock only ever set this one bit */
+        /* Readers of mmap_lock only ever set these bits, under page_table_lock. */
+        f->vma->flags |= VMA_HAS_ANON | VMA_HAS_PAGES;
     }
     spin_unlock(&f->mm->page_table_lock);
     if (old.unmapped > 0) {
@@ -416,11 +418,23 @@ static bool is_legal(const struct pte *pte, unsigned access)
     return (pte->flags & need) != 0;
 }
 
+/* Nothing is mapped. */
+static int first_touch(struct fault *f)
+{
+    if (f->vma->mapping) {
+        return file_fault(f);
+    }
+    return f->is_write ? anon_write(f) : map_zero_page(f);
+}
+
 /* The VMA is right and allows the access. */
 static int resolve(struct fault *f, unsigned access)
 {
     struct pte pte;
 
+    if ((access & FAULT_ABSENT) && f->is_write && !f->vma->mapping) {
+        return anon_write(f); /* keeps what a sibling may have mapped meanwhile */
+    }
     spin_lock(&f->mm->page_table_lock);
     if (pt_lookup(f->mm->page_table, f->page, &pte)) {
         if (is_legal(&pte, access)) {
@@ -442,10 +456,7 @@ static int resolve(struct fault *f, unsigned access)
         return shared_write(f, &pte);
     }
     spin_unlock(&f->mm->page_table_lock);
-    if (f->vma->mapping) {
-        return file_fault(f);
-    }
-    return f->is_write ? anon_write(f) : map_zero_page(f);
+    return first_touch(f);
 }
 
 /* Grow the stack above addr down to it. Takes mmap_lock for writing. False: it is no stack's. */

@@ -53,7 +53,7 @@ static bool has_pages_to_copy(const struct vma *v)
     return !v->mapping || !v->file || (v->flags & VMA_HAS_ANON);
 }
 
-static int copy_vma(struct mm *from, struct mm *to, const struct vma *v)
+static int copy_vma(struct mm *from, struct mm *to, const struct vma *v, struct vma **last)
 {
     struct vma *copy;
 
@@ -68,7 +68,10 @@ static int copy_vma(struct mm *from, struct mm *to, const struct vma *v)
     copy->end = v->end;
     copy->flags = v->flags & ~(uint32_t)VMA_LOCKED; /* locks are not inherited */
     vma_attach(copy, v->file, v->mapping, v->page_offset);
-    vma_insert(to, copy);
+    *last = vma_append(to, copy, *last);
+    if (!has_pages_to_copy(v)) {
+        copy->flags &= ~(uint32_t)VMA_HAS_PAGES; /* its own faults find them */
+    }
     if ((v->flags & VMA_WIPEONFORK) || !has_pages_to_copy(v)) {
         return 0;
     }
@@ -79,7 +82,7 @@ static int copy_vma(struct mm *from, struct mm *to, const struct vma *v)
 
     spin_unlock(&from->page_table_lock);
     if (v->file && !is_shared) { /* the parent's clean file pages may be among them */
-        copy->flags |= VMA_HAS_ANON;
+        copy->flags |= VMA_HAS_ANON | VMA_HAS_PAGES;
     }
     return err;
 }
@@ -100,6 +103,7 @@ static uint64_t count_rss(struct mm *mm)
 int mm_fork(struct mm *parent, struct mm **child)
 {
     struct mm *mm = mm_create();
+    struct vma *last = NULL;
     bool is_plain = true; /* the child maps all frames that the parent does */
     int err = 0;
 
@@ -109,7 +113,7 @@ int mm_fork(struct mm *parent, struct mm **child)
     rwsem_write_lock(&parent->mmap_lock);
     copy_layout(mm, parent);
     for (struct vma *v = vma_first(parent); v && err == 0; v = vma_next(v)) {
-        err = copy_vma(parent, mm, v);
+        err = copy_vma(parent, mm, v, &last);
         is_plain = is_plain && !(v->flags & (VMA_DONTFORK | VMA_WIPEONFORK)) &&
                    (has_pages_to_copy(v) || v->mapping->ops->direct_run);
     }

@@ -88,16 +88,13 @@ static void unload(struct mm *mm)
 /* Nobody runs in it any more: no lock is needed but for those that objects share. */
 static void mm_clear(struct mm *mm)
 {
-    struct vma *v = vma_first(mm);
-
-    while (v) {
-        struct vma *next = vma_next(v);
-
-        mm_zap(mm, v->start, v->end);
-        vma_remove(mm, v);
-        vma_destroy(v);
-        v = next;
+    for (struct vma *v = vma_first(mm); v; v = vma_next(v)) {
+        /* Frames of an image need nothing: their PTEs go with the tables. */
+        if (!v->mapping || (v->flags & VMA_HAS_PAGES)) {
+            mm_zap(mm, v->start, v->end);
+        }
     }
+    vma_destroy_all(mm);
 }
 
 void mm_put(struct mm *mm)
@@ -257,7 +254,7 @@ static bool extend_neighbour(struct mm *mm, uint64_t start, uint64_t end, uint32
 {
     struct vma *above = vma_find(mm, start);
     struct vma *below = above ? vma_prev(above) : NULL;
-    const uint32_t ignored = VMA_HAS_ANON;
+    const uint32_t ignored = VMA_HISTORY;
 
     if (above && above->start == end && !above->mapping && !above->file &&
         ((above->flags ^ flags) & ~ignored) == 0) {

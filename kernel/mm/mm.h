@@ -40,9 +40,13 @@ enum vma_flags {
     VMA_LOCKED = 1u << 12,
     VMA_DONTDUMP = 1u << 13,
     VMA_HAS_ANON = 1u << 14, /* holds private pages of its own: fork must copy its PTEs */
+    VMA_HAS_PAGES =
+        1u << 15, /* with a mapping: some PTE may hold a reference (not only PTE_DIRECT) */
 };
 
 #define VMA_ACCESS (VMA_READ | VMA_WRITE | VMA_EXEC)
+/* What happened to it so far: says nothing about what it is. */
+#define VMA_HISTORY ((uint32_t)(VMA_HAS_ANON | VMA_HAS_PAGES))
 
 struct vma {
     struct rb_node node;
@@ -141,6 +145,7 @@ enum fault_access {
     FAULT_WRITE = 1u << 0,
     FAULT_EXEC = 1u << 1,
     FAULT_USER = 1u << 2,
+    FAULT_ABSENT = 1u << 3, /* a hint: the CPU found no PTE at all */
 };
 
 /*

@@ -154,7 +154,7 @@ static bool heap_grow(struct mm *mm, uint64_t from, uint64_t to, struct vma *fre
         return false;
     }
     if (below && below->end == from && (below->flags & VMA_HEAP) && !below->mapping &&
-        ((below->flags ^ flags) & ~(uint32_t)VMA_HAS_ANON) == 0) {
+        ((below->flags ^ flags) & ~VMA_HISTORY) == 0) {
         vma_resize(below, below->start, to);
         vma_destroy(fresh);
         return true;

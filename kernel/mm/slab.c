@@ -40,18 +40,22 @@ static void chain_push(struct page *p, void *object, uint32_t stride)
     p->private ++;
 }
 
-static void *chain_pop(struct page *p, uint32_t stride)
+/* Take up to `count` objects off the chain; how many there were. At least one is there. */
+static uint32_t chain_pop(struct page *p, uint32_t stride, void **objects, uint32_t count)
 {
-    uint32_t first = atomic_load_explicit(&p->mapcount, memory_order_relaxed);
+    char *base = page_address(p);
+    uint32_t next = atomic_load_explicit(&p->mapcount, memory_order_relaxed);
+    uint32_t taken = min_of(count, slab_free_count(p));
 
-    assert(first != 0 && first <= PAGE_SIZE && slab_free_count(p) != 0);
-    void *object = (char *)page_address(p) + first - 1;
-
-    p->private --;
-    atomic_store_explicit(&p->mapcount,
-                          slab_free_count(p) ? *(uint32_t *)object ^ (first + stride) : 0,
-                          memory_order_relaxed);
-    return object;
+    assert(taken != 0);
+    for (uint32_t i = 0; i < taken; i++) {
+        assert(next != 0 && next <= PAGE_SIZE);
+        objects[i] = base + next - 1;
+        next = *(uint32_t *)objects[i] ^ (next + stride);
+    }
+    p->private -= taken;
+    atomic_store_explicit(&p->mapcount, slab_free_count(p) ? next : 0, memory_order_relaxed);
+    return taken;
 }
 
 /* First use: size and number of objects, a place in the table. */
@@ -99,23 +103,23 @@ static struct page *slab_grow_locked(struct slab_cache *c, unsigned gfp)
     return p;
 }
 
-static void *take_locked(struct slab_cache *c, unsigned gfp)
+/* Up to `count` objects of one slab, a new one if there is none with free ones; 0: no memory. */
+static uint32_t take_locked(struct slab_cache *c, unsigned gfp, void **objects, uint32_t count)
 {
     struct page *p = list_is_empty(&c->partial) ? slab_grow_locked(c, gfp)
                                                 : list_first(&c->partial, struct page, link);
 
     if (!p) {
-        return NULL;
+        return 0;
     }
     if (slab_free_count(p) == c->per_slab) {
         c->empty_slabs--;
     }
-    void *object = chain_pop(p, c->stride);
-
+    count = chain_pop(p, c->stride, objects, count);
     if (slab_free_count(p) == 0) {
         list_remove(&p->link);
     }
-    return object;
+    return count;
 }
 
 static void give_locked(struct slab_cache *c, void *object)
@@ -173,18 +177,20 @@ static struct magazine *magazine_of(struct slab_cache *c)
     return &c->others[cpu - 1];
 }
 
-/* Magazine empty: take some objects, return one. Interrupts off. */
+/* Magazine empty: fill half of it from one slab, and return one object. Interrupts off. */
 static NEVER_INLINE void *refill(struct slab_cache *c, struct magazine *m, unsigned gfp)
 {
+    void *object = NULL;
+
     if (unlikely(c->id == 0)) {
         cache_setup(c);
     }
     spin_lock(&c->lock);
-    void *object = take_locked(c, gfp);
-
-    /* Only from slabs that are there: growing for a stock would be waste. */
-    while (m && object && m->count < REFILL && !list_is_empty(&c->partial)) {
-        m->objects[m->count++] = take_locked(c, gfp);
+    if (m) {
+        m->count = take_locked(c, gfp, m->objects, REFILL);
+        object = m->count ? m->objects[--m->count] : NULL;
+    } else {
+        (void)take_locked(c, gfp, &object, 1);
     }
     spin_unlock(&c->lock);
     return object;

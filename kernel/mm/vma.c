@@ -126,6 +126,47 @@ void vma_insert(struct mm *mm, struct vma *v)
     }
 }
 
+struct vma *vma_append(struct mm *mm, struct vma *v, struct vma *last)
+{
+    assert(!last || (v->start >= last->end && !last->node.right));
+    rb_link(&v->node, last ? &last->node : NULL, last ? &last->node.right : &mm->vmas.node);
+    rb_insert_fixup(&mm->vmas, &v->node);
+    v->mm = mm;
+    mm->vma_count++;
+    mm->total_pages += (v->end - v->start) / PAGE_SIZE;
+    return v;
+}
+
+void vma_destroy_all(struct mm *mm)
+{
+    struct rb_node *n = mm->vmas.node;
+
+    while (n) { /* down to a leaf, take it off, go on at its parent */
+        if (n->left) {
+            n = n->left;
+            continue;
+        }
+        if (n->right) {
+            n = n->right;
+            continue;
+        }
+        struct rb_node *parent = n->parent;
+
+        if (parent && parent->left == n) {
+            parent->left = NULL;
+        } else if (parent) {
+            parent->right = NULL;
+        }
+        vma_destroy(rb_entry(n, struct vma, node));
+        n = parent;
+    }
+    mm->vmas.node = NULL;
+    mm->vma_cache = NULL;
+    mm->vma_count = 0;
+    mm->total_pages = 0;
+    mm->locked_pages = 0;
+}
+
 /* The gap search must look again from the end of a gap that grew. */
 static void gap_grew(struct mm *mm, uint64_t end)
 {
@@ -201,7 +242,7 @@ static bool can_join(const struct vma *low, const struct vma *high)
 {
     const uint32_t apart = VMA_GROWSDOWN | VMA_STACK | VMA_VDSO;
 
-    if (low->end != high->start || ((low->flags ^ high->flags) & ~(uint32_t)VMA_HAS_ANON) ||
+    if (low->end != high->start || ((low->flags ^ high->flags) & ~VMA_HISTORY) ||
         (low->flags & apart) || low->file != high->file || low->mapping != high->mapping) {
         return false;
     }
@@ -216,7 +257,7 @@ static struct vma *join(struct mm *mm, struct vma *low, struct vma *high)
     uint64_t search_top = mm->search_top;
     uint64_t search_hole = mm->search_hole;
 
-    low->flags |= high->flags & VMA_HAS_ANON;
+    low->flags |= high->flags & VMA_HISTORY;
     vma_remove(mm, high);
     vma_resize(low, low->start, end);
     vma_destroy(high);

@@ -17,6 +17,13 @@ void vma_destroy(struct vma *v);
 void vma_insert(struct mm *mm, struct vma *v); /* overlaps nothing */
 void vma_remove(struct mm *mm, struct vma *v);
 
+/* Insert v, which lies above all others; `last` is the topmost so far (NULL: none). Returns v. */
+struct vma *vma_append(struct mm *mm, struct vma *v, struct vma *last);
+
+/* Empty the set without keeping it in order on the way: destroys every VMA. No PTE is left that
+ * holds a reference. */
+void vma_destroy_all(struct mm *mm);
+
 /* Change the bounds of a VMA in the set; its neighbours are not overlapped. page_offset follows
  * start. */
 void vma_resize(struct vma *v, uint64_t start, uint64_t end);

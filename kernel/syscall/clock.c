@@ -16,14 +16,13 @@
 
 bool clock_is_realtime(int clock)
 {
-    return clock == CLOCK_REALTIME || clock == CLOCK_REALTIME_COARSE ||
-           clock == CLOCK_REALTIME_ALARM || clock == CLOCK_TAI;
+    return clock == CLOCK_REALTIME || clock == CLOCK_REALTIME_COARSE || clock == CLOCK_TAI;
 }
 
 bool clock_is_waitable(int clock)
 {
     return clock == CLOCK_REALTIME || clock == CLOCK_MONOTONIC || clock == CLOCK_BOOTTIME ||
-           clock == CLOCK_TAI || clock == CLOCK_REALTIME_ALARM || clock == CLOCK_BOOTTIME_ALARM;
+           clock == CLOCK_TAI; /* no alarm clocks: as a Linux without a clock device that wakes */
 }
 
 bool clock_is_cpu_time(int clock)
@@ -94,7 +93,6 @@ static int read_clock(int clock, uint64_t *ns)
     switch (clock) {
     case CLOCK_REALTIME:
     case CLOCK_REALTIME_COARSE:
-    case CLOCK_REALTIME_ALARM:
     case CLOCK_TAI:
         *ns = clock_realtime_ns();
         return 0;
@@ -102,7 +100,6 @@ static int read_clock(int clock, uint64_t *ns)
     case CLOCK_MONOTONIC_RAW:
     case CLOCK_MONOTONIC_COARSE:
     case CLOCK_BOOTTIME:
-    case CLOCK_BOOTTIME_ALARM:
         *ns = clock_monotonic_ns();
         return 0;
     case CLOCK_PROCESS_CPUTIME_ID:

@@ -19,7 +19,8 @@ struct gc {
     const term_t *keep_high;
     const uint8_t *realm;
     const struct message *peeked; /* the message a receive looks at: stays */
-    bool check_pinned;            /* minor with pinned fragments */
+    bool is_full;
+    bool check_pinned; /* minor with pinned fragments */
 };
 
 static bool message_holds(const struct message *m, const term_t *o)
@@ -176,6 +177,9 @@ static void sweep_owners(struct gc *g)
     }
     m->owner_count = kept;
     m->owned_bytes = bytes;
+    if (!g->is_full) {
+        return; /* old binaries may be dead: the limit moves only when that is known */
+    }
     if (bytes > m->owned_limit / 4 * 3) {
         m->owned_limit = bytes * 2;
     }
@@ -338,6 +342,7 @@ static bool full(struct process *p, size_t need)
     struct gc g;
 
     begin(&g, p);
+    g.is_full = true;
     g.to = block;
     g.to_end = block + size;
     g.keep_low = block;
@@ -383,7 +388,7 @@ static bool minor_is_possible(const struct process *p)
     size_t young = (size_t)(young_top(p) - p->heap) + m->fragment_words;
 
     return m->old != NULL && (size_t)(m->old_end - m->old_top) >= young &&
-           p->collections_since_full < m->fullsweep_after;
+           p->collections_since_full < m->fullsweep_after && m->owned_bytes <= m->owned_limit;
 }
 
 static bool collect(struct process *p, size_t need, bool want_full)

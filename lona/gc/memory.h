@@ -46,6 +46,7 @@ enum {
     FULLSWEEP_AFTER = 100,
     GENERATIONAL_FROM = 16 * 1024, /* words of live data above which an old block is used */
     CHUNK_WORDS_MIN = 512,
+    FRAGMENT_WORDS_KEPT = 1024, /* of accepted messages, beyond the young block's size */
 };
 
 /* Smallest entry of the size table that is >= words. */
@@ -60,6 +61,18 @@ void owners_add(struct process *p, term_t *object, size_t bytes);
 
 /* A message was accepted: its data becomes part of the young generation, or it is freed. */
 bool heap_adopt(struct process *p, struct message *m) MUST_CHECK;
+
+/*
+ * Is a collection due although no allocation asked for one: many accepted messages, or big binaries?
+ * Asked between slices.
+ */
+static inline bool heap_is_due(const struct process *p)
+{
+    const struct process_memory *m = p->memory;
+
+    return m != NULL && (m->fragment_words > FRAGMENT_WORDS_KEPT + (size_t)(m->young_end - p->heap) ||
+                         m->owned_bytes > m->owned_limit);
+}
 
 /* Give everything back: the process ends. */
 void heap_release_all(struct process *p);

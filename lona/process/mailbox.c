@@ -170,7 +170,6 @@ bool mailbox_accept(struct worker *w, struct process *p)
 
 enum mailbox_state mailbox_wait(struct worker *w, struct process *p)
 {
-    assert(*p->save == NULL);
     p->flags &= (uint8_t)~PROCESS_PEEKED;
     if (!inbox_is_empty(p)) {
         /* Draining appends behind the save pointer, which names the end of the queue. */

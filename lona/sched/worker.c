@@ -40,6 +40,18 @@ static void cpu_relax(void)
 #endif
 }
 
+/* A store before it is visible before a load after it. TSan knows no fences, but
+ * read-modify-writes. */
+static void full_fence(struct vm *vm)
+{
+#ifdef __SANITIZE_THREAD__
+    (void)atomic_fetch_add_explicit(&vm->sleeping, 0, memory_order_seq_cst);
+#else
+    (void)vm;
+    atomic_thread_fence(memory_order_seq_cst);
+#endif
+}
+
 /* One sleeping worker, if there is one and nobody searches already. */
 static void wake_one(struct vm *vm, const struct worker *self)
 {
@@ -64,7 +76,7 @@ static void enqueue(struct vm *vm, struct worker *w, struct process *p)
     }
     /* seq_cst fence: the push is visible before we look for sleepers; pairs with the one in idle()
      */
-    atomic_thread_fence(memory_order_seq_cst);
+    full_fence(vm);
     wake_one(vm, w);
 }
 
@@ -274,7 +286,7 @@ static struct process *idle(struct worker *w)
     atomic_fetch_add_explicit(&vm->sleeping, 1, memory_order_seq_cst);
     /* seq_cst fence: whoever pushes after we looked sees us asleep; pairs with the one in enqueue()
      */
-    atomic_thread_fence(memory_order_seq_cst);
+    full_fence(vm);
     if (!work_in_sight(w) && !atomic_load_explicit(&vm->stopping, memory_order_relaxed)) {
         /* A process left in another's slot comes to a queue at the end of that worker's slice. */
         vm->platform.wake_wait(vm->platform.self, &w->wake, deadline);
@@ -299,7 +311,9 @@ static void run(struct worker *w, struct process *p)
         if (!inbox_is_empty(p)) {
             inbox_drain(w, p);
         }
-        enum run_result r = (p->flags & PROCESS_KILLED) != 0 ? RUN_FAILED : interp_run(w, p);
+        bool dead = (p->flags & PROCESS_KILLED) != 0 ||
+                    (unlikely(heap_is_due(p)) && !heap_collect(p, false));
+        enum run_result r = dead ? RUN_FAILED : interp_run(w, p);
         int32_t left = p->reductions_left;
 
         if (r == RUN_WAIT) {

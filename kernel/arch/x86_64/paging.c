@@ -277,6 +277,13 @@ paddr_t pt_create(void)
     return page_to_phys(p);
 }
 
+void pt_kernel_half_drop(uint64_t *root)
+{
+    root[TOP_DIRECT] = 0;
+    root[TOP_VMALLOC] = 0;
+    root[TOP_IMAGE] = 0;
+}
+
 void arch_load_page_table(paddr_t root)
 {
     write_cr3(root ? root : arch_virt_to_phys(kernel_root));

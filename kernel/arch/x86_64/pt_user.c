@@ -19,7 +19,6 @@
 #define ENTRIES     512u
 #define TABLE_FLAGS (PTE_PRESENT | PTE_WRITABLE | PTE_USER | PTE_ACCESSED)
 #define SOFT_NONE   0x800u
-#define USER_TOP    256u /* entries of the root */
 
 /* Of an entry that names a table: its flags are the low bits only. */
 static ALWAYS_INLINE uint64_t *table_at(uint64_t entry)
@@ -374,26 +373,30 @@ uint64_t pt_unmap_range(paddr_t root, uint64_t start, uint64_t end, struct pt_ba
     return end;
 }
 
-static void free_table(uint64_t *table, unsigned level, unsigned entries)
+/*
+ * Tables are given back as what they are then: zero. So the next one needs no clearing. PTEs that
+ * are left in last-level tables hold no reference (PTE_DIRECT).
+ */
+static void free_table(uint64_t *table, unsigned level)
 {
     struct page *p = table_page(table);
 
-    if (level > 1) {
-        for (uint64_t summary = p->index; summary != 0; summary &= summary - 1) {
-            unsigned first = (unsigned)__builtin_ctzll(summary) * 8;
+    for (uint64_t summary = p->index; summary != 0; summary &= summary - 1) {
+        uint64_t *entry = table + (unsigned)__builtin_ctzll(summary) * 8;
 
-            for (unsigned i = first; i < first + 8 && i < entries; i++) {
-                if (table[i] != 0) {
-                    free_table(table_at(table[i]), level - 1, ENTRIES);
-                }
+        for (unsigned i = 0; i < 8; i++) {
+            if (level > 1 && entry[i] != 0) {
+                free_table(table_at(entry[i]), level - 1);
             }
+            entry[i] = 0;
         }
     }
     p->flags &= (uint16_t)~PAGE_TABLE;
-    page_put(p);
+    page_put_clean(p);
 }
 
 void pt_destroy(paddr_t root)
 {
-    free_table(arch_phys_to_virt(root), 4, USER_TOP);
+    pt_kernel_half_drop(arch_phys_to_virt(root)); /* the summary knows the user's half only */
+    free_table(arch_phys_to_virt(root), 4);
 }

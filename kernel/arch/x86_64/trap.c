@@ -179,7 +179,8 @@ static const struct exception_entry *find_exception(uint64_t ip)
 
 static unsigned access_of(uint64_t error)
 {
-    return (error & PF_WRITE ? FAULT_WRITE : FAULT_READ) | (error & PF_FETCH ? FAULT_EXEC : 0);
+    return (error & PF_WRITE ? FAULT_WRITE : FAULT_READ) | (error & PF_FETCH ? FAULT_EXEC : 0) |
+           (error & PF_PRESENT ? 0 : FAULT_ABSENT);
 }
 
 static void user_page_fault(struct regs *regs, uint64_t addr, uint64_t error)

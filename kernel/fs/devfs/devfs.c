@@ -14,24 +14,40 @@ static struct name name_of(const char *text)
         struct name){ .text = text, .length = (uint32_t)length, .hash = name_hash(text, length) };
 }
 
-static int add_link(struct inode *root, const char *text, const char *target)
-{
-    const struct name name = name_of(text);
-    struct inode *made;
-    int err = root->ops->symlink(root, &name, target, &made);
+/* Things of /dev that are no devices. */
+static const struct fixture {
+    const char *name;
+    const char *target; /* symbolic link; NULL: a directory */
+    uint32_t mode;
+} fixtures[] = {
+    { "fd", "/proc/self/fd", 0 },
+    { "stdin", "/proc/self/fd/0", 0 },
+    { "stdout", "/proc/self/fd/1", 0 },
+    { "stderr", "/proc/self/fd/2", 0 },
+    { "shm", NULL, 01777 },
+    { "pts", NULL, 0755 },
+};
 
-    if (err == 0) {
-        inode_put(made);
-    }
-    return err;
+static bool is_other(const char *text, const struct name *only)
+{
+    return only && (strncmp(text, only->text, only->length) != 0 || text[only->length] != '\0');
 }
 
-static int add_directory(struct inode *root, const char *text, uint32_t mode)
+/* Made before, when somebody looked for it alone? */
+static bool is_there(struct inode *root, const struct name *name)
 {
-    const struct name name = name_of(text);
-    struct inode *made;
-    int err = root->ops->mkdir(root, &name, mode, &made);
+    struct inode *there;
 
+    if (root->ops->lookup(root, name, &there) < 0) {
+        return false;
+    }
+    inode_put(there);
+    return true;
+}
+
+/* Whoever looked first does not own what he saw. */
+static int settle(int err, struct inode *made)
+{
     if (err == 0) {
         made->uid = 0;
         made->gid = 0;
@@ -40,47 +56,56 @@ static int add_directory(struct inode *root, const char *text, uint32_t mode)
     return err;
 }
 
-static int add_device(struct inode *root, const struct device_node *d)
+static int add_fixture(struct inode *root, const struct fixture *f, const struct name *only)
 {
+    struct inode *made = NULL;
+
+    if (is_other(f->name, only)) {
+        return 0;
+    }
+    const struct name name = name_of(f->name);
+
+    if (!only && is_there(root, &name)) {
+        return 0;
+    }
+    int err = f->target ? root->ops->symlink(root, &name, f->target, &made)
+                        : root->ops->mkdir(root, &name, f->mode, &made);
+
+    return settle(err, made);
+}
+
+static int add_device(struct inode *root, const struct device_node *d, const struct name *only)
+{
+    struct inode *made = NULL;
+
+    if (is_other(d->name, only)) {
+        return 0;
+    }
     const struct name name = name_of(d->name);
-    struct inode *made;
+
+    if (!only && is_there(root, &name)) {
+        return 0;
+    }
     int err =
         root->ops->create(root, &name, (d->is_block ? S_IFBLK : S_IFCHR) | d->mode, d->dev, &made);
 
-    if (err == 0) {
-        made->uid = 0;
-        made->gid = 0;
-        inode_put(made);
-    }
-    return err;
+    return settle(err, made);
 }
 
-/* Called once, root's lock held for writing. What there is no memory for is missing. */
-static void fill(struct inode *root)
+/*
+ * At the first sight of a name make that, at the first listing all the rest: most programs open a
+ * device or two. Root's lock held for writing. What there is no memory for is missing.
+ */
+static void fill(struct inode *root, const struct name *only)
 {
     const struct device_node *d;
     int err = 0;
 
     for (unsigned n = 0; err == 0 && (d = device_at(n)) != NULL; n++) {
-        err = add_device(root, d);
+        err = add_device(root, d, only);
     }
-    if (err == 0) {
-        err = add_link(root, "fd", "/proc/self/fd");
-    }
-    if (err == 0) {
-        err = add_link(root, "stdin", "/proc/self/fd/0");
-    }
-    if (err == 0) {
-        err = add_link(root, "stdout", "/proc/self/fd/1");
-    }
-    if (err == 0) {
-        err = add_link(root, "stderr", "/proc/self/fd/2");
-    }
-    if (err == 0) {
-        err = add_directory(root, "shm", 01777);
-    }
-    if (err == 0) {
-        err = add_directory(root, "pts", 0755);
+    for (unsigned n = 0; err == 0 && n < array_size(fixtures); n++) {
+        err = add_fixture(root, &fixtures[n], only);
     }
 }
 

@@ -191,30 +191,31 @@ static void drop(struct tmpfs_node *n)
 
 /* --- inode operations ------------------------------------------------------------------------- */
 
-static void fill_root_locked(struct inode *root)
+static void fill_root_locked(struct inode *root, const struct name *only)
 {
     struct tmpfs *fs = tmpfs_node_of(root)->fs;
-    void (*fill)(struct inode * root) = fs->fill;
+    void (*fill)(struct inode * root, const struct name *only) = fs->fill;
 
     fs->fill = NULL; /* what it makes it looks up here */
     if (fill) {
-        fill(root);
+        fill(root, only);
     }
+    fs->fill = only ? fill : NULL;
 }
 
 /*
  * The names that are made at first sight. The caller holds the lock either way; held for reading it
  * is given up for a moment, which lookups and listings can stand: both look only afterwards.
  */
-static void fill_root(struct inode *root)
+static void fill_root(struct inode *root, const struct name *only)
 {
     if (root->lock.readers < 0) {
-        fill_root_locked(root);
+        fill_root_locked(root, only);
         return;
     }
     rwsem_read_unlock(&root->lock);
     rwsem_write_lock(&root->lock);
-    fill_root_locked(root);
+    fill_root_locked(root, only);
     rwsem_write_unlock(&root->lock);
     rwsem_read_lock(&root->lock);
 }
@@ -232,10 +233,11 @@ static int tmpfs_lookup(struct inode *inode, const struct name *name, struct ino
     uint64_t nid;
     int err;
 
-    if (unlikely(wants_filling(inode))) {
-        fill_root(inode);
-    }
     e = dir->names.node ? entry_find(dir, name) : NULL;
+    if (unlikely(!e && wants_filling(inode))) {
+        fill_root(inode, name);
+        e = dir->names.node ? entry_find(dir, name) : NULL;
+    }
     if (e) {
         if (!e->node) {
             return -ENOENT;
@@ -583,7 +585,7 @@ static int tmpfs_readdir(struct inode *inode, uint64_t cookie, struct dir_emit *
     struct tmpfs_node *dir = tmpfs_node_of(inode);
 
     if (wants_filling(inode)) {
-        fill_root(inode);
+        fill_root(inode, NULL);
     }
     if (cookie < LOWER_COOKIE) {
         for (struct rb_node *at = order_find(dir, cookie); at; at = rb_next(at)) {

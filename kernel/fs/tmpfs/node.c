@@ -95,7 +95,12 @@ int tmpfs_node_create(struct super_block *sb, uint32_t mode, dev_t rdev, struct 
 
 static struct list *bucket_of(const struct tmpfs *fs, uint64_t nid)
 {
-    return &fs->buckets[(nid ^ (nid >> 8)) % TMPFS_BUCKETS];
+    struct list *bucket = &fs->buckets[(nid ^ (nid >> 8)) % TMPFS_BUCKETS];
+
+    if (!bucket->next) { /* at first use: mounting does not walk the table */
+        list_init(bucket);
+    }
+    return bucket;
 }
 
 static struct tmpfs_node *find_locked(const struct tmpfs *fs, uint64_t nid)

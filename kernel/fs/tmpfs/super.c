@@ -43,6 +43,9 @@ static void unpin_all(struct tmpfs *fs)
     for (unsigned i = 0; i < TMPFS_BUCKETS; i++) {
         struct tmpfs_node *n;
 
+        if (!fs->buckets[i].next) {
+            continue; /* never used */
+        }
     again:
         spin_lock(&fs->lock);
         list_for_each_entry(n, &fs->buckets[i], bucket_link) {
@@ -161,14 +164,11 @@ int tmpfs_mount_image(struct file_system *type, const struct erofs_image *image,
         return err;
     }
     fs = sb->private;
-    fs->buckets = kmalloc_array(TMPFS_BUCKETS, sizeof(struct list), GFP_KERNEL);
+    fs->buckets = kmalloc_array(TMPFS_BUCKETS, sizeof(struct list), GFP_KERNEL | GFP_ZERO);
     if (!fs->buckets) {
         super_put(sb);
         *why = "no memory";
         return -ENOMEM;
-    }
-    for (unsigned i = 0; i < TMPFS_BUCKETS; i++) {
-        list_init(&fs->buckets[i]);
     }
     fs->lower = *image;
     err = erofs_open(&fs->lower, erofs_flags, why);

@@ -26,9 +26,10 @@ struct tmpfs {
     uint64_t inodes_max;
     uint64_t next_ino;
     struct list *buckets; /* of inodes from the image, by number; NULL without image */
-    /* Makes the first names of the root when somebody first looks; root's lock held for writing.
-     * NULL: done, or nothing to make. */
-    void (*fill)(struct inode *root);
+    /* Makes the first names of the root when somebody first looks: one name when `only` says which,
+     * or all that are still missing. Root's lock held for writing. NULL: done, or nothing to make.
+     */
+    void (*fill)(struct inode *root, const struct name *only);
     bool has_lower;
     struct erofs_image lower;
 };

@@ -114,7 +114,7 @@ struct pte {
 };
 
 paddr_t pt_create(void);       /* a root with the kernel's half; 0: no memory */
-void pt_destroy(paddr_t root); /* frees table pages only; all PTEs are gone */
+void pt_destroy(paddr_t root); /* frees table pages; what PTEs are left are PTE_DIRECT ones */
 
 /*
  * Install `count` PTEs for consecutive pages at va: frame i is first + i * PAGE_SIZE. Present ones

@@ -38,6 +38,7 @@ void idt_set_interrupt(unsigned vector);
 
 /* --- paging.c */
 void pt_init(void);
+void pt_kernel_half_drop(uint64_t *root); /* undo what pt_create() wrote into a root */
 extern char boot_page_table[];
 
 /* --- apic.c */
