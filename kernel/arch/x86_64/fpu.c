@@ -85,7 +85,13 @@ void fpu_reset(void *area)
 
 void *fpu_alloc(void)
 {
-    return slab_alloc(&fpu_cache, GFP_KERNEL);
+    uint8_t *area = slab_alloc(&fpu_cache, GFP_KERNEL);
+
+    /* XSAVE writes the header's first word only, and XRSTOR refuses rubbish in the rest. */
+    if (area && fpu_xmask) {
+        memset(area + 512, 0, 64);
+    }
+    return area;
 }
 
 void fpu_free(void *area)
