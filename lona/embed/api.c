@@ -203,7 +203,9 @@ static term_t next_thunk(struct evaluation *e, struct process *p)
         struct code_unit u;
 
         code_unit_init(&u, e->vm);
-        if (compile_form(p, r, form, &u)) {
+        const struct compile_source source = { r, e->file, reader_place(r) };
+
+        if (compile_form(p, &source, form, &u)) {
             thunk = code_link(p, &u);
         }
         code_unit_deinit(&u);
