@@ -33,6 +33,7 @@ struct lona_options {
     unsigned workers;          /* 0: one a CPU */
     uint64_t process_heap_max; /* bytes; 0: no limit */
     uint64_t seed;             /* 0: random */
+    bool gc_stress;            /* for tests: collect at every allocation */
 };
 
 /* options may be NULL. */

@@ -140,6 +140,7 @@ enum lona_result lona_create(const struct lona_options *options, lona_vm **out, 
     if (options != NULL) {
         o.workers = options->workers;
         o.seed = options->seed;
+        o.gc_stress = options->gc_stress;
         o.heap_max_words = (uint32_t)min_of(options->process_heap_max / 8, (uint64_t)UINT32_MAX);
     }
     struct vm *vm = vm_create(&o, &what);
