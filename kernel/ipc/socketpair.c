@@ -495,7 +495,7 @@ long sys_getsockopt(int fd, int level, int name, void __user *to, void __user *s
     long result = 0;
     struct file *f = socket_get(fd, &result);
     uint32_t value = 0;
-    uint32_t size;
+    uint32_t size = 0;
 
     if (!f) {
         return result;
