@@ -21,19 +21,24 @@ static void check_directions(void)
 {
     int s[2];
     char text[16] = "";
+    ssize_t n;
 
     printf("pair %d\n", socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, s));
     print_poll("fresh", s[0]);
     printf("send %zd\n", send(s[0], "hello", 5, 0));
     printf("write %zd\n", write(s[1], "there", 5));
     print_poll("filled", s[1]);
-    printf("recv %zd %s\n", recv(s[1], text, sizeof(text), 0), text);
-    printf("read %zd %s\n", read(s[0], text, sizeof(text)), text);
-    printf("empty %zd %s\n", recv(s[0], text, sizeof(text), 0), strerror(errno));
+    n = recv(s[1], text, sizeof(text), 0);
+    printf("recv %zd %s\n", n, text);
+    n = read(s[0], text, sizeof(text));
+    printf("read %zd %s\n", n, text);
+    n = recv(s[0], text, sizeof(text), 0);
+    printf("empty %zd %s\n", n, strerror(errno));
     printf("shutdown %d\n", shutdown(s[0], SHUT_WR));
     print_poll("peer of shut", s[1]);
     printf("end %zd\n", recv(s[1], text, sizeof(text), 0));
-    printf("epipe %zd %s\n", send(s[0], "x", 1, MSG_NOSIGNAL), strerror(errno));
+    n = send(s[0], "x", 1, MSG_NOSIGNAL);
+    printf("epipe %zd %s\n", n, strerror(errno));
     printf("other way %zd\n", send(s[1], "y", 1, 0));
     close(s[1]);
     print_poll("peer of closed", s[0]);
@@ -76,18 +81,22 @@ int main(void)
 {
     int fds[2];
     int type = 0;
+    ssize_t n;
     socklen_t size = sizeof(type);
 
     setvbuf(stdout, NULL, _IONBF, 0);
     check_directions();
     check_blocking();
-    printf("family %d %s\n", socketpair(AF_INET, SOCK_STREAM, 0, fds), strerror(errno));
-    printf("not a socket %zd %s\n", send(1, "x", 1, 0), strerror(errno));
+    n = socketpair(99, SOCK_STREAM, 0, fds); /* no such family */
+    printf("family %zd %s\n", n, strerror(errno));
+    n = send(1, "x", 1, 0);
+    printf("not a socket %zd %s\n", n, strerror(errno));
     socketpair(AF_UNIX, SOCK_STREAM, 0, fds);
     printf("type %d", getsockopt(fds[0], SOL_SOCKET, SO_TYPE, &type, &size));
     printf(" %d\n", type);
     signal(SIGPIPE, SIG_IGN);
     close(fds[1]);
-    printf("write %zd %s\n", write(fds[0], "x", 1), strerror(errno));
+    n = write(fds[0], "x", 1);
+    printf("write %zd %s\n", n, strerror(errno));
     return 0;
 }
