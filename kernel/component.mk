@@ -49,6 +49,7 @@ include kernel/arch/$(ARCH)/link.mk
 
 # Parsers of hostile bytes, one libFuzzer program each: fuzz/kernel_host_<what>_fuzz.c.
 kernel_fuzz := $(patsubst fuzz/%.c,%,$(wildcard fuzz/kernel_host_*_fuzz.c))
+$(foreach f,$(kernel_fuzz),$(eval lint_sees.fuzz/$(f).c := $(kernel_host.sees)))
 $(foreach f,$(kernel_fuzz),$(call program,fuzz/$(f),fuzz,fuzz/$(f).c,kernel_host base base_hosted,,$(kernel_host.sees),$(kernel_host.cflags)))
 fuzz_targets += $(addprefix $(BUILD)/fuzz/,$(kernel_fuzz))
 programs += $(BUILD)/kernel.elf
