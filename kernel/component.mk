@@ -34,6 +34,7 @@ kernel_host.srcs += $(addprefix kernel/proc/,elf.c script.c boot_args.c exec_str
 kernel_host.srcs += $(addprefix kernel/ipc/,pipe_ring.c)
 kernel_host.srcs += $(addprefix kernel/syscall/,uaccess.c uio.c)
 kernel_host.srcs += $(addprefix kernel/drivers/,tty.c tty_ioctl.c)
+kernel_host.srcs += $(filter-out %_test.c kernel/fs/boot.c,$(wildcard kernel/fs/*.c kernel/fs/tmpfs/*.c kernel/fs/erofs/*.c kernel/fs/devfs/*.c))
 kernel_host.sees := kernel kernel/arch/include kernel/arch/host/include base/include include $(kernel_gen)
 kernel_host.variants := asan cov fuzz
 kernel_host.cflags := -DKERNEL_HOST=1
@@ -48,6 +49,7 @@ include kernel/arch/$(ARCH)/link.mk
 
 # Parsers of hostile bytes, one libFuzzer program each: fuzz/kernel_host_<what>_fuzz.c.
 kernel_fuzz := $(patsubst fuzz/%.c,%,$(wildcard fuzz/kernel_host_*_fuzz.c))
+$(foreach f,$(kernel_fuzz),$(eval lint_sees.fuzz/$(f).c := $(kernel_host.sees)))
 $(foreach f,$(kernel_fuzz),$(call program,fuzz/$(f),fuzz,fuzz/$(f).c,kernel_host base base_hosted,,$(kernel_host.sees),$(kernel_host.cflags)))
 fuzz_targets += $(addprefix $(BUILD)/fuzz/,$(kernel_fuzz))
 programs += $(BUILD)/kernel.elf

@@ -4,19 +4,21 @@
 # Count ring-0 instructions in a trace of `qemu -singlestep -d exec,nochain` (one line an instruction;
 # a repeated string instruction is one line a round, as it is one step where ring 0 is interpreted).
 #
-#   trace.pl [-p] [-m ADDRESS] KERNEL.debug.elf <TRACE
+#   trace.pl [-p] [-s SECTION] [-m ADDRESS] KERNEL.debug.elf <TRACE
 #
 # Counts from the kernel's first instruction. With -m, each instruction fetched in ring 3 at ADDRESS
 # ends a section and begins the next; the numbers of all sections are printed, one a line. With -p,
-# also the functions that most instructions of the whole trace belong to.
+# also the functions that most instructions of the whole trace (with -s: of that section, from 0) belong
+# to.
 use strict;
 use warnings;
 no warnings "portable"; # 64-bit numbers
 
-my ($profile, $mark) = (0, undef);
-while (@ARGV && $ARGV[0] =~ /^-([pm])$/) {
+my ($profile, $mark, $only) = (0, undef, undef);
+while (@ARGV && $ARGV[0] =~ /^-([pms])$/) {
     shift @ARGV;
-    if ($1 eq 'p') { $profile = 1 }
+    if    ($1 eq 'p') { $profile = 1 }
+    elsif ($1 eq 's') { $only = shift @ARGV }
     else           { $mark    = hex(shift @ARGV) }
 }
 my (@address, @name);
@@ -47,7 +49,7 @@ while (<STDIN>) {
         next;
     }
     $section++;
-    $count{$pc}++ if $profile;
+    $count{$pc}++ if $profile && (!defined $only || $only == @sections);
 }
 push @sections, $section;
 print "$_\n" for @sections;

@@ -323,7 +323,7 @@ int dentry_lookup(struct dentry *dir, const struct name *name, struct dentry **o
         return -ENOTDIR;
     }
     err = dir->inode->ops->lookup(dir->inode, name, &inode);
-    if (err < 0 && err != -ENOENT) {
+    if (err < 0 && (err != -ENOENT || dir->sb->never_caches)) {
         return err;
     }
     fresh = dentry_alloc(name);

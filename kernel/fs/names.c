@@ -479,31 +479,40 @@ static int check_rename(const struct change *from, const struct change *to, unsi
     bool is_directory;
     int err;
 
+    /* The order is Linux's: programs tell these cases apart by their numbers. */
     if (!moved) {
         return -ENOENT;
     }
+    if (other && (flags & RENAME_NOREPLACE)) {
+        return -EEXIST;
+    }
+    if (flags & RENAME_EXCHANGE) {
+        if (!other) {
+            return -ENOENT;
+        }
+        if (!S_ISDIR(other->mode) && to->at.has_slash) {
+            return -ENOTDIR;
+        }
+    }
     is_directory = S_ISDIR(moved->mode);
+    if (!is_directory && (from->at.has_slash || (to->at.has_slash && !(flags & RENAME_EXCHANGE)))) {
+        return -ENOTDIR;
+    }
     if (is_ancestor(from->child, to->at.dir.dentry)) {
         return -EINVAL;
     }
     if (is_ancestor(to->child, from->at.dir.dentry)) {
         return flags & RENAME_EXCHANGE ? -EINVAL : -ENOTEMPTY;
     }
-    if (!is_directory && !(flags & RENAME_EXCHANGE) && (from->at.has_slash || to->at.has_slash)) {
-        return -ENOTDIR;
+    if (moved == other) {
+        return 0;
     }
     err = check_victim(&from->at.dir, from->child, is_directory);
     if (err < 0) {
         return err;
     }
     if (!other) {
-        if (flags & RENAME_EXCHANGE) {
-            return -ENOENT;
-        }
         return inode_permission(to->dir, current->cred, MAY_WRITE | MAY_EXEC);
-    }
-    if (flags & RENAME_NOREPLACE) {
-        return -EEXIST;
     }
     return check_victim(&to->at.dir, to->child,
                         flags & RENAME_EXCHANGE ? S_ISDIR(other->mode) : is_directory);
@@ -557,8 +566,11 @@ static int rename_places(struct change *from, struct change *to, unsigned flags)
     if (from->at.dir.mount != to->at.dir.mount) {
         return -EXDEV;
     }
-    if (from->at.kind != NAME_NORMAL || to->at.kind != NAME_NORMAL) {
-        return flags & RENAME_NOREPLACE && to->at.kind != NAME_NORMAL ? -EEXIST : -EBUSY;
+    if (from->at.kind != NAME_NORMAL) {
+        return -EBUSY;
+    }
+    if (to->at.kind != NAME_NORMAL) {
+        return flags & RENAME_NOREPLACE ? -EEXIST : -EBUSY;
     }
     mutex_lock(&rename_mutex);
     lock_directories(from, to);

@@ -105,7 +105,7 @@ static int open_entry(const struct place *at, unsigned flags, uint32_t mode, str
     }
     err = dentry_lookup(at->dir.dentry, &at->name, &p.dentry);
     if (err == 0 && !p.dentry->inode) {
-        err = at->has_slash ? -EISDIR : create_locked(&at->dir, p.dentry, &at->name, mode);
+        err = create_locked(&at->dir, p.dentry, &at->name, mode);
         is_new = err == 0;
         if (err < 0) {
             dentry_put(p.dentry);
@@ -144,8 +144,6 @@ static int open_entry(const struct place *at, unsigned flags, uint32_t mode, str
         path_cross_mounts(&p);
         if (S_ISDIR(p.dentry->inode->mode)) {
             err = -EISDIR;
-        } else if (at->has_slash) {
-            err = -ENOTDIR;
         } else {
             err = open_existing(&p, flags, out);
         }
@@ -166,9 +164,9 @@ static int open_create(int dirfd, const char *name, unsigned flags, uint32_t mod
         char *link = NULL;
         struct path start;
 
-        if (at.kind != NAME_NORMAL) {
+        if (at.kind != NAME_NORMAL || at.has_slash) {
+            err = at.kind != NAME_NORMAL && (flags & O_EXCL) ? -EEXIST : -EISDIR;
             place_put(&at);
-            err = -EISDIR;
             break;
         }
         err = open_entry(&at, flags, mode, out, &link);
@@ -287,7 +285,8 @@ static long open_user(int dirfd, const char __user *path, unsigned flags, uint32
     int fd;
     int err;
 
-    flags &= OPEN_FLAGS; /* open(2) ignores what it does not know */
+    flags &= OPEN_FLAGS;  /* open(2) ignores what it does not know */
+    flags |= O_LARGEFILE; /* as Linux on 64-bit machines */
     if (flags & O_PATH) {
         flags &= O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC;
     }

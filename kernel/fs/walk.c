@@ -322,7 +322,7 @@ static int walk_run(struct walk *w)
         if (err < 0) {
             return err;
         }
-        wants_directory = is_last && (wants_directory || w->has_slash);
+        wants_directory = wants_directory || (is_last && w->has_slash);
         w->kind = kind_of(&name);
         if (is_last && (w->flags & LOOKUP_PARENT)) {
             if (name.length > NAME_MAX) {

@@ -420,9 +420,10 @@ struct page *page_alloc(unsigned order, unsigned gfp)
     return p;
 }
 
-struct page *page_alloc_clean_run(unsigned order)
+struct page *page_alloc_run(unsigned order, bool may_clear)
 {
     struct page *p = NULL;
+    bool is_dirty = false;
     uint64_t flags = irq_save();
 
     spin_lock(&zone.lock);
@@ -431,9 +432,14 @@ struct page *page_alloc_clean_run(unsigned order)
     }
     if (zone.free_count + zone.uncarved > zone.reserve + (UINT64_C(1) << order)) {
         p = take_block_locked(order, CLEAN);
+        is_dirty = !p && may_clear;
+        p = is_dirty ? take_block_locked(order, USED) : p;
     }
     spin_unlock(&zone.lock);
     irq_restore(flags);
+    if (is_dirty && p) {
+        memset(page_address(p), 0, PAGE_SIZE << order);
+    }
     for (unsigned i = 0; p && i < 1u << order; i++) {
         p[i].flags = PAGE_TOUCHED;
         p[i].order = 0;

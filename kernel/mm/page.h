@@ -62,11 +62,11 @@ enum gfp {
 struct page *page_alloc(unsigned order, unsigned gfp) MUST_CHECK;
 
 /*
- * 2^order contiguous frames that are known to be zero, for a program; each is a page of its own
- * with refcount 1 and mapcount 1 (about to be mapped). NULL: none without clearing, or memory is
- * short.
+ * 2^order contiguous zero frames for a program; each is a page of its own with refcount 1 and
+ * mapcount 1 (about to be mapped). NULL: memory is short, or there are none without clearing and
+ * `may_clear` is not set.
  */
-struct page *page_alloc_clean_run(unsigned order) MUST_CHECK;
+struct page *page_alloc_run(unsigned order, bool may_clear) MUST_CHECK;
 
 /* Free frames, roughly and at once. */
 uint64_t page_free_hint(void);

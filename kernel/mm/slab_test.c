@@ -83,7 +83,7 @@ static void sizes(void **state)
 static void refusals(void **state)
 {
     (void)state;
-    assert_null(kmalloc(UINT64_C(1) << 40, GFP_KERNEL));
+    assert_null(kmalloc(UINT64_C(1) << 40, GFP_KERNEL)); /* NOLINT(clang-analyzer-unix.Malloc) */
     assert_null(kmalloc_array(SIZE_MAX / 2, 3, GFP_KERNEL));
 }
 

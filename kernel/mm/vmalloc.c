@@ -52,6 +52,7 @@ static int area_place(struct area *a, uint64_t count)
     struct list *place = &areas;
 
     list_for_each_entry(other, &areas, link) {
+        /* cppcheck-suppress uninitvar ; the loop sets it */
         if (other->start - at >= size) {
             place = &other->link;
             break;
@@ -139,6 +140,7 @@ void vfree(void *p)
     uint64_t flags = spin_lock_irqsave(&lock);
 
     list_for_each_entry(a, &areas, link) {
+        /* cppcheck-suppress uninitvar ; the loop sets it */
         if (a->start == (uintptr_t)p) {
             break;
         }

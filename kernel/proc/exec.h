@@ -47,7 +47,7 @@ int exec_load(struct mm *mm, struct exec_binary *f, const struct exec_random *r,
               struct exec_program *out) MUST_CHECK;
 
 /* Open what may be executed: a regular file with an x bit on a file system that allows it. */
-int exec_open(int dirfd, const char *path, unsigned lookup, struct exec_binary *out) MUST_CHECK;
+int exec_open(int dirfd, const char *name, unsigned lookup, struct exec_binary *out) MUST_CHECK;
 /* The same for a description at hand (execveat with an empty path). */
 int exec_open_fd(int fd, struct exec_binary *out) MUST_CHECK;
 

@@ -23,6 +23,7 @@
 
 static int read_head(struct exec_binary *f)
 {
+    assert(f->file);
     ssize_t n = file_read_kernel(f->file, f->head, sizeof(f->head), 0);
 
     if (n < 0) {
@@ -38,6 +39,7 @@ static int open_path(const struct path *p, struct exec_binary *out)
 {
     const struct inode *inode = path_inode(p);
 
+    out->file = NULL;
     if (!inode) {
         return -ENOENT;
     }

@@ -51,7 +51,12 @@ static uint64_t pages_of(uint64_t random, unsigned shift, unsigned bits)
 
 void exec_random_draw(struct exec_random *r)
 {
-    static int8_t is_random = -1; /* read once; two CPUs would find the same */
+    static enum {
+        UNKNOWN,
+        RANDOM,
+        FIXED
+    } layout; /* read once; two CPUs would find the same */
+
     size_t length;
 
     struct {
@@ -60,12 +65,12 @@ void exec_random_draw(struct exec_random *r)
     } draw;
 
     random_bytes(&draw, sizeof(draw));
-    if (is_random < 0) {
-        is_random = boot_option("norandmaps", &length) == NULL;
+    if (layout == UNKNOWN) {
+        layout = boot_option("norandmaps", &length) ? FIXED : RANDOM;
     }
     *r = (struct exec_random){ .stack = 0 };
     memcpy(r->seed, draw.seed, sizeof(r->seed));
-    if (is_random) {
+    if (layout == RANDOM) {
         r->stack = pages_of(draw.layout[0], 0, 22);
         r->mmap = pages_of(draw.layout[0], 22, 26);
         r->program = pages_of(draw.layout[1], 0, 28);
@@ -182,8 +187,10 @@ static int install_strings(struct mm *mm, struct exec_strings *s, uint64_t at)
         int err = mm_install_page(mm, at + i * PAGE_SIZE, s->pages[i]);
 
         if (err < 0) {
-            memmove(s->pages, s->pages + i, (s->page_count - i) * sizeof(*s->pages));
-            s->page_count -= i; /* those that are mapped are the address space's */
+            memmove(s->pages, s->pages + i,
+                    (s->page_count - i) *
+                        sizeof(struct page *)); /* NOLINT(bugprone-sizeof-expression) */
+            s->page_count -= i;                 /* those that are mapped are the address space's */
             return err;
         }
     }

@@ -45,7 +45,7 @@ static int current_room(struct exec_strings *s, char **at, size_t *room)
 
     if (index == s->page_count) {
         if (s->page_count == s->page_room &&
-            grow_array((void **)&s->pages, s->page_count, &s->page_room, sizeof(*s->pages)) < 0) {
+            grow_array((void **)&s->pages, s->page_count, &s->page_room, sizeof(void *)) < 0) {
             return -ENOMEM;
         }
         /* Zeroed: what follows the last string becomes the program's as well. */

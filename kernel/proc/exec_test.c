@@ -30,7 +30,7 @@ struct elf_bytes {
 static void put_phdr(struct elf_bytes *e, unsigned index, uint32_t type, uint32_t flags,
                      uint64_t offset, uint64_t addr, uint64_t file_size, uint64_t mem_size)
 {
-    uint8_t *p = e->bytes + 64 + index * 56;
+    uint8_t *p = e->bytes + 64 + (size_t)index * 56;
 
     store_le32(p, type);
     store_le32(p + 4, flags);
@@ -167,7 +167,8 @@ static void scripts(void **state)
         }
     }
     memset(longest, 'x', sizeof(longest)); /* a name that does not end in the bytes that count */
-    memcpy(longest, "#!", 2);
+    longest[0] = '#';
+    longest[1] = '!';
     assert_int_equal(script_parse(longest, sizeof(longest), &line), -ENOEXEC);
     longest[100] = ' '; /* the argument may be cut */
     assert_int_equal(script_parse(longest, sizeof(longest), &line), 1);

@@ -20,9 +20,10 @@
 #define TABLE_FLAGS (PTE_PRESENT | PTE_WRITABLE | PTE_USER | PTE_ACCESSED)
 #define SOFT_NONE   0x800u
 
-static uint64_t *table_at(uint64_t entry)
+/* Of an entry that names a table: its flags are the low bits only. */
+static ALWAYS_INLINE uint64_t *table_at(uint64_t entry)
 {
-    return arch_phys_to_virt(entry & PTE_ADDRESS);
+    return arch_phys_to_virt(entry & PAGE_MASK);
 }
 
 static struct page *table_page(const uint64_t *table)
@@ -30,16 +31,24 @@ static struct page *table_page(const uint64_t *table)
     return phys_to_page(arch_virt_to_phys(table));
 }
 
-static uint64_t to_pte(unsigned flags)
-{
-    uint64_t e = PTE_USER | PTE_ACCESSED;
+#define PTE_BITS(flags)                                                                            \
+    (PTE_USER | PTE_ACCESSED |                                                                     \
+     ((flags) & (PTE_USER_READ | PTE_USER_WRITE | PTE_USER_EXEC) ? PTE_PRESENT : SOFT_NONE) |      \
+     ((flags)&PTE_USER_WRITE ? PTE_WRITABLE | PTE_DIRTY : 0) |                                     \
+     ((flags)&PTE_USER_EXEC ? 0 : PTE_NX) | ((flags)&PTE_DIRECT ? PTE_SOFT_DIRECT : 0) |           \
+     ((flags)&PTE_SHARED ? PTE_SOFT_SHARED : 0))
+#define PTE_BITS_4(flags)                                                                          \
+    PTE_BITS(flags), PTE_BITS((flags) + 1), PTE_BITS((flags) + 2), PTE_BITS((flags) + 3)
 
-    e |= flags & (PTE_USER_READ | PTE_USER_WRITE | PTE_USER_EXEC) ? PTE_PRESENT : SOFT_NONE;
-    e |= flags & PTE_USER_WRITE ? PTE_WRITABLE | PTE_DIRTY : 0;
-    e |= flags & PTE_USER_EXEC ? 0 : PTE_NX;
-    e |= flags & PTE_DIRECT ? PTE_SOFT_DIRECT : 0;
-    e |= flags & PTE_SHARED ? PTE_SOFT_SHARED : 0;
-    return e;
+/* One load instead of twenty instructions, at every mapping. */
+static const uint64_t pte_bits[32] = {
+    PTE_BITS_4(0),  PTE_BITS_4(4),  PTE_BITS_4(8),  PTE_BITS_4(12),
+    PTE_BITS_4(16), PTE_BITS_4(20), PTE_BITS_4(24), PTE_BITS_4(28),
+};
+
+static ALWAYS_INLINE uint64_t to_pte(unsigned flags)
+{
+    return pte_bits[flags & 31];
 }
 
 static void from_pte(uint64_t e, struct pte *out)
@@ -58,26 +67,18 @@ static void from_pte(uint64_t e, struct pte *out)
     out->flags |= e & PTE_SOFT_SHARED ? PTE_SHARED : 0;
 }
 
-static void summary_set(const uint64_t *table, unsigned first, unsigned count)
+static ALWAYS_INLINE void summary_set(const uint64_t *table, unsigned first, unsigned count)
 {
     unsigned low = first / 8;
     unsigned high = (first + count - 1) / 8;
 
-    assert(count > 0 && high < 64);
+    assert_slow(count > 0 && high < 64);
     table_page(table)->index |= (UINT64_MAX >> (63 - (high - low))) << low;
 }
 
-/* The table below table[index]; made when absent and `create`. NULL: absent, or no memory. */
-static uint64_t *descend(uint64_t *table, unsigned index, bool create)
+/* A table below table[index], which is empty. NULL: no memory. */
+static NEVER_INLINE uint64_t *make_table(uint64_t *table, unsigned index)
 {
-    uint64_t entry = table[index];
-
-    if (likely(entry != 0)) {
-        return table_at(entry);
-    }
-    if (!create) {
-        return NULL;
-    }
     struct page *p = page_alloc(0, GFP_ZERO | GFP_ATOMIC);
 
     if (!p) {
@@ -90,30 +91,34 @@ static uint64_t *descend(uint64_t *table, unsigned index, bool create)
     return page_address(p);
 }
 
-static NEVER_INLINE uint64_t *make_leaf_table(paddr_t root, uint64_t va)
+/* The last-level table that holds va's PTE, or NULL: absent. Every fault comes here: three loads.
+ */
+static ALWAYS_INLINE uint64_t *find_leaf(paddr_t root, uint64_t va)
 {
-    uint64_t *t = descend(arch_phys_to_virt(root), va >> 39 & 511, true);
+    uint64_t e = ((const uint64_t *)arch_phys_to_virt(root))[va >> 39 & 511];
 
-    t = t ? descend(t, va >> 30 & 511, true) : NULL;
-    return t ? descend(t, va >> 21 & 511, true) : NULL;
+    if (unlikely(e == 0)) {
+        return NULL;
+    }
+    e = table_at(e)[va >> 30 & 511];
+    if (unlikely(e == 0)) {
+        return NULL;
+    }
+    e = table_at(e)[va >> 21 & 511];
+    return likely(e != 0) ? table_at(e) : NULL;
 }
 
-/* The last-level table that holds va's PTE. The walk of a table that is there is inline: every
- * fault does it. */
-static ALWAYS_INLINE uint64_t *leaf_table(paddr_t root, uint64_t va, bool create)
+/* The same, made where it is absent. NULL: no memory. */
+static NEVER_INLINE uint64_t *make_leaf(paddr_t root, uint64_t va)
 {
-    uint64_t entry = ((const uint64_t *)arch_phys_to_virt(root))[va >> 39 & 511];
+    uint64_t *t = arch_phys_to_virt(root);
 
-    if (likely(entry != 0)) {
-        entry = table_at(entry)[va >> 30 & 511];
-        if (likely(entry != 0)) {
-            entry = table_at(entry)[va >> 21 & 511];
-            if (likely(entry != 0)) {
-                return table_at(entry);
-            }
-        }
+    for (unsigned shift = 39; t && shift >= 21; shift -= 9) {
+        unsigned index = va >> shift & 511;
+
+        t = t[index] != 0 ? table_at(t[index]) : make_table(t, index);
     }
-    return create ? make_leaf_table(root, va) : NULL;
+    return t;
 }
 
 /* How far one can skip from va when its leaf table is absent. */
@@ -144,7 +149,7 @@ static unsigned pages_here(uint64_t va, uint64_t end)
 static bool make_tables(paddr_t root, uint64_t va, uint64_t end)
 {
     while (va < end) {
-        if (!leaf_table(root, va, true)) {
+        if (!make_leaf(root, va)) {
             return false;
         }
         va += (uint64_t)pages_here(va, end) << PAGE_SHIFT;
@@ -152,40 +157,65 @@ static bool make_tables(paddr_t root, uint64_t va, uint64_t end)
     return true;
 }
 
-long pt_map_run(paddr_t root, uint64_t va, paddr_t first, uint64_t count, unsigned flags, bool keep)
+/* `count` PTEs that lie in one leaf table. */
+static ALWAYS_INLINE long map_in_leaf(paddr_t root, uint64_t va, uint64_t value, unsigned count,
+                                      bool keep)
 {
-    uint64_t value = first | to_pte(flags);
+    uint64_t *table = find_leaf(root, va);
+    unsigned index = va >> PAGE_SHIFT & 511;
+    long installed = 0;
+
+    if (unlikely(!table)) {
+        table = make_leaf(root, va);
+        if (!table) {
+            return -ENOMEM;
+        }
+    }
+    summary_set(table, index, count);
+    for (uint64_t *pte = table + index, *last = pte + count; pte < last; pte++) {
+        if (likely(*pte == 0) || !keep) {
+            *pte = value;
+            installed++;
+        }
+        value += PAGE_SIZE;
+    }
+    return installed;
+}
+
+static NEVER_INLINE long map_in_leaves(paddr_t root, uint64_t va, uint64_t value, uint64_t count,
+                                       bool keep)
+{
     uint64_t end = va + (count << PAGE_SHIFT);
     long installed = 0;
 
-    assert(is_aligned(va | first, PAGE_SIZE) && count > 0 && end <= UINT64_C(1) << 47);
-    if (pages_here(va, end) < count && !make_tables(root, va, end)) {
+    assert(end <= UINT64_C(1) << 47);
+    if (!make_tables(root, va, end)) {
         return -ENOMEM;
     }
     while (va < end) {
-        uint64_t *table = leaf_table(root, va, true);
-        unsigned index = va >> PAGE_SHIFT & 511;
         unsigned n = pages_here(va, end);
 
-        if (!table) {
-            return -ENOMEM; /* the only table: nothing is installed yet */
-        }
-        summary_set(table, index, n);
-        for (uint64_t *pte = table + index, *last = pte + n; pte < last; pte++) {
-            if (*pte == 0 || !keep) {
-                *pte = value;
-                installed++;
-            }
-            value += PAGE_SIZE;
-        }
+        installed += map_in_leaf(root, va, value, n, keep);
+        value += (uint64_t)n << PAGE_SHIFT;
         va += (uint64_t)n << PAGE_SHIFT;
     }
     return installed;
 }
 
+long pt_map_run(paddr_t root, uint64_t va, paddr_t first, uint64_t count, unsigned flags, bool keep)
+{
+    uint64_t value = first | to_pte(flags);
+
+    assert(((va | first) & ~PAGE_MASK) == 0 && count > 0 && va >> 47 == 0);
+    if (unlikely((va >> PAGE_SHIFT & 511) + count > ENTRIES)) {
+        return map_in_leaves(root, va, value, count, keep);
+    }
+    return map_in_leaf(root, va, value, (unsigned)count, keep);
+}
+
 bool pt_lookup(paddr_t root, uint64_t va, struct pte *out)
 {
-    const uint64_t *table = leaf_table(root, va, false);
+    const uint64_t *table = find_leaf(root, va);
     uint64_t e = table ? table[va >> PAGE_SHIFT & 511] : 0;
 
     if (e == 0) {
@@ -200,7 +230,7 @@ void pt_visit(paddr_t root, uint64_t start, uint64_t end, pt_visit_fn fn, void *
     uint64_t va = start;
 
     while (va < end) {
-        uint64_t *table = leaf_table(root, va, false);
+        uint64_t *table = find_leaf(root, va);
 
         if (!table) {
             va = skip_absent(root, va);
@@ -268,13 +298,13 @@ int pt_fork_range(paddr_t from, paddr_t to, uint64_t start, uint64_t end, bool i
     uint64_t va = start;
 
     while (va < end) {
-        uint64_t *source = leaf_table(from, va, false);
+        uint64_t *source = find_leaf(from, va);
 
         if (!source || table_page(source)->index == 0) {
             va = skip_absent(from, va);
             continue;
         }
-        uint64_t *target = leaf_table(to, va, true);
+        uint64_t *target = make_leaf(to, va);
         unsigned n = pages_here(va, end);
 
         if (!target) {
@@ -325,7 +355,7 @@ uint64_t pt_unmap_range(paddr_t root, uint64_t start, uint64_t end, struct pt_ba
     uint64_t va = start;
 
     while (va < end) {
-        uint64_t *table = leaf_table(root, va, false);
+        uint64_t *table = find_leaf(root, va);
 
         if (!table) {
             va = skip_absent(root, va);

@@ -560,6 +560,19 @@ static int tmpfs_fsync(struct file *f, bool data_only)
     return 0; /* memory is all the storage there is */
 }
 
+/* A sealed file is not written through a mapping either. */
+static int tmpfs_mmap(struct file *f, uint32_t vma_flags, struct mapping **mapping)
+{
+    const struct tmpfs_node *n = tmpfs_node_of(f->inode);
+
+    if ((n->seals & (F_SEAL_WRITE | F_SEAL_FUTURE_WRITE)) && (vma_flags & VMA_SHARED) &&
+        (vma_flags & VMA_WRITE)) {
+        return -EPERM;
+    }
+    *mapping = &f->inode->mapping;
+    return 0;
+}
+
 const struct inode_ops tmpfs_file_ops_inode = {
     .setattr = tmpfs_setattr,
     .refresh = tmpfs_refresh,
@@ -585,5 +598,6 @@ const struct file_ops tmpfs_file_ops = {
     .write = tmpfs_write,
     .poll = page_poll,
     .seek = tmpfs_seek,
+    .mmap = tmpfs_mmap,
     .fsync = tmpfs_fsync,
 };

@@ -61,6 +61,7 @@ struct file;
 extern struct file *host_files[8];
 extern unsigned host_files_released; /* last references put */
 extern unsigned host_oom_kills;
+extern unsigned host_signals_sent;
 
 /* Touch a user address the way the CPU would: walks the simulated PTEs, calls mm_fault() until the
  * access is legal. Returns the host address of the byte, or NULL with *signal set. */
