@@ -260,7 +260,12 @@ static int unix_bind(struct socket *s, const struct socket_address *a)
         return kind < 0 ? kind : bind_abstract(u, a);
     }
     if (list_is_linked(&u->bound)) {
-        return -EINVAL;
+        /* A name that is taken is the first thing Linux would find. */
+        if (path_lookup(AT_FDCWD, text, 0, &path) < 0) {
+            return -EINVAL;
+        }
+        path_put(&path);
+        return -EADDRINUSE;
     }
     err = vfs_make_socket(text, 0777, &path);
     if (err < 0) {
@@ -914,11 +919,6 @@ static int unix_shutdown(struct socket *s, unsigned how)
     struct unix_socket *peer = NULL;
 
     spin_lock(&unix_lock);
-    if (u->state != UNIX_CONNECTED && u->state != UNIX_LISTENING && u->state != UNIX_DISCONNECTED &&
-        s->type != SOCK_DGRAM) {
-        spin_unlock(&unix_lock);
-        return -ENOTCONN;
-    }
     u->shut |= how;
     if (u->peer) {
         peer = unix_get(u->peer);
@@ -1016,8 +1016,8 @@ static uint32_t unix_unread(struct socket *s)
     mutex_lock(&u->mutex);
     list_for_each_entry(m, &u->queue, link) {
         bytes += m->size - m->offset;
-        if (s->type != SOCK_STREAM) {
-            break; /* the next packet alone */
+        if (s->type == SOCK_DGRAM) {
+            break; /* the next one alone */
         }
     }
     mutex_unlock(&u->mutex);
