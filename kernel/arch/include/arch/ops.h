@@ -164,6 +164,10 @@ void pt_kernel_unmap(uintptr_t va, uint64_t count); /* flushes all CPUs */
 /* Make [pa, pa + size) reachable through phys_to_virt(), RAM cached, devices uncached. */
 int pt_direct_map(paddr_t pa, uint64_t size, bool is_device) MUST_CHECK;
 
+/* Hand the request page `frame` to the monitor's copy port (mm/page_copy.c). Done when it returns.
+ */
+void arch_copy_port_write(unsigned port, uint64_t frame);
+
 /* --- user memory (used by syscall/uaccess.c only)
  * ---------------------------------------------------- */
 
