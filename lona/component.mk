@@ -28,3 +28,7 @@ test-lona-tsan: $(unit_tests.tsan.lona)
 	@tools/run-tests $(unit_tests.tsan.lona)
 bench-lona: $(BUILD)/lona
 	@bench/lona/run
+
+# The library's compiler: runs at build time, in a VM without a library.
+$(call program,lona-boot,host,lona/boot/boot.c,lona base base_hosted,-lgmp -lpthread -lm,$(lona.sees),$(lona.cflags))
+$(call program,lona-boot-asan,asan,lona/boot/boot.c,lona base base_hosted,-lgmp -lpthread -lm,$(lona.sees),$(lona.cflags))

@@ -79,6 +79,7 @@ extern const struct native_table native_process; /* 6.7 */
 extern const struct native_table native_time;    /* 6.8 */
 extern const struct native_table native_system;  /* files, console, environment */
 extern const struct native_table native_eval;    /* read-string, eval, macroexpand, loading */
+extern const struct native_table native_match;   /* what patterns call: sets, pids, bytes, bits */
 extern const struct native_table native_library; /* the loader of the built-in library */
 extern const struct native_table native_call;    /* C code as a process */
 

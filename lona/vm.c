@@ -89,6 +89,7 @@ struct vm *vm_create(const struct vm_options *options, const char **error)
     }
     vm->platform = *pf;
     vm->options = *options;
+    vm->gc_stress = options->gc_stress;
     vm->pool.platform = &vm->platform;
     vm->pool.limit = options->memory_max;
     arena_init(&vm->memory, &vm->pool);
@@ -174,7 +175,7 @@ void call_finish(struct call *c, struct process *p, term_t reason)
     lock_release(&vm->outside_lock);
 }
 
-static bool start_call(struct vm *vm, struct call *c, term_t fn)
+bool call_start(struct vm *vm, struct call *c, term_t fn)
 {
     const struct spawn_options options = { .priority = 100, .name = TERM_NIL };
     term_t error;
@@ -199,6 +200,33 @@ static bool start_call(struct vm *vm, struct call *c, term_t fn)
     return true;
 }
 
+void call_wait(struct vm *vm, struct call *c)
+{
+    while (!atomic_load_explicit(&c->done, memory_order_acquire)) {
+        vm->platform.wake_wait(vm->platform.self, &c->wake, PLATFORM_FOREVER);
+    }
+    /* The finisher lets go of c with this lock. */
+    lock_acquire(&vm->platform, &vm->outside_lock);
+    lock_release(&vm->outside_lock);
+}
+
+static void send_exit_locked(struct vm *vm, uint64_t pid, term_t reason)
+{
+    struct message *m = signal_with_reason(&vm->outside, MESSAGE_EXIT, PID_NONE_RAW, 0, reason);
+
+    if (!inbox_push(vm, &vm->outside, pid, m)) {
+        message_free(&vm->outside, m);
+    }
+}
+
+void call_stop(struct vm *vm, struct call *c)
+{
+    lock_acquire(&vm->platform, &vm->outside_lock);
+    send_exit_locked(vm, c->pid, KW(kill));
+    lock_release(&vm->outside_lock);
+    call_wait(vm, c);
+}
+
 static int call_and_wait(struct vm *vm, term_t fn, const struct call *as)
 {
     struct call *c = vm_alloc(vm, sizeof(*c));
@@ -207,17 +235,13 @@ static int call_and_wait(struct vm *vm, term_t fn, const struct call *as)
         return PLATFORM_ENOMEM;
     }
     *c = *as;
-    if (!start_call(vm, c, fn)) {
+    if (!call_start(vm, c, fn)) {
         vm_free(vm, c, sizeof(*c));
         return PLATFORM_ENOMEM;
     }
-    while (!atomic_load_explicit(&c->done, memory_order_acquire)) {
-        vm->platform.wake_wait(vm->platform.self, &c->wake, PLATFORM_FOREVER);
-    }
-    lock_acquire(&vm->platform, &vm->outside_lock);
+    call_wait(vm, c);
     int result = c->is_error ? 1 : 0;
 
-    lock_release(&vm->outside_lock);
     vm_free(vm, c, sizeof(*c));
     return result;
 }
@@ -247,11 +271,8 @@ void vm_interrupt(struct vm *vm)
 {
     lock_acquire(&vm->platform, &vm->outside_lock);
     for (const struct call *c = vm->calls; c != NULL; c = c->next) {
-        struct message *m =
-            signal_with_reason(&vm->outside, MESSAGE_EXIT, PID_NONE_RAW, 0, KW(interrupted));
-
-        if (!inbox_push(vm, &vm->outside, c->pid, m)) {
-            message_free(&vm->outside, m);
+        if (!c->is_service) {
+            send_exit_locked(vm, c->pid, KW(interrupted));
         }
     }
     lock_release(&vm->outside_lock);

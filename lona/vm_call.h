@@ -14,12 +14,20 @@ struct call {
     void *body_arg;
     bool again;
     bool is_error;
+    bool is_service; /* not an evaluation: interrupts pass it by */
     _Atomic bool done;
     struct platform_wake wake;
 };
 
 /* Links the loop that vm_call_body() starts. */
 bool call_body_init(struct vm *vm) MUST_CHECK;
+
+/* Start a process for c that calls fn. False without memory. */
+bool call_start(struct vm *vm, struct call *c, term_t fn) MUST_CHECK;
+/* Wait until the process of c has ended. */
+void call_wait(struct vm *vm, struct call *c);
+/* Kill it, then wait. */
+void call_stop(struct vm *vm, struct call *c);
 
 /* On the worker that ends p: hand the result over, let the caller go on. */
 void call_finish(struct call *c, struct process *p, term_t reason);

@@ -33,6 +33,7 @@ struct lona_options {
     unsigned workers;          /* 0: one a CPU */
     uint64_t process_heap_max; /* bytes; 0: no limit */
     uint64_t seed;             /* 0: random */
+    bool gc_stress;            /* for tests: collect at every allocation */
 };
 
 /* options may be NULL. */
@@ -69,5 +70,5 @@ bool lona_value_integer(const lona_value *v, int64_t *out);
 void lona_value_free(lona_value *v);
 void lona_free_text(char *text);
 
-/* End every evaluation that is running with reason :interrupted. Async-signal-safe. */
+/* End every evaluation that is running with reason :interrupted. From any thread; not in a signal handler. */
 void lona_interrupt(lona_vm *vm);

@@ -188,12 +188,14 @@ static ssize_t transmit(struct end *e, struct uio *u, bool is_nonblock, bool is_
     return done ? done : n;
 }
 
+/* NOLINTNEXTLINE(readability-non-const-parameter): struct file_ops */
 static ssize_t socket_read(struct file *f, struct uio *u, int64_t *pos)
 {
     (void)pos;
     return receive(f->private, u, file_is_nonblock(f));
 }
 
+/* NOLINTNEXTLINE(readability-non-const-parameter): struct file_ops */
 static ssize_t socket_write(struct file *f, struct uio *u, int64_t *pos)
 {
     (void)pos;
@@ -468,27 +470,24 @@ long sys_getpeername(int fd, void __user *address, void __user *size_at)
 
 static int option_value(int level, int name, uint32_t *value)
 {
+    static const struct {
+        int name;
+        uint32_t value;
+    } options[] = {
+        { SO_TYPE, SOCK_STREAM }, { SO_ERROR, 0 },    { SO_SNDBUF, RING_SIZE },
+        { SO_DOMAIN, AF_UNIX },   { SO_PROTOCOL, 0 }, { SO_RCVBUF, RING_SIZE },
+    };
+
     if (level != SOL_SOCKET) {
         return -EOPNOTSUPP;
     }
-    switch (name) {
-    case SO_TYPE:
-        *value = SOCK_STREAM;
-        return 0;
-    case SO_DOMAIN:
-        *value = AF_UNIX;
-        return 0;
-    case SO_ERROR:
-    case SO_PROTOCOL:
-        *value = 0;
-        return 0;
-    case SO_SNDBUF:
-    case SO_RCVBUF:
-        *value = RING_SIZE;
-        return 0;
-    default:
-        return -ENOPROTOOPT;
+    for (unsigned i = 0; i < array_size(options); i++) {
+        if (options[i].name == name) {
+            *value = options[i].value;
+            return 0;
+        }
     }
+    return -ENOPROTOOPT;
 }
 
 long sys_getsockopt(int fd, int level, int name, void __user *to, void __user *size_at)
@@ -496,7 +495,7 @@ long sys_getsockopt(int fd, int level, int name, void __user *to, void __user *s
     long result = 0;
     struct file *f = socket_get(fd, &result);
     uint32_t value = 0;
-    uint32_t size;
+    uint32_t size = 0;
 
     if (!f) {
         return result;

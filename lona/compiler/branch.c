@@ -14,10 +14,8 @@ static const struct comparison {
     enum op op;
     enum op with_int;
 } comparisons[] = {
-    { "<", OP_J_NOT_LT, OP_J_NOT_LT_INT },
-    { "<=", OP_J_NOT_LE, OP_J_NOT_LE_INT },
-    { ">", OP_J_NOT_GT, OP_J_NOT_GT_INT },
-    { ">=", OP_J_NOT_GE, OP_J_NOT_GE_INT },
+    { "<", OP_J_NOT_LT, OP_J_NOT_LT_INT }, { "<=", OP_J_NOT_LE, OP_J_NOT_LE_INT },
+    { ">", OP_J_NOT_GT, OP_J_NOT_GT_INT }, { ">=", OP_J_NOT_GE, OP_J_NOT_GE_INT },
     { "=", OP_J_NOT_EQ, OP_COUNT },
 };
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Calls. Arguments are compiled straight into the window that the callee will see as its frame. Natives
- * are bound when the caller is compiled; the common ones are instructions.
+ * Calls. Arguments are compiled straight into the window that the callee will see as its frame.
+ * Natives are bound when the caller is compiled; the common ones are instructions.
  */
 #include "compiler/state.h"
 
@@ -56,7 +56,8 @@ static void emit_inline(struct compiler *c, enum op op, unsigned a, unsigned b, 
     }
 }
 
-static bool compile_inline(struct compiler *c, const struct inline_op *o, term_t form, struct dest d)
+static bool compile_inline(struct compiler *c, const struct inline_op *o, term_t form,
+                           struct dest d)
 {
     const term_t *first = term_ptr(pair_rest(form));
     const term_t *second = o->argc == 2 ? term_ptr(first[1]) : NULL;

@@ -1,12 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Forms that are neither calls nor matches: literals, names, do, quote, var, def; macro expansion. */
+/* Forms that are neither calls nor matches: literals, names, do, quote, var, def; macro expansion.
+ */
 #include "compiler/state.h"
 
 #include "data/data.h"
 
 /* ---- constants ---- */
 
-enum { CONSTANT_DEPTH_MAX = 64 };
+enum {
+    CONSTANT_DEPTH_MAX = 64
+};
 
 static bool is_constant_within(term_t t, unsigned depth)
 {
@@ -370,7 +373,8 @@ static struct var *macro_of(struct vm *vm, struct ns *ns, term_t form)
 static bool is_special(term_t symbol)
 {
     return symbol == SYM(def) || symbol == SYM(fn_star) || symbol == SYM(match) ||
-           symbol == SYM(do) || symbol == SYM(quote) || symbol == SYM(var) || symbol == SYM(receive);
+           symbol == SYM(do) || symbol == SYM(quote) || symbol == SYM(var) ||
+           symbol == SYM(receive);
 }
 
 static term_t apply_native(struct vm *vm, struct process *p)

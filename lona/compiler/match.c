@@ -2,11 +2,11 @@
 /*
  * Clauses to decisions.
  *
- * Rows are tried in order. Neighbouring rows whose next tests look at the same slot and can't both succeed
- * (different literals, tuples of different length ...) are sorted into groups by what they test for; each group
- * makes its test once, takes the value apart once and goes on with what is left of its rows. Every row
- * stands in exactly one group, so the code is linear in the clauses. A row that fails goes on behind its
- * run of rows: those can't match any more.
+ * Rows are tried in order. Neighbouring rows whose next tests look at the same slot and can't both
+ * succeed (different literals, tuples of different length ...) are sorted into groups by what they
+ * test for; each group makes its test once, takes the value apart once and goes on with what is
+ * left of its rows. Every row stands in exactly one group, so the code is linear in the clauses. A
+ * row that fails goes on behind its run of rows: those can't match any more.
  */
 #include "compiler/match.h"
 
@@ -193,7 +193,8 @@ static bool emit_literal_test(struct compiler *c, term_t t, unsigned slot, uint3
     return emit_wide_jump(c, OP_J_NOT_CONST, slot, fail) && (emit_constant_word(c, t), true);
 }
 
-static bool emit_size_test(struct compiler *c, const struct pattern *p, unsigned slot, uint32_t fail)
+static bool emit_size_test(struct compiler *c, const struct pattern *p, unsigned slot,
+                           uint32_t fail)
 {
     bool tuple = p->kind == P_TUPLE;
     enum op op = p->rest ? (tuple ? OP_J_NOT_TUPLE_GE : OP_J_NOT_VECTOR_GE)
@@ -480,7 +481,9 @@ static bool compile_group(struct compiler *c, const struct match *m, struct row 
 
 /* ---- many immediate literals: one SWITCH ---- */
 
-enum { SWITCH_MIN = 4 };
+enum {
+    SWITCH_MIN = 4
+};
 
 static bool can_switch(struct row *const *rows, uint32_t n, unsigned slot)
 {
@@ -498,8 +501,8 @@ static bool can_switch(struct row *const *rows, uint32_t n, unsigned slot)
 }
 
 /*
- * The switch compares words. A fixed-width integer equals a small one of the same value, so behind the
- * default integers are looked at once more.
+ * The switch compares words. A fixed-width integer equals a small one of the same value, so behind
+ * the default integers are looked at once more.
  */
 static bool emit_switch_default(struct compiler *c, struct row *const *rows, const uint32_t *sizes,
                                 uint32_t groups, const uint32_t *labels, unsigned slot,

@@ -34,9 +34,10 @@ struct pattern {
 struct pattern *pattern_parse(struct compiler *c, term_t form);
 
 /*
- * Layout of a #bits form, as expression or pattern: a tuple of segments, each a tuple [size unit-bits
- * flags] where size is an integer, [:value k] for the value of segment k, or [:arg k] for the k-th
- * name of *names. flags: bit 0 little-endian, 1 signed, 2 binary. values gets the value forms.
+ * Layout of a #bits form, as expression or pattern: a tuple of segments, each a tuple [size
+ * unit-bits flags] where size is an integer, [:value k] for the value of segment k, or [:arg k] for
+ * the k-th name of *names. flags: bit 0 little-endian, 1 signed, 2 binary. values gets the value
+ * forms.
  */
 struct bits_form {
     term_t layout;

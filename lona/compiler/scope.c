@@ -194,8 +194,8 @@ static bool compile_fn_inside(struct compiler *c, term_t form, term_t name, term
             return false;
         }
     }
-    return declare_params(c, form, params) && compile_body(c, body, (struct dest){ .tail = true }) &&
-           fn_end(c);
+    return declare_params(c, form, params) &&
+           compile_body(c, body, (struct dest){ .tail = true }) && fn_end(c);
 }
 
 bool compile_fn(struct compiler *c, term_t form, struct dest d)
@@ -216,8 +216,7 @@ bool compile_fn(struct compiler *c, term_t form, struct dest d)
         return syntax_error(c, form, "fn* needs a tuple of parameters");
     }
     struct fn f;
-    bool ok = fn_begin(c, &f) &&
-              compile_fn_inside(c, form, name, pair_head(rest), pair_rest(rest));
+    bool ok = fn_begin(c, &f) && compile_fn_inside(c, form, name, pair_head(rest), pair_rest(rest));
 
     c->fn = f.outer;
     if (ok) {

@@ -2,14 +2,16 @@
 /* Memory of a compilation and its errors. */
 #include "compiler/state.h"
 
-enum { CHUNK = 8192 };
+enum {
+    CHUNK = 8192
+};
 
 void *pool_alloc(struct compiler *c, size_t size)
 {
     size = (size + 15) & ~(size_t)15;
     if (size > c->pool_left) {
-        size_t bytes = size + sizeof(struct pool_chunk) > CHUNK ? size + 2 * sizeof(struct pool_chunk)
-                                                                : CHUNK;
+        size_t bytes =
+            size + sizeof(struct pool_chunk) > CHUNK ? size + 2 * sizeof(struct pool_chunk) : CHUNK;
         struct pool_chunk *chunk = vm_alloc(c->vm, bytes);
 
         if (chunk == NULL) {

@@ -3,8 +3,8 @@
  * The inside of the compiler: shared by the files of this folder alone.
  *
  * One pass, no intermediate form: a function's slots are handed out like a stack, and each form is
- * compiled into a given slot or as the function's result. Every function that can fail returns false
- * with p->reason set.
+ * compiled into a given slot or as the function's result. Every function that can fail returns
+ * false with p->reason set.
  */
 #pragma once
 
@@ -108,10 +108,10 @@ bool list_grow(struct compiler *c, void **items, uint32_t count, uint32_t *capac
 
 /* Append to a LIST_OF; false without memory. */
 #define LIST_ADD(c, list, ...)                                                                     \
-    (list_grow(c, (void **)&(list).items, (list).count, &(list).capacity, sizeof(*(list).items)) && \
+    (list_grow(c, (void **)&(list).items, (list).count, &(list).capacity,                          \
+               sizeof(*(list).items)) &&                                                           \
      ((list).items[(list).count++] = __VA_ARGS__, true))
-#define LIST_FREE(c, list)                                                                         \
-    vm_free((c)->vm, (list).items, (list).capacity * sizeof(*(list).items))
+#define LIST_FREE(c, list) vm_free((c)->vm, (list).items, (list).capacity * sizeof(*(list).items))
 
 /* Raise `kind` at the current place; always false. */
 bool compile_fail(struct compiler *c, term_t kind, term_t form, const char *message);

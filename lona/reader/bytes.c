@@ -193,7 +193,8 @@ static term_t segment_symbol(struct reader *r)
         return TERM_ERROR;
     }
     if (r->buffer.count == 0) {
-        return reader_fail(r, KW(unexpected_char), r->here, "a segment needs a name or number here");
+        return reader_fail(r, KW(unexpected_char), r->here,
+                           "a segment needs a name or number here");
     }
     term_t t = realm_symbol(r->vm, (const char *)r->buffer.bytes, r->buffer.count);
 
@@ -219,9 +220,9 @@ static term_t segment_integer(struct reader *r)
     }
     for (;; digits++) {
         int32_t c = reader_byte(r, 0);
-        unsigned d = char_is_digit(c)                             ? (unsigned)(c - '0')
+        unsigned d = char_is_digit(c)                         ? (unsigned)(c - '0')
                      : (c | 0x20) >= 'a' && (c | 0x20) <= 'f' ? (unsigned)(c | 0x20) - 'a' + 10
-                                                                  : 99;
+                                                              : 99;
 
         if (d >= radix) {
             break;

@@ -2,13 +2,13 @@
 /*
  * Floats to text and back, on big integers of GMP's mpn level in fixed arrays.
  *
- * To text: the free-format algorithm of Steele, White and Dybvig. The value is r/s; the half distances
- * to its neighbours are plus/s and minus/s; digits come until what is left lies within them. The
- * result is the shortest text that reads back, and of those the closest.
+ * To text: the free-format algorithm of Steele, White and Dybvig. The value is r/s; the half
+ * distances to its neighbours are plus/s and minus/s; digits come until what is left lies within
+ * them. The result is the shortest text that reads back, and of those the closest.
  *
- * From text: value = digits * 10^exponent as a quotient of big integers, shifted so that it has exactly
- * the bits of the significand, then rounded half to even with the remainder. Digits beyond DIGITS_MAX
- * can't decide more than "above": they become one sticky digit.
+ * From text: value = digits * 10^exponent as a quotient of big integers, shifted so that it has
+ * exactly the bits of the significand, then rounded half to even with the remainder. Digits beyond
+ * DIGITS_MAX can't decide more than "above": they become one sticky digit.
  */
 #include "reader/float_text.h"
 
@@ -299,7 +299,8 @@ static size_t format_exponent(const struct decimal *d, char *buf)
 }
 
 /* fraction and raw exponent as IEEE stores them. */
-static size_t float_text(const struct format *f, bool negative, uint64_t fraction, int raw, char *buf)
+static size_t float_text(const struct format *f, bool negative, uint64_t fraction, int raw,
+                         char *buf)
 {
     uint64_t hidden = (uint64_t)1 << (f->bits - 1);
     size_t n = 0;
@@ -331,8 +332,8 @@ size_t double_to_text(double d, char *buf)
     uint64_t w;
 
     __builtin_memcpy(&w, &d, sizeof(w));
-    return float_text(&f64_format, w >> 63 != 0, w & (((uint64_t)1 << 52) - 1), (int)(w >> 52 & 0x7FF),
-                      buf);
+    return float_text(&f64_format, w >> 63 != 0, w & (((uint64_t)1 << 52) - 1),
+                      (int)(w >> 52 & 0x7FF), buf);
 }
 
 size_t f32_to_text(float f, char *buf)

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Where forms stood in the text: a hash table from addresses, which don't move while a reader lives. */
+/* Where forms stood in the text: a hash table from addresses, which don't move while a reader
+ * lives. */
 #include "reader/reader_state.h"
 
 static size_t slot_for(const struct place_entry *entries, size_t capacity, uint64_t key)

@@ -29,7 +29,8 @@ static void put_text(struct printer *p, const char *text)
     put(p, text, __builtin_strlen(text));
 }
 
-static void put_number(struct printer *p, uint64_t v, unsigned radix, unsigned digits_min, bool upper)
+static void put_number(struct printer *p, uint64_t v, unsigned radix, unsigned digits_min,
+                       bool upper)
 {
     char text[64];
     size_t at = sizeof(text);
@@ -101,7 +102,8 @@ static void print_char(struct printer *p, uint32_t c)
     default:
         break;
     }
-    if (is_control(c) || c == 0xFEFF || (c >= 0x2000 && c <= 0x200F) || c == 0x2028 || c == 0x2029) {
+    if (is_control(c) || c == 0xFEFF || (c >= 0x2000 && c <= 0x200F) || c == 0x2028 ||
+        c == 0x2029) {
         put(p, "u", 1);
         put_number(p, c, 16, 4, true);
     } else {
@@ -464,7 +466,8 @@ static void print(struct printer *p, term_t t)
     p->depth--;
 }
 
-void term_print(struct vm *vm, term_t t, const struct print_options *options, print_out out, void *arg)
+void term_print(struct vm *vm, term_t t, const struct print_options *options, print_out out,
+                void *arg)
 {
     struct printer p = { .vm = vm, .out = out, .arg = arg };
     bool display = options != NULL && options->display;

@@ -3,14 +3,16 @@
  * Syntax-quote (section 3.4): a template becomes a form that builds it.
  *
  * What holds no unquote is a constant and becomes one (quote ...); other lists become
- * (lona.core/concat* part ...), where neighbouring constants share one quoted part. Unquotes arrive as lists headed
- * by UNQUOTE or SPLICE.
+ * (lona.core/concat* part ...), where neighbouring constants share one quoted part. Unquotes arrive
+ * as lists headed by UNQUOTE or SPLICE.
  */
 #include "reader/reader_state.h"
 
 #include "data/data.h"
 
-enum { TEMPLATE_DEPTH_MAX = 4 * READ_DEPTH_MAX };
+enum {
+    TEMPLATE_DEPTH_MAX = 4 * READ_DEPTH_MAX
+};
 
 /* A translated form: code to evaluate, or a constant to be quoted. */
 struct piece {

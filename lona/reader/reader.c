@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The reader: one recursive descent, its depth bounded by READ_DEPTH_MAX. Elements of open collections
- * lie on one growing stack, so a collection of any size costs no C stack.
+ * The reader: one recursive descent, its depth bounded by READ_DEPTH_MAX. Elements of open
+ * collections lie on one growing stack, so a collection of any size costs no C stack.
  */
 #include "reader/reader_state.h"
 
@@ -94,8 +94,8 @@ bool char_is_digit(int32_t c)
 bool char_is_space(int32_t c)
 {
     return c == ' ' || (c >= 9 && c <= 13) || c == 0x85 || c == 0xA0 || c == 0x1680 ||
-           (c >= 0x2000 && c <= 0x200A) || c == 0x2028 || c == 0x2029 || c == 0x202F || c == 0x205F ||
-           c == 0x3000;
+           (c >= 0x2000 && c <= 0x200A) || c == 0x2028 || c == 0x2029 || c == 0x202F ||
+           c == 0x205F || c == 0x3000;
 }
 
 bool char_ends_token(int32_t c)

@@ -38,8 +38,8 @@ static uint8_t scan_byte(const struct scan *s, size_t ahead)
 }
 
 /*
- * A run of digits with underscores between them, appended to r->buffer without these. 0 when there is
- * none or an underscore stands wrong, -1 without memory, else the count.
+ * A run of digits with underscores between them, appended to r->buffer without these. 0 when there
+ * is none or an underscore stands wrong, -1 without memory, else the count.
  */
 static long scan_digits(struct reader *r, struct scan *s, unsigned radix)
 {
@@ -76,7 +76,7 @@ static const struct {
     unsigned bits;
     bool is_signed;
 } suffixes[] = {
-    { "u8", FIX_U8, 8, false },   { "u16", FIX_U16, 16, false }, { "u32", FIX_U32, 32, false },
+    { "u8", FIX_U8, 8, false },    { "u16", FIX_U16, 16, false }, { "u32", FIX_U32, 32, false },
     { "u64", FIX_U64, 64, false }, { "i8", FIX_I8, 8, true },     { "i16", FIX_I16, 16, true },
     { "i32", FIX_I32, 32, true },  { "i64", FIX_I64, 64, true },
 };
@@ -116,7 +116,8 @@ static term_t finish_integer(struct reader *r, struct scan *s, term_t t, struct 
             if (!fits_suffix(t, k, &payload)) {
                 return bad_number(r, at, "the number does not fit its width");
             }
-            return heap_reserve(r->p, 2) ? heap_fixint(r->p, suffixes[k].kind, payload) : TERM_ERROR;
+            return heap_reserve(r->p, 2) ? heap_fixint(r->p, suffixes[k].kind, payload)
+                                         : TERM_ERROR;
         }
     }
     return bad_number(r, at, "not a number");
@@ -410,8 +411,9 @@ bool reader_string_bytes(struct reader *r)
 term_t reader_string(struct reader *r)
 {
     reader_advance(r);
-    return reader_string_bytes(r) ? heap_string(r->p, (const char *)r->buffer.bytes, r->buffer.count)
-                                  : TERM_ERROR;
+    return reader_string_bytes(r)
+               ? heap_string(r->p, (const char *)r->buffer.bytes, r->buffer.count)
+               : TERM_ERROR;
 }
 
 static bool is_char_name_byte(int32_t c)
@@ -516,8 +518,7 @@ static bool check_name_end(struct reader *r)
 
 static bool name_is(struct bytes_view name, const char *text)
 {
-    return name.size == __builtin_strlen(text) &&
-           __builtin_memcmp(name.data, text, name.size) == 0;
+    return name.size == __builtin_strlen(text) && __builtin_memcmp(name.data, text, name.size) == 0;
 }
 
 term_t reader_symbol(struct reader *r)
