@@ -12,6 +12,7 @@ $(call component,lona)
 
 lona_tests := $(foreach d,$(lona_dirs),$(wildcard lona/$(d)/*_test.c))
 $(call unit_tests,lona,$(lona_tests),lona base base_hosted,-lgmp -lpthread -lm,asan cov)
+$(call unit_tests,lona,$(wildcard lona/sched/*_test.c),lona base base_hosted,-lgmp -lpthread -lm,tsan)
 
 # The program. Its sources lie in lona/program, which alone uses libedit.
 lona_program_srcs := $(filter-out %_test.c,$(wildcard lona/program/*.c))
