@@ -221,12 +221,13 @@ static void read_root(void)
 {
     size_t length;
     const char *p = boot_option("root=", &length);
-    const char *end = p + length;
     struct phys_range r;
 
     if (!p || length < 4 || strncmp(p, "mem:", 4) != 0) {
         return;
     }
+    const char *end = p + length;
+
     p += 4;
     if (!parse_number(&p, end, &r.start) || p == end || *p++ != ',' ||
         !parse_number(&p, end, &r.size) || p != end || r.size == 0 ||

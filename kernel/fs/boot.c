@@ -185,7 +185,6 @@ int vfs_mount_root(void)
     if (err < 0) {
         return err;
     }
-    tmpfs_init();
     err = mount_first();
     if (err < 0) {
         return err;

@@ -411,7 +411,7 @@ struct page *page_alloc(unsigned order, unsigned gfp)
     }
     assert(atomic_load_explicit(&p->refcount, memory_order_relaxed) == 0);
     if ((gfp & GFP_ZERO) && (p->flags & PAGE_TOUCHED)) {
-        memset(page_address(p), 0, PAGE_SIZE << order);
+        arch_clear_pages(page_address(p), UINT64_C(1) << order);
     }
     p->flags = PAGE_TOUCHED;
     p->order = (uint16_t)order;
@@ -438,7 +438,7 @@ struct page *page_alloc_run(unsigned order, bool may_clear)
     spin_unlock(&zone.lock);
     irq_restore(flags);
     if (is_dirty && p) {
-        memset(page_address(p), 0, PAGE_SIZE << order);
+        arch_clear_pages(page_address(p), UINT64_C(1) << order);
     }
     for (unsigned i = 0; p && i < 1u << order; i++) {
         p[i].flags = PAGE_TOUCHED;

@@ -107,6 +107,11 @@ uint64_t arch_counter_hz(void)
     return NSEC_PER_SEC;
 }
 
+void arch_clear_pages(void *page, size_t count)
+{
+    memset(page, 0, count * PAGE_SIZE);
+}
+
 int pt_direct_map(paddr_t pa, uint64_t size, bool is_device)
 {
     return is_device || range_fits(pa, size, ram_size) ? 0 : -EINVAL;

@@ -18,7 +18,7 @@
 #define PROC_MAGIC  0x9fa0u
 #define SYSFS_MAGIC 0x62656572u
 #define WRITE_MAX   4096u
-#define TEXT_FIRST  4096u
+#define TEXT_FIRST  512u
 #define TEXT_MAX    (16u << 20)
 
 struct proc_inode {
@@ -38,10 +38,22 @@ static struct proc_inode *proc_of(const struct inode *i)
 
 /* --- text ------------------------------------------------------------------------------------- */
 
+static void text_free(char *buf, size_t size)
+{
+    if (!buf) {
+        return;
+    }
+    if (size <= KMALLOC_MAX) {
+        kfree(buf);
+    } else {
+        vfree(buf);
+    }
+}
+
 static bool reserve(struct proc_text *t, size_t more)
 {
     size_t size = max_of(t->size * 2, (size_t)TEXT_FIRST);
-    char *buf;
+    char *buf = NULL;
 
     if (more <= t->size - t->used) {
         return true;
@@ -49,15 +61,15 @@ static bool reserve(struct proc_text *t, size_t more)
     while (size - t->used < more && size <= TEXT_MAX) {
         size *= 2;
     }
-    buf = t->is_out_of_memory || size > TEXT_MAX ? NULL : vmalloc(size, GFP_KERNEL);
+    if (!t->is_out_of_memory && size <= TEXT_MAX) {
+        buf = size <= KMALLOC_MAX ? kmalloc(size, GFP_KERNEL) : vmalloc(size, GFP_KERNEL);
+    }
     if (!buf) {
         t->is_out_of_memory = true;
         return false;
     }
-    if (t->buf) {
-        memcpy(buf, t->buf, t->used);
-        vfree(t->buf);
-    }
+    memcpy(buf, t->buf ? t->buf : "", t->used);
+    text_free(t->buf, t->size);
     t->buf = buf;
     t->size = size;
     return true;
@@ -646,9 +658,7 @@ static void proc_release(struct file *f)
 {
     struct proc_text *t = f->private;
 
-    if (t->buf) {
-        vfree(t->buf);
-    }
+    text_free(t->buf, t->size);
     kfree(t);
 }
 

@@ -17,7 +17,7 @@ struct task;
 
 /* Text being made; grows as needed. */
 struct proc_text {
-    char *buf; /* vmalloc */
+    char *buf;
     size_t size;
     size_t used;
     bool is_out_of_memory;
