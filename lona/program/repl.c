@@ -31,6 +31,8 @@ struct repl {
     bool more; /* the input so far is incomplete */
     bool cancelled;
     struct text input;
+    unsigned number; /* of the input */
+    char file[32];   /* its name in places: an error may lie in an earlier one */
     struct evaluation evaluation;
 };
 
@@ -112,7 +114,7 @@ static bool is_incomplete(struct repl *r)
     struct outcome o;
 
     e.source = (struct source){
-        .text = r->input.bytes, .size = r->input.size, .file = "<repl>", .here = { 1, 1 }
+        .text = r->input.bytes, .size = r->input.size, .file = r->file, .here = { 1, 1 }
     };
     e.only_read = true;
     e.keep_results = false;
@@ -133,8 +135,9 @@ static int run_input(struct repl *r)
     if (is_blank(&r->input) || try_doc(r)) {
         return 0;
     }
+    (void)snprintf(r->file, sizeof(r->file), "<input %u>", ++r->number);
     r->evaluation.source = (struct source){
-        .text = r->input.bytes, .size = r->input.size, .file = "<repl>", .here = { 1, 1 }
+        .text = r->input.bytes, .size = r->input.size, .file = r->file, .here = { 1, 1 }
     };
     evaluate(&r->evaluation, &o);
     int status = o.status;
