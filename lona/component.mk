@@ -14,12 +14,26 @@ lona_tests := $(foreach d,$(lona_dirs),$(wildcard lona/$(d)/*_test.c))
 $(call unit_tests,lona,$(lona_tests),lona base base_hosted,-lgmp -lpthread -lm,asan cov)
 $(call unit_tests,lona,$(wildcard lona/sched/*_test.c),lona base base_hosted,-lgmp -lpthread -lm,tsan)
 
+# The library's compiler: runs at build time, in a VM without a library.
+$(call program,lona-boot,host,lona/boot/boot.c,lona base base_hosted,-lgmp -lpthread -lm,$(lona.sees),$(lona.cflags))
+$(call program,lona-boot-asan,asan,lona/boot/boot.c,lona base base_hosted,-lgmp -lpthread -lm,$(lona.sees),$(lona.cflags))
+
+# The library, in the order of loading.
+lona_library := $(addprefix lona/lib/lona/,core.lona process.lona time.lona)
+$(OUT)/lona/library.img: $(BUILD)/lona-boot $(lona_library)
+	@mkdir -p $(@D)
+	$(call say,LONA)
+	$(Q)$(BUILD)/lona-boot -o $@ $(lona_library)
+
 # The program. Its sources lie in lona/program, which alone uses libedit.
-lona_program_srcs := $(filter-out %_test.c,$(wildcard lona/program/*.c))
-ifneq ($(lona_program_srcs),)
-$(call program,lona,host,$(lona_program_srcs),lona base base_hosted,-lgmp -lpthread -lm -ledit,$(lona.sees),$(lona.cflags))
+lona_program_srcs := $(filter-out %_test.c,$(wildcard lona/program/*.c)) lona/embed/library.S
+lona_program_cflags := $(lona.cflags) -DLIBRARY_IMAGE='"$(OUT)/lona/library.img"'
+$(OUT)/host/lona/embed/library.S.o $(OUT)/asan/lona/embed/library.S.o $(OUT)/tsan/lona/embed/library.S.o: \
+    $(OUT)/lona/library.img
+$(call program,lona,host,$(lona_program_srcs),lona base base_hosted,-lgmp -lpthread -lm -ledit,$(lona.sees),$(lona_program_cflags))
+$(call program,lona-asan,asan,$(lona_program_srcs),lona base base_hosted,-lgmp -lpthread -lm -ledit,$(lona.sees),$(lona_program_cflags))
+$(call program,lona-tsan,tsan,$(lona_program_srcs),lona base base_hosted,-lgmp -lpthread -lm -ledit,$(lona.sees),$(lona_program_cflags))
 programs += $(BUILD)/lona
-endif
 
 .PHONY: lona test-lona test-lona-tsan bench-lona
 lona: $(BUILD)/lona
@@ -30,6 +44,3 @@ test-lona-tsan: $(unit_tests.tsan.lona)
 bench-lona: $(BUILD)/lona
 	@bench/lona/run
 
-# The library's compiler: runs at build time, in a VM without a library.
-$(call program,lona-boot,host,lona/boot/boot.c,lona base base_hosted,-lgmp -lpthread -lm,$(lona.sees),$(lona.cflags))
-$(call program,lona-boot-asan,asan,lona/boot/boot.c,lona base base_hosted,-lgmp -lpthread -lm,$(lona.sees),$(lona.cflags))
