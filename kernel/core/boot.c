@@ -221,12 +221,13 @@ static void read_root(void)
 {
     size_t length;
     const char *p = boot_option("root=", &length);
-    const char *end = p + length;
     struct phys_range r;
 
     if (!p || length < 4 || strncmp(p, "mem:", 4) != 0) {
         return;
     }
+    const char *end = p + length;
+
     p += 4;
     if (!parse_number(&p, end, &r.start) || p == end || *p++ != ',' ||
         !parse_number(&p, end, &r.size) || p != end || r.size == 0 ||
@@ -269,6 +270,9 @@ void boot_options_apply(void)
     read_words();
     if (boot_option_u64("drupe.status=", &value) && value <= 0xffff) {
         boot_info.status_port = (unsigned)value;
+    }
+    if (boot_option_u64("drupe.copy=", &value) && value <= 0xffff) {
+        boot_info.copy_port = (unsigned)value;
     }
     text = boot_option("drupe.ram=", &length);
     boot_info.ram_is_zero = text && length == 4 && memcmp(text, "zero", 4) == 0;

@@ -549,7 +549,7 @@ long sys_futex(void __user *word, int op, unsigned value, void __user *timeout, 
     switch (command) {
     case FUTEX_WAIT:
         value3 = FUTEX_MATCH_ANY;
-        /* fall through */
+        __attribute__((fallthrough));
     case FUTEX_WAIT_BITSET:
         err = wait_deadline(timeout, op, &deadline);
         return err < 0 ? err : futex_wait_restartable(word, op, value, deadline, value3);

@@ -439,6 +439,7 @@ static int fifo_open(struct inode *inode, struct file *f)
     uint32_t mode = f->mode & (FMODE_READ | FMODE_WRITE);
     bool is_nonblock = file_is_nonblock(f);
     struct pipe *p = fifo_attach(inode, mode);
+    bool has_writer = p && *(volatile uint32_t *)&p->writers != 0;
     int err = 0;
 
     if (!p) {
@@ -464,8 +465,8 @@ static int fifo_open(struct inode *inode, struct file *f)
     f->ops = &pipe_ops;
     f->private = p;
     f->mode = (f->mode & ~FMODE_SEEK) | FMODE_STREAM;
-    /* The writers seen so far: without one since then there is no hang-up to report. */
-    f->pos = p->writers ? 0 : p->writer_generation;
+    /* A reader that did not wait for a writer: until one comes there is no hang-up to report. */
+    f->pos = mode == FMODE_READ && is_nonblock && !has_writer ? p->writer_generation : 0;
     return 0;
 }
 

@@ -9,6 +9,7 @@
 #include <fs/files.h>
 #include <ipc/futex.h>
 #include <mm/mm.h>
+#include <proc/init.h>
 #include <proc/pid.h>
 #include <proc/posix_timer.h>
 #include <proc/proc_internal.h>
@@ -225,7 +226,9 @@ static void leave_memory(struct task *self)
     self->mm = NULL;
     mm_switch(NULL);
     spin_unlock_irqrestore(&self->process->signal_lock, flags);
-    mm_put(mm);
+    if (!init_ends_with(self->process)) {
+        mm_put(mm);
+    }
 }
 
 static void leave_files(struct task *self)

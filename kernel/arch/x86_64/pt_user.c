@@ -382,7 +382,7 @@ static void free_table(uint64_t *table, unsigned level)
     struct page *p = table_page(table);
 
     for (uint64_t summary = p->index; summary != 0; summary &= summary - 1) {
-        uint64_t *entry = table + (unsigned)__builtin_ctzll(summary) * 8;
+        uint64_t *entry = table + (size_t)__builtin_ctzll(summary) * 8;
 
         for (unsigned i = 0; level > 1 && i < 8; i++) {
             if (entry[i] != 0) {

@@ -158,14 +158,15 @@ void tlb_flush_range(struct mm *mm, uint64_t start, uint64_t end);
 void tlb_flush_mm(struct mm *mm);
 void arch_load_page_table(paddr_t root); /* 0: the kernel's own */
 
-/* Zero whole pages at a direct-map address, by what costs least here. Any context. */
-void arch_clear_pages(void *page, size_t count);
-
 /* Kernel mappings for vmalloc and stacks: RAM frames at va, read-write, never executable. */
 int pt_kernel_map(uintptr_t va, paddr_t pa, uint64_t count) MUST_CHECK;
 void pt_kernel_unmap(uintptr_t va, uint64_t count); /* flushes all CPUs */
 /* Make [pa, pa + size) reachable through phys_to_virt(), RAM cached, devices uncached. */
 int pt_direct_map(paddr_t pa, uint64_t size, bool is_device) MUST_CHECK;
+
+/* Hand the request page `frame` to the monitor's copy port (mm/page_copy.c). Done when it returns.
+ */
+void arch_copy_port_write(unsigned port, uint64_t frame);
 
 /* --- user memory (used by syscall/uaccess.c only)
  * ---------------------------------------------------- */
