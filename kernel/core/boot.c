@@ -273,6 +273,9 @@ void boot_options_apply(void)
     if (boot_option_u64("drupe.status=", &value) && value <= 0xffff) {
         boot_info.status_port = (unsigned)value;
     }
+    if (boot_option_u64("drupe.copy=", &value) && value <= 0xffff) {
+        boot_info.copy_port = (unsigned)value;
+    }
     text = boot_option("drupe.ram=", &length);
     boot_info.ram_is_zero = text && length == 4 && memcmp(text, "zero", 4) == 0;
     if (boot_option_u64("mem=", &value)) {

@@ -242,7 +242,7 @@ static int depth_below(const struct file *f, const struct epoll *target, int lev
 /* The longest chain of epolls that watch this one. */
 static int height_above(const struct file *f, int level)
 {
-    const struct epoll_item *item;
+    const struct epoll_item *item = NULL;
     int highest = 0;
 
     if (level > NESTING_MAX) {

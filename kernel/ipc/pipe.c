@@ -378,7 +378,7 @@ long sys_pipe(void __user *to)
 
 static struct pipe *fifo_find_locked(const struct inode *inode)
 {
-    struct pipe *p;
+    struct pipe *p = NULL;
 
     list_for_each_entry(p, &fifos, link) {
         if (p->fifo == inode) {

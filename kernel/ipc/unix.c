@@ -189,7 +189,7 @@ static int check_name(const struct socket_address *a, char path[PATH_ROOM + 1])
 
 static struct unix_socket *find_abstract_locked(const struct socket_address *a)
 {
-    struct unix_socket *u;
+    struct unix_socket *u = NULL;
 
     list_for_each_entry(u, &bound_sockets, bound) {
         if (!u->inode && u->name.size == a->size && memcmp(u->name.bytes, a->bytes, a->size) == 0) {
@@ -201,7 +201,7 @@ static struct unix_socket *find_abstract_locked(const struct socket_address *a)
 
 static struct unix_socket *find_inode_locked(const struct inode *inode)
 {
-    struct unix_socket *u;
+    struct unix_socket *u = NULL;
 
     list_for_each_entry(u, &bound_sockets, bound) {
         if (u->inode == inode) {
@@ -1010,7 +1010,7 @@ static int unix_peer_credentials(const struct socket *s, struct socket_credentia
 static uint32_t unix_unread(struct socket *s)
 {
     struct unix_socket *u = unix_of(s);
-    const struct unix_message *m;
+    const struct unix_message *m = NULL;
     uint32_t bytes = 0;
 
     mutex_lock(&u->mutex);
