@@ -196,6 +196,7 @@ static long record_lock(struct file *f, int fd, int cmd, uint64_t arg)
 
         if (now != f) {
             locks_release_posix(f, current->files);
+            result = -EBADF;
         }
         if (now) {
             file_put(now);
