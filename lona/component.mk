@@ -14,10 +14,23 @@ lona_tests := $(foreach d,$(lona_dirs),$(wildcard lona/$(d)/*_test.c))
 $(call unit_tests,lona,$(lona_tests),lona base base_hosted,-lgmp -lpthread -lm,asan cov)
 $(call unit_tests,lona,$(wildcard lona/sched/*_test.c),lona base base_hosted,-lgmp -lpthread -lm,tsan)
 
+# The library is compiled at build time, by lona-boot in a VM without one, and linked as data into each
+# program that has $(lona_image) among its sources. The order is that of loading.
+$(call program,lona-boot,host,lona/boot/boot.c,lona base base_hosted,-lgmp -lpthread -lm,$(lona.sees),$(lona.cflags))
+lona_library := $(addprefix lona/lib/lona/,core.lona process.lona time.lona)
+lona_image := lona/image/library.c
+$(BUILD)/lona-library.image: $(BUILD)/lona-boot $(lona_library)
+	$(call say,LONA)
+	$(Q)$(BUILD)/lona-boot -o $@ $(lona_library)
+lona_image_cflags := -DLONA_IMAGE='"$(BUILD)/lona-library.image"'
+$(foreach v,host asan tsan cov fuzz,$(OUT)/$(v)/$(lona_image).o): $(BUILD)/lona-library.image
+
 # The program. Its sources lie in lona/program, which alone uses libedit.
 lona_program_srcs := $(filter-out %_test.c,$(wildcard lona/program/*.c))
 ifneq ($(lona_program_srcs),)
-$(call program,lona,host,$(lona_program_srcs),lona base base_hosted,-lgmp -lpthread -lm -ledit,$(lona.sees),$(lona.cflags))
+$(call program,lona,host,$(lona_program_srcs) $(lona_image),lona base base_hosted,-lgmp -lpthread -lm -ledit,$(lona.sees),$(lona.cflags) $(lona_image_cflags))
+$(call program,lona-asan,asan,$(lona_program_srcs) $(lona_image),lona base base_hosted,-lgmp -lpthread -lm -ledit,$(lona.sees),$(lona.cflags) $(lona_image_cflags))
+$(call program,lona-tsan,tsan,$(lona_program_srcs) $(lona_image),lona base base_hosted,-lgmp -lpthread -lm -ledit,$(lona.sees),$(lona.cflags) $(lona_image_cflags))
 programs += $(BUILD)/lona
 endif
 
@@ -29,7 +42,3 @@ test-lona-tsan: $(unit_tests.tsan.lona)
 	@tools/run-tests $(unit_tests.tsan.lona)
 bench-lona: $(BUILD)/lona
 	@bench/lona/run
-
-# The library's compiler: runs at build time, in a VM without a library.
-$(call program,lona-boot,host,lona/boot/boot.c,lona base base_hosted,-lgmp -lpthread -lm,$(lona.sees),$(lona.cflags))
-$(call program,lona-boot-asan,asan,lona/boot/boot.c,lona base base_hosted,-lgmp -lpthread -lm,$(lona.sees),$(lona.cflags))

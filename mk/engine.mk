@@ -92,7 +92,7 @@ endef
 component = $(eval $(call component_,$(strip $(1))))
 
 define program_
-$(call objects,$(subst /,_,$(1)),$(2),$(3),$(6),$(7),)
+$(call objects,$(subst /,_,$(1)).program,$(2),$(3),$(6),$(7),)
 $(BUILD)/$(1): $(patsubst %,$(OUT)/$(2)/%.o,$(3)) $(foreach a,$(4),$(OUT)/$(2)/$(a).a)
 	@mkdir -p $$(@D)
 	$$(call say,LD)

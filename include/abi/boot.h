@@ -32,7 +32,8 @@ enum boot_args_flags {
     BOOT_ARGS_STDIO_STREAM =
         1u << 1, /* 0 and 1 are port 1, 2 is port 2: plain streams, not terminals */
     BOOT_ARGS_STDIN_NONE = 1u << 2, /* with STREAM: descriptor 0 is /dev/null */
-    BOOT_ARGS_STDIN_SPLIT = 1u << 3, /* with STREAM: 0 is port 3, where a console closes both ways */
+    BOOT_ARGS_STDIN_SPLIT =
+        1u << 3, /* with STREAM: 0 is port 3, where a console closes both ways */
 };
 
 struct boot_args {
@@ -73,6 +74,35 @@ enum boot_status_kind {
         3, /* the machine could not start the workload (no root, no entry, bad image) */
     BOOT_STATUS_REBOOT = 4 /* the workload asked for a restart */
 };
+
+/*
+ * The copy port. Where guest ring 0 is interpreted, copying a page costs the kernel some 500
+ * interpreted steps, and an exit to the monitor a few dozen. There the monitor announces
+ * `drupe.copy=<port>`, and copies whole pages for the kernel: a 4-byte write of the frame number
+ * (guest-physical address / 4096) of a request page carries the request out before the write
+ * completes. The monitor copies `count` and the entries once; it does the entries in order and
+ * stops at the first bad one (not a page of RAM or image, or not writable). `done` says how many it
+ * did.
+ */
+#define BOOT_COPY_PORT      0x404
+#define BOOT_COPY_MAX       64u
+#define BOOT_COPY_ZEROS     UINT64_MAX /* as `from`: clear the page */
+#define BOOT_COPY_PAGE_SIZE 4096u
+
+struct boot_copy_entry {
+    uint64_t from; /* page-aligned guest-physical addresses */
+    uint64_t to;
+};
+
+struct boot_copy {
+    uint32_t count; /* 1..BOOT_COPY_MAX */
+    uint32_t done;  /* written by the monitor */
+    uint64_t reserved;
+    struct boot_copy_entry entries[BOOT_COPY_MAX];
+};
+
+_Static_assert(sizeof(struct boot_copy) == 16 + 16 * BOOT_COPY_MAX,
+               "the copy request fits in its page");
 
 /*
  * The serial line's input, when boot arguments are given, is the signal line: a byte n in 1..64

@@ -62,6 +62,10 @@ static size_t make_printable(char *text)
 void log_write(enum log_level level, const char *format, ...)
 {
     char line[LINE_MAX];
+
+    if (level == LOG_DEBUG && console_level < LOG_DEBUG) {
+        return; /* off: not worth formatting */
+    }
     uint64_t us = atomic_load_explicit(&clock_is_ready, memory_order_relaxed)
                       ? clock_monotonic_ns() / 1000
                       : 0;

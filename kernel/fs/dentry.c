@@ -22,15 +22,20 @@ static struct list all_dentries = LIST_INIT(all_dentries); /* the hand is at its
 static size_t cached_count;
 static size_t cached_max = CACHED_MIN;
 
-/* FNV-1a, then folded: cheap by the byte, and names are short. */
 uint32_t name_hash(const char *text, size_t length)
 {
-    uint32_t h = 0x811c9dc5u;
+    uint64_t h = 0;
 
-    for (size_t i = 0; i < length; i++) {
-        h = (h ^ (uint8_t)text[i]) * 0x01000193u;
+    for (; length >= 8; length -= 8, text += 8) {
+        h = name_hash_add(h, load_le64(text));
     }
-    return h;
+    if (length > 0) {
+        uint64_t tail = 0;
+
+        memcpy(&tail, text, length);
+        h = name_hash_add(h, tail);
+    }
+    return name_hash_end(h);
 }
 
 void dentry_init(void)
@@ -53,23 +58,36 @@ static struct list *bucket_of(const struct dentry *dir, uint32_t hash)
     return bucket;
 }
 
+/* Equal lengths were seen already. No byte loop: this runs for each component of each path. */
 static bool name_is(const struct dentry *d, const struct name *name)
 {
     const char *a = d->name;
     const char *b = name->text;
-    uint32_t left = name->length;
+    uint32_t n = name->length;
 
-    for (; left >= 8; left -= 8, a += 8, b += 8) {
-        if (load_le64(a) != load_le64(b)) {
+    if (n >= 8) {
+        for (uint32_t i = 0; i + 8 < n; i += 8) {
+            if (load_le64(a + i) != load_le64(b + i)) {
+                return false;
+            }
+        }
+        return load_le64(a + n - 8) == load_le64(b + n - 8); /* may overlap the last word */
+    }
+    if (n & 4) {
+        if (load_le32(a) != load_le32(b)) {
             return false;
         }
+        a += 4;
+        b += 4;
     }
-    for (; left > 0; left--) {
-        if (*a++ != *b++) {
+    if (n & 2) {
+        if (load_le16(a) != load_le16(b)) {
             return false;
         }
+        a += 2;
+        b += 2;
     }
-    return true;
+    return !(n & 1) || *a == *b;
 }
 
 struct dentry *dentry_find_locked(struct dentry *dir, const struct name *name)

@@ -16,6 +16,19 @@
 
 #define DENTRY_NAME_INLINE 32u
 
+/* The hash of names, eight bytes a step, so that the walk can hash while it looks for the end. A
+ * last word that is not full is padded with zeros. */
+static inline uint64_t name_hash_add(uint64_t h, uint64_t word)
+{
+    h = (h ^ word) * UINT64_C(0x9e3779b97f4a7c15);
+    return h ^ h >> 29;
+}
+
+static inline uint32_t name_hash_end(uint64_t h)
+{
+    return (uint32_t)(h ^ h >> 32);
+}
+
 struct dentry {
     _Atomic uint32_t refs; /* holders, and each child; 0: only cached */
     uint32_t hash;

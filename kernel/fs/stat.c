@@ -112,14 +112,21 @@ static int subject_of_name(int dirfd, const char __user *path, unsigned at_flags
     unsigned lookup = at_flags & AT_SYMLINK_NOFOLLOW ? 0u : LOOKUP_FOLLOW;
     struct path p;
     char *name;
-    int err = name_get(path, &name);
+    int err;
 
+    if ((at_flags & AT_EMPTY_PATH) && dirfd != AT_FDCWD) {
+        char first; /* libc's fstat(): not worth a buffer */
+
+        if (copy_from_user(&first, path, 1) < 0) {
+            return -EFAULT;
+        }
+        if (first == '\0') {
+            return subject_of_fd(dirfd, out);
+        }
+    }
+    err = name_get(path, &name);
     if (err < 0) {
         return err;
-    }
-    if (*name == '\0' && (at_flags & AT_EMPTY_PATH) && dirfd != AT_FDCWD) {
-        name_put(name);
-        return subject_of_fd(dirfd, out);
     }
     if (at_flags & AT_EMPTY_PATH) {
         lookup |= LOOKUP_EMPTY;

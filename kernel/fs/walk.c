@@ -255,13 +255,58 @@ static bool is_all_walked(const struct walk *w)
     return true;
 }
 
+#define BYTES(b) (UINT64_C(0x0101010101010101) * (b))
+
+/* The top bit of each byte that is zero; bits above the lowest one set may be wrong. */
+static inline uint64_t zero_bytes(uint64_t word)
+{
+    return (word - BYTES(1)) & ~word & BYTES(0x80);
+}
+
+/*
+ * Hash the component at p and find its end, eight bytes at a time. Bytes behind the terminator are
+ * read but not used; a word never reaches into the next page.
+ */
+static const char *scan_name(const char *p, struct name *name)
+{
+    const char *start = p;
+    uint64_t hash = 0;
+
+    for (;;) {
+        uint64_t word;
+        uint64_t ends;
+
+        if (likely(((uintptr_t)p & ~PAGE_MASK) <= PAGE_SIZE - 8)) {
+            word = load_le64(p);
+        } else {
+            word = 0;
+            for (unsigned i = 0; i < 8 && p[i] && p[i] != '/'; i++) {
+                word |= (uint64_t)(uint8_t)p[i] << (8 * i);
+            }
+        }
+        ends = zero_bytes(word) | zero_bytes(word ^ BYTES('/'));
+        if (ends) {
+            unsigned n = (unsigned)__builtin_ctzll(ends) / 8;
+
+            if (n > 0) {
+                hash = name_hash_add(hash, word & (UINT64_MAX >> (64 - 8 * n)));
+                p += n;
+            }
+            break;
+        }
+        hash = name_hash_add(hash, word);
+        p += 8;
+    }
+    name->text = start;
+    name->length = (uint32_t)(p - start);
+    name->hash = name_hash_end(hash);
+    return p;
+}
+
 /* Takes the next component off the text. False: nothing is left. */
 static bool next_component(struct walk *w, struct name *name)
 {
     const char *p = w->rest;
-    uint32_t hash = 0x811c9dc5u; /* name_hash(), in the same pass that finds the end */
-    const char *start;
-
     for (;;) {
         while (*p == '/') {
             p++;
@@ -275,13 +320,7 @@ static bool next_component(struct walk *w, struct name *name)
         }
         p = w->outer[--w->depth];
     }
-    start = p;
-    for (; *p && *p != '/'; p++) {
-        hash = (hash ^ (uint8_t)*p) * 0x01000193u;
-    }
-    name->text = start;
-    name->length = (uint32_t)(p - start);
-    name->hash = hash;
+    p = scan_name(p, name);
     w->has_slash = *p == '/';
     while (*p == '/') {
         p++;

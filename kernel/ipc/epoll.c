@@ -242,7 +242,7 @@ static int depth_below(const struct file *f, const struct epoll *target, int lev
 /* The longest chain of epolls that watch this one. */
 static int height_above(const struct file *f, int level)
 {
-    const struct epoll_item *item;
+    const struct epoll_item *item = NULL;
     int highest = 0;
 
     if (level > NESTING_MAX) {
@@ -580,6 +580,7 @@ long sys_epoll_pwait2(int epfd, void __user *to, int max, void __user *timeout, 
 /* --- as a file
  * ---------------------------------------------------------------------------------------------- */
 
+/* NOLINTNEXTLINE(readability-non-const-parameter): struct file_ops has it so */
 static ssize_t epoll_no_io(struct file *f, struct uio *u, int64_t *pos)
 {
     (void)f;

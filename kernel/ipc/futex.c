@@ -133,8 +133,8 @@ static void wake_waiter_locked(struct futex_waiter *w)
 static int wake_bucket_locked(struct bucket *b, const struct futex_key *key, int count,
                               uint32_t bitset)
 {
-    struct futex_waiter *w;
-    struct futex_waiter *next;
+    struct futex_waiter *w = NULL;
+    struct futex_waiter *next = NULL;
     int woken = 0;
 
     list_for_each_entry_safe(w, next, &b->waiters, link) {
@@ -323,8 +323,8 @@ static void move_waiter_locked(struct futex_waiter *w, struct bucket *to,
 static int requeue_locked(struct bucket *from, const struct futex_key *from_key, struct bucket *to,
                           const struct futex_key *to_key, int wake, int move)
 {
-    struct futex_waiter *w;
-    struct futex_waiter *next;
+    struct futex_waiter *w = NULL;
+    struct futex_waiter *next = NULL;
     int done = 0;
     struct list moved;
 
@@ -549,7 +549,7 @@ long sys_futex(void __user *word, int op, unsigned value, void __user *timeout, 
     switch (command) {
     case FUTEX_WAIT:
         value3 = FUTEX_MATCH_ANY;
-        /* fall through */
+        __attribute__((fallthrough));
     case FUTEX_WAIT_BITSET:
         err = wait_deadline(timeout, op, &deadline);
         return err < 0 ? err : futex_wait_restartable(word, op, value, deadline, value3);

@@ -120,6 +120,7 @@ static int wait_writable(struct pipe *p, uint64_t room)
     return is_writable(p, room) ? 0 : err;
 }
 
+/* NOLINTNEXTLINE(readability-non-const-parameter): struct file_ops has it so */
 static ssize_t pipe_read(struct file *f, struct uio *u, int64_t *pos)
 {
     struct pipe *p = f->private;
@@ -178,6 +179,7 @@ static ssize_t write_some(struct pipe *p, struct uio *u, bool is_atomic)
     return n;
 }
 
+/* NOLINTNEXTLINE(readability-non-const-parameter): struct file_ops has it so */
 static ssize_t pipe_write(struct file *f, struct uio *u, int64_t *pos)
 {
     struct pipe *p = f->private;
@@ -378,7 +380,7 @@ long sys_pipe(void __user *to)
 
 static struct pipe *fifo_find_locked(const struct inode *inode)
 {
-    struct pipe *p;
+    struct pipe *p = NULL;
 
     list_for_each_entry(p, &fifos, link) {
         if (p->fifo == inode) {
@@ -439,6 +441,7 @@ static int fifo_open(struct inode *inode, struct file *f)
     uint32_t mode = f->mode & (FMODE_READ | FMODE_WRITE);
     bool is_nonblock = file_is_nonblock(f);
     struct pipe *p = fifo_attach(inode, mode);
+    bool has_writer = p && *(volatile uint32_t *)&p->writers != 0;
     int err = 0;
 
     if (!p) {
@@ -464,8 +467,8 @@ static int fifo_open(struct inode *inode, struct file *f)
     f->ops = &pipe_ops;
     f->private = p;
     f->mode = (f->mode & ~FMODE_SEEK) | FMODE_STREAM;
-    /* The writers seen so far: without one since then there is no hang-up to report. */
-    f->pos = p->writers ? 0 : p->writer_generation;
+    /* A reader that did not wait for a writer: until one comes there is no hang-up to report. */
+    f->pos = mode == FMODE_READ && is_nonblock && !has_writer ? p->writer_generation : 0;
     return 0;
 }
 

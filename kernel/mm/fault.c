@@ -5,6 +5,8 @@
  *
  *   - image files (frames without struct page): the whole VMA within one page table's reach;
  *   - cached files: what is resident of the 16 pages around;
+ *   - a write to a private image mapping: copies of the pages around as well, where the monitor
+ * copies for us;
  *   - anonymous memory: a run of frames known to be zero, which needs no clearing. The run grows
  *     while faults are sequential, and never exceeds 1/256 of the free memory.
  *
@@ -16,6 +18,8 @@
 #include <core/string.h>
 #include <mm/mapping.h>
 #include <mm/page.h>
+#include <mm/reclaim.h>
+#include <mm/page_copy.h>
 #include <mm/vma.h>
 #include <proc/process.h>
 #include <sched/task.h>
@@ -24,6 +28,7 @@
 #define ANON_ORDER_CLEARED 3u   /* of frames that must be cleared: 8 of them are 1.6 ms at worst */
 #define ANON_ORDER_FIRST   2u   /* a first touch, not next to the last one */
 #define CACHE_AROUND       16u  /* pages */
+#define COPY_ORDER_MAX     4u   /* private copies of image pages made together */
 #define DIRECT_AROUND      128u /* pages of an image, in VMAs larger than one table */
 #define TABLE_PAGES        512u
 #define FREE_PER_WINDOW    256u
@@ -104,7 +109,7 @@ static uint64_t drop_unused(const struct fault *f, uint64_t start, struct page *
 
 static struct page *user_page(unsigned gfp)
 {
-    struct page *p = page_alloc(0, GFP_USER | gfp);
+    struct page *p = page_alloc_reclaim(GFP_USER | gfp);
 
     if (p) {
         atomic_store_explicit(&p->mapcount, 1, memory_order_relaxed); /* about to be mapped */
@@ -269,7 +274,7 @@ static int install_copy(struct fault *f, const void *from, paddr_t expected)
         return -ENOMEM;
     }
     if (from) {
-        memcpy(page_address(p), from, PAGE_SIZE);
+        page_copy_one(page_to_phys(p), virt_to_phys(from));
     }
     old.count = 0;
     old.unmapped = 0;
@@ -301,6 +306,86 @@ static int install_copy(struct fault *f, const void *from, paddr_t expected)
     return 0;
 }
 
+/* The largest aligned piece of the window around page `at` whose pages are all in `mask`: its
+ * order. */
+static unsigned piece_order(uint32_t mask, unsigned at)
+{
+    unsigned order = COPY_ORDER_MAX;
+
+    for (;; order--) {
+        uint32_t piece = (uint32_t)((UINT64_C(1) << (1u << order)) - 1)
+                         << (at & ~((1u << order) - 1));
+
+        if (order == 0 || (mask & piece) == piece) {
+            return order;
+        }
+    }
+}
+
+/*
+ * A write to a private mapping of an image: where copies are cheap and memory is plenty, copy the
+ * pages around too, in one request. Programs write to most of their data. True if f->page is done;
+ * false: one page at a time. The lock stays held over the copying, which is short wherever this is
+ * used.
+ */
+static bool copy_around(struct fault *f)
+{
+    const struct vma *v = f->vma;
+    const uint64_t size = PAGE_SIZE << COPY_ORDER_MAX;
+    uint64_t start = align_down(f->page, size);
+    struct boot_copy_entry entries[1u << COPY_ORDER_MAX];
+    struct page *run = NULL;
+    paddr_t first = 0;
+    uint32_t mapped = 0;
+
+    if (start < v->start || v->end - start < size || !v->mapping->ops->direct_run ||
+        page_free_hint() / FREE_PER_WINDOW < 1u << COPY_ORDER_MAX) {
+        return false;
+    }
+    uint64_t there = v->mapping->ops->direct_run(
+        v->mapping, v->page_offset + (start - v->start) / PAGE_SIZE, &first);
+    unsigned at = (unsigned)((f->page - start) / PAGE_SIZE);
+
+    spin_lock(&f->mm->page_table_lock);
+    /* Pages that still show the image: not written to before. */
+    uint32_t mask = there == 0
+                        ? 0
+                        : pt_direct_mask(f->mm->page_table, start,
+                                         (unsigned)min_of(there, UINT64_C(1) << COPY_ORDER_MAX),
+                                         first, &mapped);
+    unsigned order = mask >> at & 1 ? piece_order(mask, at) : 0;
+    unsigned from = at & ~((1u << order) - 1);
+
+    if (order > 0) {
+        run = page_alloc_run(order, false);
+    }
+    long n = 0;
+
+    if (run) {
+        for (unsigned i = 0; i < 1u << order; i++) {
+            entries[i] = (struct boot_copy_entry){ .from = first + (from + i) * PAGE_SIZE,
+                                                   .to = page_to_phys(run + i) };
+        }
+        page_copy(entries, 1u << order);
+        n = pt_map_run(f->mm->page_table, start + from * PAGE_SIZE, page_to_phys(run), 1u << order,
+                       pte_flags_of(v), false);
+        f->vma->flags |= VMA_HAS_ANON | VMA_HAS_PAGES;
+    }
+    spin_unlock(&f->mm->page_table_lock);
+    for (unsigned i = 0; run && n < 0 && i < 1u << order; i++) {
+        user_page_drop(run + i);
+    }
+    if (!run || n < 0) {
+        return false;
+    }
+    if (mapped) {
+        tlb_flush_range(f->mm, start + from * PAGE_SIZE,
+                        start + ((from + (1u << order)) * PAGE_SIZE));
+    }
+    rss_add(f->mm, UINT64_C(1) << order);
+    return true;
+}
+
 static int file_fault(struct fault *f)
 {
     const struct vma *v = f->vma;
@@ -308,6 +393,9 @@ static int file_fault(struct fault *f)
     struct frame frame;
 
     if (!f->is_write && v->mapping->ops->direct_run && map_direct(f)) {
+        return 0;
+    }
+    if (f->is_write && is_private && page_copy_is_cheap() && copy_around(f)) {
         return 0;
     }
     int err = get_frame(f, f->is_write && !is_private ? MAPPING_WRITE : MAPPING_READ, &frame);
@@ -393,6 +481,9 @@ static int private_write(struct fault *f, const struct pte *pte)
 {
     if (pte->flags & PTE_DIRECT) {
         spin_unlock(&f->mm->page_table_lock);
+        if (f->vma->mapping && page_copy_is_cheap() && copy_around(f)) {
+            return 0;
+        }
         return install_copy(f, pte->pa == zero_page_phys() ? NULL : phys_to_virt(pte->pa), pte->pa);
     }
     struct page *p = phys_to_page(pte->pa);

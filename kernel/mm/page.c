@@ -19,6 +19,7 @@
 #include <core/lock.h>
 #include <core/log.h>
 #include <core/string.h>
+#include <mm/page_copy.h>
 #include <sched/task.h>
 
 #ifdef KERNEL_HOST
@@ -411,7 +412,7 @@ struct page *page_alloc(unsigned order, unsigned gfp)
     }
     assert(atomic_load_explicit(&p->refcount, memory_order_relaxed) == 0);
     if ((gfp & GFP_ZERO) && (p->flags & PAGE_TOUCHED)) {
-        memset(page_address(p), 0, PAGE_SIZE << order);
+        page_clear(page_to_phys(p), UINT64_C(1) << order);
     }
     p->flags = PAGE_TOUCHED;
     p->order = (uint16_t)order;
@@ -438,7 +439,7 @@ struct page *page_alloc_run(unsigned order, bool may_clear)
     spin_unlock(&zone.lock);
     irq_restore(flags);
     if (is_dirty && p) {
-        memset(page_address(p), 0, PAGE_SIZE << order);
+        page_clear(page_to_phys(p), UINT64_C(1) << order);
     }
     for (unsigned i = 0; p && i < 1u << order; i++) {
         p[i].flags = PAGE_TOUCHED;
@@ -448,6 +449,11 @@ struct page *page_alloc_run(unsigned order, bool may_clear)
         atomic_store_explicit(&p[i].mapcount, 1, memory_order_relaxed);
     }
     return p;
+}
+
+bool page_is_low(void)
+{
+    return zone.free_count + zone.uncarved < 2 * zone.reserve;
 }
 
 uint64_t page_free_hint(void)

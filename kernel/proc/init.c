@@ -33,6 +33,17 @@ void init_set_workload(struct process *p)
     workload = process_get(p);
 }
 
+bool init_ends_with(const struct process *p)
+{
+    uint64_t flags = spin_lock_irqsave(&process_tree_lock);
+    /* Two processes: init and the workload. New ones come only from the workload, which is here. */
+    bool is_last = p == workload && p->thread_count == 1 && init_process->all.next == &p->all &&
+                   p->all.next == &process_list && process_list.next == &init_process->all;
+
+    spin_unlock_irqrestore(&process_tree_lock, flags);
+    return is_last;
+}
+
 void workload_signal(int signo)
 {
     uint64_t flags = spin_lock_irqsave(&process_tree_lock);

@@ -58,7 +58,7 @@ static uint64_t process_cpu_ns(struct process *p)
 /* A clock that names a process or thread: ~id << 3 | type. */
 static int named_cpu_clock(int clock, uint64_t *ns)
 {
-    pid_t id = (pid_t) ~(clock >> 3);
+    pid_t id = (pid_t)(~(uint32_t)clock >> 3);
     struct process *p;
     struct task *t;
     int err = 0;

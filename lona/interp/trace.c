@@ -11,20 +11,22 @@ enum {
     TRACE_FRAMES_MAX = 16
 };
 
-/* [name line file] for an address of code; nil when it is in no function. */
+/* [name line file column] for an address of code; nil when it is in no function. */
 static term_t place_tuple(struct process *p, const uint64_t *ip)
 {
     const struct fun *f = realm_fun_at(process_vm(p), ip);
 
-    if (f == NULL || !heap_reserve(p, TUPLE_WORDS(3))) {
+    if (f == NULL || !heap_reserve(p, TUPLE_WORDS(4))) {
         return TERM_NIL;
     }
     term_t *e;
-    term_t t = heap_tuple(p, 3, &e);
+    term_t t = heap_tuple(p, 4, &e);
+    struct code_line place = fun_line(f, ip);
 
     e[0] = f->name;
-    e[1] = term_small(fun_line(f, ip).line);
+    e[1] = term_small(place.line);
     e[2] = f->file;
+    e[3] = term_small(place.column);
     return t;
 }
 

@@ -246,7 +246,8 @@ static bool send_with(struct process *from, uint64_t to, term_t message, bool sy
     enum copy_result err = copy_prepare(w, message, &plan);
 
     if (err == COPY_BADARG) {
-        (void)raise_badarg(from, "send", &message, 1);
+        (void)raise_badarg(from, "send", NULL,
+                           0); /* not the message: it could not leave as a reason */
         return false;
     }
     size_t prefix = sync ? 4 : 0;

@@ -16,7 +16,8 @@
 #include <time.h>
 #include <unistd.h>
 
-static long futex(void *word, int op, unsigned value, const void *timeout, void *word2, unsigned value3)
+static long futex(void *word, int op, unsigned value, const void *timeout, void *word2,
+                  unsigned value3)
 {
     long r = syscall(SYS_futex, word, op, value, timeout, word2, value3);
 
@@ -78,8 +79,10 @@ static void errors(void)
     printf("value differs: %ld\n", futex(&word, FUTEX_WAIT, 4, NULL, NULL, 0));
     printf("unaligned: %ld\n", futex((char *)&word + 1, FUTEX_WAIT, 5, NULL, NULL, 0));
     printf("unmapped wait: %ld\n", futex((void *)4096, FUTEX_WAIT, 5, NULL, NULL, 0));
-    printf("private wake of unmapped: %ld\n", futex((void *)4096, FUTEX_WAKE_PRIVATE, 1, NULL, NULL, 0));
-    printf("kernel address: %ld\n", futex((void *)0xffffffff80000000, FUTEX_WAIT_PRIVATE, 5, NULL, NULL, 0));
+    printf("private wake of unmapped: %ld\n",
+           futex((void *)4096, FUTEX_WAKE_PRIVATE, 1, NULL, NULL, 0));
+    printf("kernel address: %ld\n",
+           futex((void *)0xffffffff80000000, FUTEX_WAIT_PRIVATE, 5, NULL, NULL, 0));
     printf("no bits: %ld\n", futex(&word, FUTEX_WAIT_BITSET, 5, NULL, NULL, 0));
     printf("unknown operation: %ld\n", futex(&word, 99, 5, NULL, NULL, 0));
     printf("nobody to wake: %ld\n", futex(&word, FUTEX_WAKE, 10, NULL, NULL, 0));
@@ -89,7 +92,8 @@ static void errors(void)
 static void isolation(void)
 {
     static _Atomic uint32_t private_word;
-    _Atomic uint32_t *shared = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    _Atomic uint32_t *shared =
+        mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     struct timespec t = { 0, 150000000 };
     pid_t pid;
     int status;
@@ -102,7 +106,8 @@ static void isolation(void)
         _exit(r == -ETIMEDOUT ? 1 : 2);
     }
     usleep(50000);
-    printf("private word of another process woken: %ld\n", futex(&private_word, FUTEX_WAKE, 1, NULL, NULL, 0));
+    printf("private word of another process woken: %ld\n",
+           futex(&private_word, FUTEX_WAKE, 1, NULL, NULL, 0));
     waitpid(pid, &status, 0);
     printf("its wait %s\n", WEXITSTATUS(status) == 1 ? "timed out" : "was woken");
     fflush(stdout);
@@ -155,7 +160,8 @@ static void requeue(void)
     int late = timed_out;
 
     printf("left by time: %s\n", late == 2 || late == 3 ? "yes" : "no");
-    printf("rest woken: %s\n", futex(&to, FUTEX_WAKE_PRIVATE, 100, NULL, NULL, 0) == 5 - late ? "yes" : "no");
+    printf("rest woken: %s\n",
+           futex(&to, FUTEX_WAKE_PRIVATE, 100, NULL, NULL, 0) == 5 - late ? "yes" : "no");
     for (int i = 0; i < 6; i++) {
         pthread_join(t[i], NULL);
     }
@@ -167,14 +173,17 @@ static void wake_op(void)
     uint32_t a = 0;
     uint32_t b = 6;
 
-    printf("wake_op: %ld ", futex(&a, FUTEX_WAKE_OP, 1, (void *)1, &b, FUTEX_OP(FUTEX_OP_ADD, 4, FUTEX_OP_CMP_EQ, 6)));
+    printf("wake_op: %ld ", futex(&a, FUTEX_WAKE_OP, 1, (void *)1, &b,
+                                  FUTEX_OP(FUTEX_OP_ADD, 4, FUTEX_OP_CMP_EQ, 6)));
     printf("b %u\n", b);
     futex(&a, FUTEX_WAKE_OP, 1, (void *)1, &b, FUTEX_OP(FUTEX_OP_ANDN, 2, FUTEX_OP_CMP_GT, 0));
     printf("andn: b %u\n", b);
-    futex(&a, FUTEX_WAKE_OP, 1, (void *)1, &b, FUTEX_OP(FUTEX_OP_OR | FUTEX_OP_OPARG_SHIFT, 5, FUTEX_OP_CMP_LT, 0));
+    futex(&a, FUTEX_WAKE_OP, 1, (void *)1, &b,
+          FUTEX_OP(FUTEX_OP_OR | FUTEX_OP_OPARG_SHIFT, 5, FUTEX_OP_CMP_LT, 0));
     printf("or shifted: b %u\n", b);
     printf("bad operation: %ld\n", futex(&a, FUTEX_WAKE_OP, 1, (void *)1, &b, 6u << 28));
-    printf("unmapped: %ld\n", futex(&a, FUTEX_WAKE_OP, 1, (void *)1, (void *)4096, FUTEX_OP(FUTEX_OP_SET, 1, FUTEX_OP_CMP_EQ, 0)));
+    printf("unmapped: %ld\n", futex(&a, FUTEX_WAKE_OP, 1, (void *)1, (void *)4096,
+                                    FUTEX_OP(FUTEX_OP_SET, 1, FUTEX_OP_CMP_EQ, 0)));
 }
 
 static pthread_mutex_t *robust;

@@ -176,7 +176,8 @@ static void blocked_sides(void)
     usleep(50000);
     close(p[0]);
     waitpid(pid, &status, 0);
-    printf("writer asleep at the reader's end: signal %d\n", WIFSIGNALED(status) ? WTERMSIG(status) : 0);
+    printf("writer asleep at the reader's end: signal %d\n",
+           WIFSIGNALED(status) ? WTERMSIG(status) : 0);
 }
 
 static void fifos(void)

@@ -79,7 +79,8 @@ int main(void)
     printf("poll %d", poll(fds, 40, 1000));
     printf(" %x %x %x\n", fds[0].revents, fds[25].revents, fds[35].revents);
     clock_gettime(CLOCK_MONOTONIC, &start);
-    printf("poll nothing %d %s\n", poll(NULL, 0, 50), ms_since(&start) >= 49 ? "slept" : "did not sleep");
+    printf("poll nothing %d %s\n", poll(NULL, 0, 50),
+           ms_since(&start) >= 49 ? "slept" : "did not sleep");
     printf("too many %d", poll(fds, 1u << 30, 0));
     printf(" errno %d\n", errno);
 

@@ -29,7 +29,8 @@ static int body(void *arg)
 
 static void try_flags(const char *name, int flags)
 {
-    const int base = CLONE_VM | CLONE_FS | CLONE_FILES | CLONE_SIGHAND | CLONE_THREAD | CLONE_SYSVSEM;
+    const int base =
+        CLONE_VM | CLONE_FS | CLONE_FILES | CLONE_SIGHAND | CLONE_THREAD | CLONE_SYSVSEM;
     char *stack = mmap(NULL, 65536, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     int tid;
     int wakes = 0;
@@ -42,7 +43,9 @@ static void try_flags(const char *name, int flags)
         syscall(SYS_sched_yield);
     }
     printf("%s: parent word %s, child saw own word %s, tid %s", name,
-           parent_word == tid ? "tid" : parent_word == -1 ? "untouched" : "?",
+           parent_word == tid  ? "tid"
+           : parent_word == -1 ? "untouched"
+                               : "?",
            ran == 2 ? "tid" : "other", seen_tid == tid ? "same" : "differs");
     int before = child_word;
 

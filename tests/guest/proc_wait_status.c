@@ -85,7 +85,8 @@ int main(void)
     printf("reap: signo %d code %d status %d\n", info.si_signo, info.si_code, info.si_status);
     printf("none: %d", waitpid(-1, &status, 0));
     printf(" errno %d\n", errno);
-    printf("waitid nohang: %d\n", waitid(P_ALL, 0, &info, WEXITED | WNOHANG) == -1 && errno == ECHILD);
+    printf("waitid nohang: %d\n",
+           waitid(P_ALL, 0, &info, WEXITED | WNOHANG) == -1 && errno == ECHILD);
     printf("bad options: %d\n", waitpid(-1, &status, 0x1000) == -1 && errno == EINVAL);
     signal(SIGCHLD, SIG_IGN);
     pid = fork();

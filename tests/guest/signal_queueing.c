@@ -19,7 +19,8 @@ static int depth, deepest, order[64], order_count;
 static void note(int signo, siginfo_t *info, void *ctx)
 {
     (void)ctx;
-    order[order_count++] = signo * 1000 + (info->si_code == SI_QUEUE ? info->si_value.sival_int : 0);
+    order[order_count++] =
+        signo * 1000 + (info->si_code == SI_QUEUE ? info->si_value.sival_int : 0);
 }
 
 static void nest(int signo)
@@ -110,7 +111,8 @@ int main(void)
     kill(getpid(), SIGUSR1);
     printf("signalfd poll %d", poll(&p, 1, 0));
     printf(" read %zd", read(fd, &si, sizeof(si)));
-    printf(" signo %u code %d pid %d\n", si.ssi_signo, si.ssi_code, si.ssi_pid == (unsigned)getpid());
+    printf(" signo %u code %d pid %d\n", si.ssi_signo, si.ssi_code,
+           si.ssi_pid == (unsigned)getpid());
 
     pthread_t t;
     int got = 0;
@@ -176,7 +178,9 @@ int main(void)
     setitimer(ITIMER_REAL, &it, NULL);
 
     timer_t id;
-    struct sigevent ev = { .sigev_notify = SIGEV_SIGNAL, .sigev_signo = SIGRTMIN, .sigev_value.sival_int = 5 };
+    struct sigevent ev = { .sigev_notify = SIGEV_SIGNAL,
+                           .sigev_signo = SIGRTMIN,
+                           .sigev_value.sival_int = 5 };
     struct itimerspec spec = { .it_value = { 0, 10000000 }, .it_interval = { 0, 1000000 } };
 
     printf("timer_create %d\n", timer_create(CLOCK_MONOTONIC, &ev, &id));

@@ -140,8 +140,11 @@ static void try_call(const char *name, long (*call)(void), int flags)
     clock_gettime(CLOCK_MONOTONIC, &end);
     long ms = (end.tv_sec - start.tv_sec) * 1000 + (end.tv_nsec - start.tv_nsec) / 1000000;
 
-    printf("%s %s: %ld %s handler ran %d, after %s\n", name, flags & SA_RESTART ? "restart" : "plain", r,
-           r < 0 ? strerror(err) : "", hits, ms < 250 ? "the signal" : ms < 700 ? "the event" : "long");
+    printf("%s %s: %ld %s handler ran %d, after %s\n", name,
+           flags & SA_RESTART ? "restart" : "plain", r, r < 0 ? strerror(err) : "", hits,
+           ms < 250   ? "the signal"
+           : ms < 700 ? "the event"
+                      : "long");
     while (wait(NULL) > 0) {
     }
     close(pipe_fd[0]);
@@ -154,11 +157,16 @@ int main(void)
         const char *name;
         long (*call)(void);
     } calls[] = {
-        { "read", do_read },         { "wait", do_wait },
-        { "nanosleep", do_nanosleep }, { "poll", do_poll },
-        { "select", do_select },     { "epoll_wait", do_epoll },
-        { "futex", do_futex },       { "pause", do_pause },
-        { "sigsuspend", do_sigsuspend }, { "sigtimedwait", do_sigtimedwait },
+        { "read", do_read },
+        { "wait", do_wait },
+        { "nanosleep", do_nanosleep },
+        { "poll", do_poll },
+        { "select", do_select },
+        { "epoll_wait", do_epoll },
+        { "futex", do_futex },
+        { "pause", do_pause },
+        { "sigsuspend", do_sigsuspend },
+        { "sigtimedwait", do_sigtimedwait },
     };
 
     for (unsigned i = 0; i < sizeof(calls) / sizeof(calls[0]); i++) {

@@ -28,7 +28,8 @@ int main(void)
     for (int clock = -1; clock < 14; clock++) {
         errno = 0;
         if (clock == -1 || clock == 10 || clock >= 12) {
-            printf("clock %d: %ld errno %d\n", clock, syscall(SYS_clock_gettime, clock == -1 ? 77 : clock, &t), errno);
+            printf("clock %d: %ld errno %d\n", clock,
+                   syscall(SYS_clock_gettime, clock == -1 ? 77 : clock, &t), errno);
         } else {
             long r = syscall(SYS_clock_gettime, clock, &t);
 
@@ -62,7 +63,8 @@ int main(void)
     t = (struct timespec){ a / 1000000000, a % 1000000000 };
     printf("absolute realtime %d", clock_nanosleep(CLOCK_REALTIME, TIMER_ABSTIME, &t, NULL));
     printf(" reached %d\n", ns_of(CLOCK_REALTIME) >= a);
-    printf("past %d\n", clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &(struct timespec){ 0, 1 }, NULL));
+    printf("past %d\n",
+           clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &(struct timespec){ 0, 1 }, NULL));
     t = (struct timespec){ 0, 1000000000 };
     printf("bad %d", nanosleep(&t, NULL));
     printf(" errno %d\n", errno);
@@ -84,8 +86,9 @@ int main(void)
     struct tms tms;
 
     getrusage(RUSAGE_SELF, &r);
-    printf("rusage %d\n", r.ru_utime.tv_sec * 1000 + r.ru_utime.tv_usec / 1000 + r.ru_stime.tv_sec * 1000 +
-                                  r.ru_stime.tv_usec / 1000 >= 20);
+    printf("rusage %d\n", r.ru_utime.tv_sec * 1000 + r.ru_utime.tv_usec / 1000 +
+                                  r.ru_stime.tv_sec * 1000 + r.ru_stime.tv_usec / 1000 >=
+                              20);
     printf("times %d\n", times(&tms) > 0 && tms.tms_utime + tms.tms_stime >= 2);
     return 0;
 }

@@ -85,7 +85,7 @@ static drupe_vm_err_t write_boot_args(struct machine *m, uint64_t tsc_khz, uint6
  * Where ring 0 is interpreted, its CPUID instruction does not follow the vCPU's table: the kernel
  * is told by name what not to use.
  */
-static void add_hidden_features(const struct machine *m, struct cmdline *c)
+static void add_interpreter_hints(const struct machine *m, struct cmdline *c)
 {
     char names[256];
     bool is_emulated;
@@ -96,6 +96,9 @@ static void add_hidden_features(const struct machine *m, struct cmdline *c)
     }
     if (is_emulated && names[0] != '\0') {
         cmdline_add(c, "drupe.nocpu=%s", names);
+    }
+    if (is_emulated) {
+        cmdline_add(c, "drupe.copy=0x%x", BOOT_COPY_PORT);
     }
 }
 
@@ -117,7 +120,7 @@ static drupe_vm_err_t write_cmdline(struct machine *m, struct boot_map *map,
     } else if (config->root.fd >= 0) {
         cmdline_add(&c, "root=/dev/vda %s", config->root_mode == DRUPE_ROOT_DISK_RW ? "rw" : "ro");
     }
-    add_hidden_features(m, &c);
+    add_interpreter_hints(m, &c);
     machine_devices_announce(m, &c);
     cmdline_add(&c, "%s", config->cmdline_extra);
     if (c.has_overflowed) {

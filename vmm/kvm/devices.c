@@ -12,6 +12,7 @@
 #include <base/assert.h>
 
 #include "boot/cmdline.h"
+#include "devices/copy_port.h"
 #include "devices/virtio_blk.h"
 #include "devices/virtio_console.h"
 #include "devices/virtio_mmio.h"
@@ -79,6 +80,7 @@ static int add_port_windows(struct machine *m)
         { LAYOUT_PORT_SERIAL, LAYOUT_PORT_SERIAL_SIZE, &m->uart, uart_read, uart_write },
         { LAYOUT_PORT_I8042, LAYOUT_PORT_I8042_SIZE, &m->i8042, i8042_read, i8042_write },
         { BOOT_STATUS_PORT, 1, &m->status_port, status_port_read, status_port_write },
+        { BOOT_COPY_PORT, 4, &m->device_host, copy_port_read, copy_port_write },
     };
     int r = 0;
 

@@ -57,7 +57,7 @@ static struct spinlock io_lock = SPINLOCK_INIT(RANK_NONE);
 
 uint32_t apic_read(unsigned reg)
 {
-    return is_x2apic ? (uint32_t)read_msr(MSR_X2APIC + reg) : mmio_read32(local + reg * 16);
+    return is_x2apic ? (uint32_t)read_msr(MSR_X2APIC + reg) : mmio_read32(local + (size_t)reg * 16);
 }
 
 void apic_write(unsigned reg, uint32_t value)
@@ -65,7 +65,7 @@ void apic_write(unsigned reg, uint32_t value)
     if (is_x2apic) {
         write_msr(MSR_X2APIC + reg, value);
     } else {
-        mmio_write32(local + reg * 16, value);
+        mmio_write32(local + (size_t)reg * 16, value);
     }
 }
 

@@ -132,17 +132,20 @@ static void find_features(void)
     hide_features();
 }
 
+/* entry.S: where STAC and CLAC belong, and what makes one or the other of them. */
+struct smap_site {
+    uint64_t at;
+    uint64_t last_byte;
+};
+
+extern const struct smap_site smap_sites_start[];
+extern const struct smap_site smap_sites_end[];
+
 /* Turn entry.S' no-ops into STAC and CLAC, through the direct map: the text itself is read-only. */
 static void patch_smap_sites(void)
 {
-    struct site {
-        uint64_t at;
-        uint64_t last_byte;
-    };
-    extern const struct site smap_sites_start[];
-    extern const struct site smap_sites_end[];
-
-    for (const struct site *s = smap_sites_start; s < smap_sites_end; s++) {
+    // cppcheck-suppress comparePointers ; the linker makes them one array
+    for (const struct smap_site *s = smap_sites_start; s < smap_sites_end; s++) {
         uint8_t *p = arch_phys_to_virt(s->at - KERNEL_IMAGE_BASE);
 
         p[0] = 0x0f;

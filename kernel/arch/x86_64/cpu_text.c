@@ -70,6 +70,7 @@ static void print_flags(struct out *o, uint32_t word, const struct flag *flags, 
     }
 }
 
+/* NOLINTNEXTLINE(readability-non-const-parameter): written through o.buf */
 size_t arch_cpu_text(unsigned index, char *buf, size_t size)
 {
     struct out o = { .buf = buf, .size = size };

@@ -9,7 +9,7 @@ $(kernel_gen)/asm_offsets.h: $(kernel_arch)/gen/asm_offsets.c $(kernel_gen)/sysc
 	@mkdir -p $(@D)
 	$(call say,GEN)
 	$(Q)$(kernel_compile) -MT $@ -MF $(@:.h=.d) -S $< -o $(@:.h=.s)
-	$(Q)awk '/^#@ / { print "#define " $$2, $$3 }' $(@:.h=.s) >$@
+	$(Q)awk '/^[ \t]*#@ / { print "#define " $$2, $$3 }' $(@:.h=.s) >$@
 	@echo '#define VDSO_FILE "$(OUT)/kernel/vdso.so"' >>$@
 deps += $(kernel_gen)/asm_offsets.d
 

@@ -17,6 +17,7 @@ static bool has_rdrand(void)
     return (ecx & CPUID_RDRAND) != 0;
 }
 
+/* NOLINTNEXTLINE(readability-non-const-parameter): the assembly writes it */
 static bool rdrand(uint64_t *value)
 {
     for (int i = 0; i < TRIES; i++) {

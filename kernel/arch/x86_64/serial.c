@@ -3,6 +3,7 @@
  * drivers/. */
 
 #include <arch/console.h>
+#include <arch/ops.h>
 #include <core/boot.h>
 #include <core/string.h>
 #include <x86.h>
@@ -74,4 +75,10 @@ void console_write(const char *text, size_t length)
 void arch_status_write(unsigned port, uint8_t byte)
 {
     port_write8((uint16_t)port, byte);
+}
+
+void arch_copy_port_write(unsigned port, uint64_t frame)
+{
+    /* The monitor reads and writes memory before the instruction completes: nothing moves across it. */
+    __asm__ volatile("outl %0, %1" : : "a"((uint32_t)frame), "Nd"((uint16_t)port) : "memory");
 }

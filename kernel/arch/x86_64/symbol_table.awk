@@ -2,6 +2,10 @@
 # nm -n output to assembly: count, (offset from kernel_image_start, offset of the name)..., names.
 # Layout: core/symbols.c.
 
+BEGIN {
+    n = 0
+}
+
 $2 ~ /^[tT]$/ && $3 != "kernel_image_start" && $3 != "kernel_text_start" && $3 != "kernel_text_end" {
     if ($1 == last) {
         next # a second name for one address

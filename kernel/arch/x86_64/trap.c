@@ -98,7 +98,7 @@ static void set_gate_to(unsigned vector, uint64_t at, unsigned ist, unsigned pri
 
 static void set_gate(unsigned vector, unsigned ist, unsigned privilege)
 {
-    set_gate_to(vector, (uintptr_t)entry_vectors + 16u * vector, ist, privilege);
+    set_gate_to(vector, (uintptr_t)entry_vectors + UINT64_C(16) * vector, ist, privilege);
 }
 
 void idt_set_interrupt(unsigned vector)

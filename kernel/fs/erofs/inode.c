@@ -105,7 +105,7 @@ int erofs_inode_read(struct erofs_image *image, uint64_t nid, struct erofs_inode
     case 0020000u: /* devices, fifo, socket: no data */
     case 0060000u:
         out->rdev = word;
-        /* fallthrough */
+        __attribute__((fallthrough));
     case 0010000u:
     case 0140000u:
         out->size = 0;

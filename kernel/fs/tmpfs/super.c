@@ -218,24 +218,43 @@ struct file_system overlay_type = { .name = "overlay" };
 
 /* --- memfd ------------------------------------------------------------------------------------ */
 
-static struct super_block *memfd_super;
-static struct mount memfd_mount;
+/* The kernel's own tmpfs, made when the first memfd is; mounted nowhere. */
+static _Atomic(struct super_block *) memfd_super;
+static struct mount memfd_mount = { .refs = 1, .link = LIST_INIT(memfd_mount.link) };
 
-void tmpfs_init(void)
+static struct super_block *memfd_super_get(void)
 {
-    int err = tmpfs_mount(&tmpfs_type, NULL, 0, NULL, &memfd_super);
+    struct super_block *sb = atomic_load_explicit(&memfd_super, memory_order_acquire);
+    struct super_block *spare;
 
-    assert(err == 0); /* boot: memory is there */
-    atomic_store_explicit(&memfd_mount.refs, 1, memory_order_relaxed);
-    memfd_mount.sb = memfd_super;
-    list_init(&memfd_mount.link);
+    if (sb) {
+        return sb;
+    }
+    if (tmpfs_mount(&tmpfs_type, NULL, 0, NULL, &spare) < 0) {
+        return NULL;
+    }
+    spin_lock(&dentry_lock);
+    sb = atomic_load_explicit(&memfd_super, memory_order_relaxed);
+    if (!sb) {
+        sb = spare;
+        spare = NULL;
+        memfd_mount.sb = sb;
+        /* release: pairs with the acquire above; whoever sees it sees the mount complete. */
+        atomic_store_explicit(&memfd_super, sb, memory_order_release);
+    }
+    spin_unlock(&dentry_lock);
+    if (spare) {
+        super_put(spare);
+    }
+    return sb;
 }
 
 int tmpfs_memfd(const char *name, unsigned seals, struct path *out)
 {
+    struct super_block *sb = memfd_super_get();
     struct tmpfs_node *n;
     struct dentry *d;
-    int err = tmpfs_node_create(memfd_super, S_IFREG | 0777, 0, &n);
+    int err = sb ? tmpfs_node_create(sb, S_IFREG | 0777, 0, &n) : -ENOMEM;
 
     if (err < 0) {
         return err;

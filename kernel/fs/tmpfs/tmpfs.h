@@ -98,7 +98,6 @@ void tmpfs_dir_clear(struct tmpfs_node *dir, struct list *doomed);
 
 /* A file without name on the kernel's own tmpfs (memfd_create). *out is counted. */
 int tmpfs_memfd(const char *name, unsigned seals, struct path *out) MUST_CHECK;
-void tmpfs_init(void);
 
 /* An image as a file system: with MS_RDONLY read-only, else with a writable layer above. `image`
  * has bytes/pa or device, and size, set; it is copied. *why as for erofs_open(). */

@@ -129,6 +129,12 @@ long pt_map_run(paddr_t root, uint64_t va, paddr_t first, uint64_t count, unsign
 typedef bool (*pt_visit_fn)(void *ctx, uint64_t va, struct pte *p);
 void pt_visit(paddr_t root, uint64_t start, uint64_t end, pt_visit_fn fn, void *ctx);
 bool pt_lookup(paddr_t root, uint64_t va, struct pte *out);
+/*
+ * Of the `count` (1..32) pages from va on, all in one table: which show page i of the run that
+ * begins at frame `first` with PTE_DIRECT, or nothing (bit i of the result). *mapped: bit i, there
+ * is such a PTE. For faults that copy a run.
+ */
+uint32_t pt_direct_mask(paddr_t root, uint64_t va, unsigned count, paddr_t first, uint32_t *mapped);
 
 /*
  * Fork: copy every present PTE of [start, end) into the other root; private writable ones become
@@ -163,6 +169,10 @@ int pt_kernel_map(uintptr_t va, paddr_t pa, uint64_t count) MUST_CHECK;
 void pt_kernel_unmap(uintptr_t va, uint64_t count); /* flushes all CPUs */
 /* Make [pa, pa + size) reachable through phys_to_virt(), RAM cached, devices uncached. */
 int pt_direct_map(paddr_t pa, uint64_t size, bool is_device) MUST_CHECK;
+
+/* Hand the request page `frame` to the monitor's copy port (mm/page_copy.c). Done when it returns.
+ */
+void arch_copy_port_write(unsigned port, uint64_t frame);
 
 /* --- user memory (used by syscall/uaccess.c only)
  * ---------------------------------------------------- */
