@@ -34,12 +34,18 @@ $(call program,lona-tsan,tsan,$(lona_program_srcs) $(lona_image),lona base base_
 programs += $(BUILD)/lona
 endif
 
+# The language's own tests: tables of cases, the program, the prompt in a terminal.
+lona_checks := $(wildcard tests/lona/*.sh)
+lona_check_needs := $(BUILD)/lona $(BUILD)/lona-asan
+checks += $(lona_checks)
+check_needs += $(lona_check_needs)
+
 .PHONY: lona test-lona test-lona-tsan bench-lona
 lona: $(BUILD)/lona
 test-lona: $(unit_tests.asan.lona) $(lona_check_needs)
 	@tools/run-tests $(unit_tests.asan.lona) $(lona_checks)
-test-lona-tsan: $(unit_tests.tsan.lona)
-	@tools/run-tests $(unit_tests.tsan.lona)
+test-lona-tsan: $(unit_tests.tsan.lona) $(BUILD)/lona-tsan
+	@LONA_TSAN=$(BUILD)/lona-tsan tools/run-tests $(unit_tests.tsan.lona) tests/lona/threads
 bench-lona: $(BUILD)/lona
 	@bench/lona/run
 
