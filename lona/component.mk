@@ -29,6 +29,8 @@ $(foreach v,host asan tsan cov fuzz,$(OUT)/$(v)/$(lona_image).o): $(BUILD)/lona-
 lona_program_srcs := $(filter-out %_test.c,$(wildcard lona/program/*.c))
 ifneq ($(lona_program_srcs),)
 $(call program,lona,host,$(lona_program_srcs) $(lona_image),lona base base_hosted,-lgmp -lpthread -lm -ledit,$(lona.sees),$(lona.cflags) $(lona_image_cflags))
+$(call program,lona-asan,asan,$(lona_program_srcs) $(lona_image),lona base base_hosted,-lgmp -lpthread -lm -ledit,$(lona.sees),$(lona.cflags) $(lona_image_cflags))
+$(call program,lona-tsan,tsan,$(lona_program_srcs) $(lona_image),lona base base_hosted,-lgmp -lpthread -lm -ledit,$(lona.sees),$(lona.cflags) $(lona_image_cflags))
 programs += $(BUILD)/lona
 endif
 

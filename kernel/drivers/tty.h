@@ -67,6 +67,9 @@ void tty_hang_up(struct tty *t); /* SIGHUP; reads end, writes fail */
 /* Make it the controlling terminal of the current session leader, if that has none and t controls
  * none. */
 void tty_take_control(struct tty *t);
+/* The current process ends: if it leads a session, the session's terminal is free again and its
+ * foreground group is hung up. */
+void tty_leave_session(void);
 
 extern const struct file_ops tty_file_ops;    /* file->private is the struct tty */
 extern const struct file_ops tty_current_ops; /* /dev/tty */

@@ -123,6 +123,15 @@ static long give_up_control(struct tty *t)
     return err;
 }
 
+void tty_leave_session(void)
+{
+    const struct process *p = current->process;
+
+    if (p->tty && p->is_session_leader) {
+        (void)give_up_control(p->tty); /* it is ours, so it is not refused */
+    }
+}
+
 static long set_foreground(struct tty *t, uint64_t arg)
 {
     uint32_t pgid;

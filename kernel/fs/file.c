@@ -116,6 +116,9 @@ void file_put(struct file *f)
         f->ops->release(f);
     }
     if (f->inode) {
+        if (f->mode & FMODE_EXEC) {
+            inode_allow_write(f->inode);
+        }
         if ((f->mode & FMODE_WRITE) && S_ISREG(f->inode->mode)) {
             __atomic_fetch_sub(&f->inode->writers, 1, __ATOMIC_RELEASE);
         }
@@ -258,6 +261,33 @@ int file_open_path(const struct path *p, unsigned flags, struct file **out)
         }
     }
     return file_open_checked(p, flags, out);
+}
+
+int file_open_exec(const struct path *p, struct file **out)
+{
+    struct inode *inode = p->dentry->inode;
+    int err;
+
+    if (!S_ISREG(inode->mode)) {
+        return S_ISLNK(inode->mode) ? -ELOOP : -EACCES;
+    }
+    if ((p->mount->flags | p->mount->sb->flags) & MS_NOEXEC) {
+        return -EACCES;
+    }
+    err = inode_permission(inode, current->cred, MAY_EXEC);
+    if (err == 0) {
+        err = inode_deny_write(inode);
+    }
+    if (err < 0) {
+        return err;
+    }
+    err = file_open_checked(p, O_RDONLY, out);
+    if (err < 0) {
+        inode_allow_write(inode);
+        return err;
+    }
+    (*out)->mode |= FMODE_EXEC;
+    return 0;
 }
 
 /* --- aliases: names for descriptions that have none (see file.h) -------------------------------

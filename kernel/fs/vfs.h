@@ -258,6 +258,7 @@ struct file {
 #define FMODE_PATH   4u  /* O_PATH: no I/O */
 #define FMODE_SEEK   8u  /* has an offset: read and write take pos_lock, lseek works */
 #define FMODE_STREAM 16u /* pread/pwrite give ESPIPE */
+#define FMODE_EXEC   32u /* runs: writing is denied */
 
 struct file_ops {
     const char
@@ -292,6 +293,9 @@ int file_create(const struct file_ops *ops, void *private, unsigned flags,
 int file_open(int dirfd, const char *name, unsigned flags, uint32_t mode,
               struct file **out) MUST_CHECK;
 int file_open_path(const struct path *p, unsigned flags, struct file **out) MUST_CHECK;
+/* To run it: a regular file with execute permission, on a mount that allows it; needs no read
+ * permission. While the description lives nobody may open the file for writing (ETXTBSY). */
+int file_open_exec(const struct path *p, struct file **out) MUST_CHECK;
 
 static inline struct file *file_get(struct file *f)
 {

@@ -305,28 +305,6 @@ static int install_copy(struct fault *f, const void *from, paddr_t expected)
     return 0;
 }
 
-/*
- * Which pages of the aligned window at `start` still show the image (bit i: page i): unmapped, or
- * mapped from it. `first` is the frame that page 0 has in the image, `run` how many are there.
- * page_table_lock held. *mapped: one of them has a PTE.
- */
-static uint32_t pages_of_image(const struct fault *f, uint64_t start, paddr_t first, uint64_t run,
-                               bool *mapped)
-{
-    uint32_t mask = 0;
-
-    for (unsigned i = 0; i < 1u << COPY_ORDER_MAX && i < run; i++) {
-        struct pte pte;
-        bool is_there = pt_lookup(f->mm->page_table, start + i * PAGE_SIZE, &pte);
-
-        if (!is_there || ((pte.flags & PTE_DIRECT) && pte.pa == first + i * PAGE_SIZE)) {
-            mask |= 1u << i;
-            *mapped = *mapped || is_there;
-        }
-    }
-    return mask;
-}
-
 /* The largest aligned piece of the window around page `at` whose pages are all in `mask`: its
  * order. */
 static unsigned piece_order(uint32_t mask, unsigned at)
@@ -357,7 +335,7 @@ static bool copy_around(struct fault *f)
     struct boot_copy_entry entries[1u << COPY_ORDER_MAX];
     struct page *run = NULL;
     paddr_t first = 0;
-    bool mapped = false;
+    uint32_t mapped = 0;
 
     if (start < v->start || v->end - start < size || !v->mapping->ops->direct_run ||
         page_free_hint() / FREE_PER_WINDOW < 1u << COPY_ORDER_MAX) {
@@ -368,7 +346,12 @@ static bool copy_around(struct fault *f)
     unsigned at = (unsigned)((f->page - start) / PAGE_SIZE);
 
     spin_lock(&f->mm->page_table_lock);
-    uint32_t mask = pages_of_image(f, start, first, there, &mapped);
+    /* Pages that still show the image: not written to before. */
+    uint32_t mask = there == 0
+                        ? 0
+                        : pt_direct_mask(f->mm->page_table, start,
+                                         (unsigned)min_of(there, UINT64_C(1) << COPY_ORDER_MAX),
+                                         first, &mapped);
     unsigned order = mask >> at & 1 ? piece_order(mask, at) : 0;
     unsigned from = at & ~((1u << order) - 1);
 

@@ -13,11 +13,7 @@
 #include <proc/exec.h>
 #include <sched/task.h>
 
-#define S_IFMT_MASK    0170000u
-#define S_IFREG_BITS   0100000u
-#define S_IFLNK_BITS   0120000u
-#define MS_NOEXEC_FLAG 8u
-#define PIE_BASE       UINT64_C(0x555555554000) /* 2/3 of user space, where Linux puts them */
+#define PIE_BASE UINT64_C(0x555555554000) /* 2/3 of user space, where Linux puts them */
 
 /* --- files ------------------------------------------------------------------------------------ */
 
@@ -37,23 +33,10 @@ static int read_head(struct exec_binary *f)
 
 static int open_path(const struct path *p, struct exec_binary *out)
 {
-    const struct inode *inode = path_inode(p);
+    int err;
 
     out->file = NULL;
-    if (!inode) {
-        return -ENOENT;
-    }
-    if ((inode->mode & S_IFMT_MASK) != S_IFREG_BITS) {
-        return (inode->mode & S_IFMT_MASK) == S_IFLNK_BITS ? -ELOOP : -EACCES;
-    }
-    if (inode->sb && (inode->sb->flags & MS_NOEXEC_FLAG)) {
-        return -EACCES;
-    }
-    int err = inode_permission(inode, current->cred, MAY_EXEC);
-
-    if (err == 0) {
-        err = file_open_path(p, 0, &out->file);
-    }
+    err = file_open_exec(p, &out->file);
     return err < 0 ? err : read_head(out);
 }
 

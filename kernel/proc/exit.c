@@ -5,7 +5,7 @@
  * a zombie and the parent is told, so that who waits for us finds everything released.
  */
 #include <arch/ops.h>
-#include <core/log.h>
+#include <drivers/tty.h>
 #include <fs/files.h>
 #include <ipc/futex.h>
 #include <mm/mm.h>
@@ -24,7 +24,9 @@
 void rusage_add_task(struct rusage_sum *sum, const struct task *t)
 {
     uint64_t run = sched_run_ns(t);
-    uint64_t user = min_of(t->sched.user_ns, run);
+    /* Entries and exits are not timed, which would cost each system call: all of it is the
+     * program's. */
+    uint64_t user = run;
 
     sum->user_ns += user;
     sum->system_ns += run - user;
@@ -305,6 +307,7 @@ void task_exit(int wait_status)
     is_last = leave_process(self, p, &own);
     if (is_last) {
         stop_process_timers(p);
+        tty_leave_session();
         become_zombie(p, p->is_exiting ? p->group_exit_status : wait_status);
     }
     sched_exit();

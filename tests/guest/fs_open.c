@@ -154,6 +154,14 @@ static void resolve(const char *what, const char *path, unsigned long long how)
     close_if((int)fd);
 }
 
+static void running(void)
+{
+    char name[256] = { 0 };
+
+    readlink("/proc/self/exe", name, sizeof(name) - 1);
+    printf("write what runs: %s\n", name_of(open(name, O_WRONLY) < 0 ? errno : 0));
+}
+
 int main(void)
 {
     setvbuf(stdout, NULL, _IONBF, 0);
@@ -165,6 +173,7 @@ int main(void)
     offsets();
     numbers();
     unnamed();
+    running();
     resolve("plain", "f", 0);
     resolve("no links", "l", RESOLVE_NO_SYMLINKS);
     resolve("beneath", "../fs_open/f", RESOLVE_BENEATH);

@@ -146,6 +146,23 @@ bool pt_lookup(paddr_t root, uint64_t va, struct pte *out)
     return true;
 }
 
+uint32_t pt_direct_mask(paddr_t root, uint64_t va, unsigned count, paddr_t first, uint32_t *mapped)
+{
+    uint32_t mask = 0;
+
+    *mapped = 0;
+    for (unsigned i = 0; i < count; i++) {
+        struct pte pte;
+        bool is_there = pt_lookup(root, va + i * PAGE_SIZE, &pte);
+
+        if (!is_there || ((pte.flags & PTE_DIRECT) && pte.pa == first + i * PAGE_SIZE)) {
+            mask |= 1u << i;
+            *mapped |= (uint32_t)is_there << i;
+        }
+    }
+    return mask;
+}
+
 int pt_fork_range(paddr_t from, paddr_t to, uint64_t start, uint64_t end, bool is_shared)
 {
     struct host_table *parent = table_of(from);

@@ -225,6 +225,32 @@ bool pt_lookup(paddr_t root, uint64_t va, struct pte *out)
     return true;
 }
 
+uint32_t pt_direct_mask(paddr_t root, uint64_t va, unsigned count, paddr_t first, uint32_t *mapped)
+{
+    const uint64_t *table = find_leaf(root, va);
+    const uint64_t *e = table ? table + (va >> PAGE_SHIFT & 511) : NULL;
+    uint32_t all = (uint32_t)((UINT64_C(1) << count) - 1);
+    uint64_t want = first | PTE_SOFT_DIRECT;
+    uint32_t mask = 0;
+
+    assert(count >= 1 && count <= 32 && (va >> PAGE_SHIFT & 511) + count <= ENTRIES);
+    *mapped = 0;
+    if (!table) {
+        return all;
+    }
+    for (uint32_t bit = 1; bit & all; bit <<= 1, e++, want += PAGE_SIZE) {
+        uint64_t entry = *e;
+
+        if (entry == 0) {
+            mask |= bit;
+        } else if ((entry & (PTE_ADDRESS | PTE_SOFT_DIRECT)) == want) {
+            mask |= bit;
+            *mapped |= bit;
+        }
+    }
+    return mask;
+}
+
 void pt_visit(paddr_t root, uint64_t start, uint64_t end, pt_visit_fn fn, void *ctx)
 {
     uint64_t va = start;

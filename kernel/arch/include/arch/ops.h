@@ -129,6 +129,12 @@ long pt_map_run(paddr_t root, uint64_t va, paddr_t first, uint64_t count, unsign
 typedef bool (*pt_visit_fn)(void *ctx, uint64_t va, struct pte *p);
 void pt_visit(paddr_t root, uint64_t start, uint64_t end, pt_visit_fn fn, void *ctx);
 bool pt_lookup(paddr_t root, uint64_t va, struct pte *out);
+/*
+ * Of the `count` (1..32) pages from va on, all in one table: which show page i of the run that
+ * begins at frame `first` with PTE_DIRECT, or nothing (bit i of the result). *mapped: bit i, there
+ * is such a PTE. For faults that copy a run.
+ */
+uint32_t pt_direct_mask(paddr_t root, uint64_t va, unsigned count, paddr_t first, uint32_t *mapped);
 
 /*
  * Fork: copy every present PTE of [start, end) into the other root; private writable ones become
