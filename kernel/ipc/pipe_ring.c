@@ -10,7 +10,7 @@ int pipe_ring_init(struct pipe_ring *r, uint32_t slots)
 {
     assert(is_power_of_two(slots) && slots <= PIPE_PAGES_MAX);
     *r = (struct pipe_ring){ .slots = slots };
-    r->pages = kmalloc_array(slots, sizeof(*r->pages), GFP_ZERO);
+    r->pages = kmalloc_array(slots, sizeof(struct page *), GFP_ZERO);
     return r->pages ? 0 : -ENOMEM;
 }
 

@@ -448,7 +448,7 @@ static bool emit_group_test(struct compiler *c, const struct pattern *p, unsigne
 static bool gather(struct compiler *c, struct row **rows, uint32_t n, unsigned slot, uint32_t *size)
 {
     const struct pattern *p = pattern_at(rows[0], slot);
-    struct row **others = pool_alloc(c, n * sizeof(*others));
+    struct row **others = pool_alloc(c, n * sizeof(struct row *));
     uint32_t same = 0;
     uint32_t rest = 0;
 
@@ -657,7 +657,7 @@ static bool rows_compile(struct compiler *c, const struct match *m, struct row *
 bool compile_rows(struct compiler *c, const struct match *m, struct clauses *clauses, unsigned slot,
                   uint32_t fail)
 {
-    struct row **rows = pool_alloc(c, (clauses->count + 1) * sizeof(*rows));
+    struct row **rows = pool_alloc(c, (clauses->count + 1) * sizeof(struct row *));
 
     if (rows == NULL) {
         return false;
