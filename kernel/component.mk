@@ -29,7 +29,7 @@ checks += kernel/syscall/table_test
 # Pure parts for the host's unit tests: arch/host stands in for the machine. One line a layer; name
 # the files that need neither the MMU nor devices.
 kernel_host.srcs := $(filter-out %_test.c,$(wildcard kernel/arch/host/*.c))
-kernel_host.srcs += $(addprefix kernel/mm/,page.c page_copy.c slab.c mapping.c vma.c mm.c fault.c fork.c access.c mmap.c mprotect.c madvise.c exec_map.c)
+kernel_host.srcs += $(addprefix kernel/mm/,page.c page_copy.c slab.c mapping.c vma.c mm.c fault.c fork.c access.c mmap.c mprotect.c madvise.c exec_map.c reclaim.c)
 kernel_host.srcs += $(addprefix kernel/proc/,elf.c script.c boot_args.c exec_strings.c pid.c signal_queue.c signal_action.c)
 kernel_host.srcs += $(addprefix kernel/ipc/,pipe_ring.c)
 kernel_host.srcs += $(addprefix kernel/syscall/,uaccess.c uio.c)

@@ -9,6 +9,7 @@ enum {
     FRAME_SLOTS_MAX = 32000,   /* of one function */
     SWITCH_ENTRIES_MAX = 4096, /* of one SWITCH */
     JUMP_WORDS_MAX = 32000,    /* reach of a 16-bit branch */
+    STACK_WORDS_MAX = 1 << 26, /* of one process: 512 MiB */
     NESTED_RUNS_MAX = 64,      /* macro expansions inside one another */
     MACRO_REDUCTIONS = 10000000,
     READ_DEPTH_MAX = 1000, /* nesting of a text form */

@@ -36,6 +36,7 @@ static inline uint64_t inbox_tag(uint32_t generation)
 enum {
     SEGMENT_RECORDS = 1024,
     SEGMENTS_MAX = 16384,
+    SEGMENTS_KEPT = 4,      /* the first segments keep their memory */
     WORKER_FREE_MAX = 2048, /* free records a worker keeps before it shares them */
 };
 
@@ -43,11 +44,18 @@ struct process_segment {
     struct process records[SEGMENT_RECORDS];
 };
 
+struct segment_state {
+    struct process *free; /* through `mailbox` as link */
+    uint32_t count;
+    uint32_t *generations; /* of a purged segment */
+};
+
 struct process_table {
     _Atomic(struct process_segment *) segments[SEGMENTS_MAX];
     _Atomic uint32_t segment_count;
     struct lock lock;
-    struct process *free; /* through `mailbox` as link; under lock */
+    uint32_t first_free; /* no lower segment has free records; under lock, as are the states */
+    struct segment_state states[SEGMENTS_MAX];
     _Atomic int64_t alive;
 };
 

@@ -17,6 +17,7 @@
 #include <fs/procfs/procfs.h>
 #include <fs/tmpfs/tmpfs.h>
 #include <mm/page.h>
+#include <mm/reclaim.h>
 
 /* The value of a command-line option, terminated; "" when it is absent. */
 static void option_text(const char *key, char *buf, size_t size)
@@ -168,11 +169,20 @@ static void mount_on(const char *type, const char *name, unsigned flags, const c
     }
 }
 
+/* Names that nobody uses, and with them the pages of their files. */
+static size_t shrink_names(struct reclaimer *r, size_t want)
+{
+    (void)r;
+    return dentry_shrink(want);
+}
+
 int vfs_mount_root(void)
 {
+    static struct reclaimer names = { .shrink = shrink_names };
     int err;
 
     dentry_init();
+    reclaim_register(&names);
     mount_init();
     names_init();
     devfs_init();

@@ -183,6 +183,28 @@ static long fcntl_owner(struct file *f, int cmd, uint64_t arg)
     }
 }
 
+/*
+ * A record lock must not outlive its descriptor: if another thread has closed it while we waited,
+ * its close(2) found no lock yet, so it is given up here.
+ */
+static long record_lock(struct file *f, int fd, int cmd, uint64_t arg)
+{
+    long result = locks_fcntl(f, cmd, arg);
+
+    if (result == 0 && (cmd == F_SETLK || cmd == F_SETLKW)) {
+        struct file *now = fd_get(fd);
+
+        if (now != f) {
+            locks_release_posix(f, current->files);
+            result = -EBADF;
+        }
+        if (now) {
+            file_put(now);
+        }
+    }
+    return result;
+}
+
 static long fcntl_file(struct file *f, int fd, int cmd, uint64_t arg)
 {
     switch (cmd) {
@@ -223,7 +245,7 @@ static long fcntl_file(struct file *f, int fd, int cmd, uint64_t arg)
     case F_OFD_GETLK:
     case F_OFD_SETLK:
     case F_OFD_SETLKW:
-        return locks_fcntl(f, cmd, arg);
+        return record_lock(f, fd, cmd, arg);
     case F_SETOWN:
     case F_GETOWN:
     case F_SETOWN_EX:

@@ -580,6 +580,7 @@ long sys_epoll_pwait2(int epfd, void __user *to, int max, void __user *timeout, 
 /* --- as a file
  * ---------------------------------------------------------------------------------------------- */
 
+/* NOLINTNEXTLINE(readability-non-const-parameter): struct file_ops has it so */
 static ssize_t epoll_no_io(struct file *f, struct uio *u, int64_t *pos)
 {
     (void)f;

@@ -43,6 +43,7 @@ static int wait_until(struct eventfd *e, uint32_t events, uint64_t below)
     return err;
 }
 
+/* NOLINTNEXTLINE(readability-non-const-parameter): struct file_ops has it so */
 static ssize_t eventfd_read(struct file *f, struct uio *u, int64_t *pos)
 {
     struct eventfd *e = f->private;
@@ -73,6 +74,7 @@ static ssize_t eventfd_read(struct file *f, struct uio *u, int64_t *pos)
     }
 }
 
+/* NOLINTNEXTLINE(readability-non-const-parameter): struct file_ops has it so */
 static ssize_t eventfd_write(struct file *f, struct uio *u, int64_t *pos)
 {
     struct eventfd *e = f->private;

@@ -9,6 +9,7 @@
 #include <sched/task.h>
 #include <syscall/syscall.h>
 
+/* NOLINTNEXTLINE(readability-non-const-parameter): struct file_ops has it so */
 static ssize_t pidfd_no_io(struct file *f, struct uio *u, int64_t *pos)
 {
     (void)f;

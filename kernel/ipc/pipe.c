@@ -120,6 +120,7 @@ static int wait_writable(struct pipe *p, uint64_t room)
     return is_writable(p, room) ? 0 : err;
 }
 
+/* NOLINTNEXTLINE(readability-non-const-parameter): struct file_ops has it so */
 static ssize_t pipe_read(struct file *f, struct uio *u, int64_t *pos)
 {
     struct pipe *p = f->private;
@@ -178,6 +179,7 @@ static ssize_t write_some(struct pipe *p, struct uio *u, bool is_atomic)
     return n;
 }
 
+/* NOLINTNEXTLINE(readability-non-const-parameter): struct file_ops has it so */
 static ssize_t pipe_write(struct file *f, struct uio *u, int64_t *pos)
 {
     struct pipe *p = f->private;

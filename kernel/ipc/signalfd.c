@@ -110,6 +110,7 @@ static int wait_for_signal(uint64_t mask)
     return pending_now(mask) ? 0 : err;
 }
 
+/* NOLINTNEXTLINE(readability-non-const-parameter): struct file_ops has it so */
 static ssize_t signalfd_read(struct file *f, struct uio *u, int64_t *pos)
 {
     struct user_signalfd_siginfo s;
@@ -145,6 +146,7 @@ static ssize_t signalfd_read(struct file *f, struct uio *u, int64_t *pos)
     return done;
 }
 
+/* NOLINTNEXTLINE(readability-non-const-parameter): struct file_ops has it so */
 static ssize_t signalfd_write(struct file *f, struct uio *u, int64_t *pos)
 {
     (void)f;

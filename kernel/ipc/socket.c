@@ -94,6 +94,7 @@ static ssize_t do_receive(struct file *f, struct uio *u, struct socket_message *
     return after_wait(n, s->receive_timeout_ns);
 }
 
+/* NOLINTNEXTLINE(readability-non-const-parameter): struct file_ops has it so */
 static ssize_t socket_read(struct file *f, struct uio *u, int64_t *pos)
 {
     struct socket_message m = { 0 };
@@ -105,6 +106,7 @@ static ssize_t socket_read(struct file *f, struct uio *u, int64_t *pos)
     return n;
 }
 
+/* NOLINTNEXTLINE(readability-non-const-parameter): struct file_ops has it so */
 static ssize_t socket_write(struct file *f, struct uio *u, int64_t *pos)
 {
     struct socket_message m = { 0 };

@@ -67,6 +67,7 @@ static uint64_t take_expirations(struct timerfd *t)
     return n;
 }
 
+/* NOLINTNEXTLINE(readability-non-const-parameter): struct file_ops has it so */
 static ssize_t timerfd_read(struct file *f, struct uio *u, int64_t *pos)
 {
     struct timerfd *t = f->private;
@@ -96,6 +97,7 @@ static ssize_t timerfd_read(struct file *f, struct uio *u, int64_t *pos)
     return uio_copy_out(u, &n, sizeof(n));
 }
 
+/* NOLINTNEXTLINE(readability-non-const-parameter): struct file_ops has it so */
 static ssize_t timerfd_write(struct file *f, struct uio *u, int64_t *pos)
 {
     (void)f;
@@ -190,8 +192,8 @@ long sys_timerfd_settime(int fd, int how, void __user *new_spec, void __user *ol
     struct user_itimerspec old;
     struct timerfd *t;
     struct file *f;
-    uint64_t value;
-    uint64_t interval;
+    uint64_t value = 0;
+    uint64_t interval = 0;
     uint64_t flags;
     int err;
 

@@ -100,17 +100,24 @@ static void message_free(struct unix_message *m)
     kfree(m);
 }
 
+/* Nobody adds to or takes from the queue any more. */
+static void flush_queue(struct unix_socket *u)
+{
+    struct unix_message *m = NULL;
+    struct unix_message *next = NULL;
+
+    list_for_each_entry_safe(m, next, &u->queue, link) {
+        message_free(m);
+    }
+    list_init(&u->queue);
+}
+
 static void unix_put(struct unix_socket *u)
 {
     if (!ref_put(&u->ref)) {
         return;
     }
-    while (!list_is_empty(&u->queue)) {
-        struct unix_message *m = list_first(&u->queue, struct unix_message, link);
-
-        list_remove(&m->link);
-        message_free(m);
-    }
+    flush_queue(u);
     if (u->path.dentry) {
         path_put(&u->path);
     }
@@ -522,7 +529,7 @@ static int connect_datagram(struct unix_socket *u, struct unix_socket *to)
 static int unix_connect(struct socket *s, const struct socket_address *a, uint64_t deadline)
 {
     struct unix_socket *u = unix_of(s);
-    struct unix_socket *to;
+    struct unix_socket *to = NULL;
     int err;
 
     if (a->size < NAME_AT) {
@@ -535,6 +542,7 @@ static int unix_connect(struct socket *s, const struct socket_address *a, uint64
     if (err < 0) {
         return err;
     }
+    assert(to);
     err = s->type == SOCK_DGRAM ? connect_datagram(u, to) : connect_stream(u, to, deadline);
     unix_put(to);
     return err;
@@ -555,13 +563,11 @@ static int receiver_of(struct unix_socket *u, const struct socket_message *m,
     spin_lock(&unix_lock);
     if (m->name && u->base.type == SOCK_STREAM) {
         err = u->peer ? -EISCONN : -EOPNOTSUPP;
-    } else if (u->shut & SHUT_WR) {
-        err = -EPIPE;
-    } else if (!u->peer) {
+    } else if (!u->peer && !(u->shut & SHUT_WR)) {
         err = -ENOTCONN;
-    } else if (u->peer->is_released) {
-        err = u->base.type == SOCK_DGRAM ? -ECONNREFUSED : -EPIPE;
-    } else if (u->peer->shut & SHUT_RD) {
+    } else if (!(u->shut & SHUT_WR) && u->peer->is_released && u->base.type == SOCK_DGRAM) {
+        err = -ECONNREFUSED;
+    } else if ((u->shut & SHUT_WR) || u->peer->is_released || (u->peer->shut & SHUT_RD)) {
         err = -EPIPE;
     } else {
         *out = unix_get(u->peer);
@@ -653,6 +659,7 @@ static ssize_t send_one(struct unix_socket *u, struct unix_socket *to, struct ui
     if (err < 0) {
         return err;
     }
+    assert(msg);
     sent = msg->size;
     err = enqueue(to, msg);
     if (err < 0) {
@@ -666,7 +673,7 @@ static ssize_t unix_send(struct socket *s, struct uio *from, struct socket_messa
                          uint64_t deadline)
 {
     struct unix_socket *u = unix_of(s);
-    struct unix_socket *to;
+    struct unix_socket *to = NULL;
     ssize_t done = 0;
     ssize_t n;
 
@@ -677,6 +684,7 @@ static ssize_t unix_send(struct socket *s, struct uio *from, struct socket_messa
     if (n < 0) {
         return n;
     }
+    assert(to);
     if (s->type != SOCK_STREAM) {
         n = from->remaining > s->send_buffer
                 ? -EMSGSIZE
@@ -1072,12 +1080,7 @@ static void unix_release(struct socket *s)
     if (peer) {
         wake_all(&peer->read_wait, POLLIN | POLLHUP | POLLRDHUP);
     }
-    while (!list_is_empty(&u->queue)) { /* nobody adds to it any more */
-        struct unix_message *m = list_first(&u->queue, struct unix_message, link);
-
-        list_remove(&m->link);
-        message_free(m);
-    }
+    flush_queue(u);
     spin_lock(&unix_lock);
     u->peer = NULL;
     u->state = UNIX_DISCONNECTED;

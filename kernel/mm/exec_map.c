@@ -4,6 +4,7 @@
 #include <core/string.h>
 #include <mm/mapping.h>
 #include <mm/page.h>
+#include <mm/reclaim.h>
 #include <mm/vma.h>
 
 int64_t mm_find_gap(struct mm *mm, uint64_t hint, uint64_t size)
@@ -53,7 +54,7 @@ int mm_install_tail(struct mm *mm, uint64_t addr, size_t bytes)
     if (err < 0 && err != -ENODATA) {
         return err;
     }
-    struct page *p = page_alloc(0, GFP_USER | GFP_ZERO);
+    struct page *p = page_alloc_reclaim(GFP_USER | GFP_ZERO);
 
     if (p && err == 0) {
         memcpy(page_address(p), phys_to_virt(frame.pa), bytes);

@@ -18,6 +18,7 @@
 #include <core/string.h>
 #include <mm/mapping.h>
 #include <mm/page.h>
+#include <mm/reclaim.h>
 #include <mm/page_copy.h>
 #include <mm/vma.h>
 #include <proc/process.h>
@@ -108,7 +109,7 @@ static uint64_t drop_unused(const struct fault *f, uint64_t start, struct page *
 
 static struct page *user_page(unsigned gfp)
 {
-    struct page *p = page_alloc(0, GFP_USER | gfp);
+    struct page *p = page_alloc_reclaim(GFP_USER | gfp);
 
     if (p) {
         atomic_store_explicit(&p->mapcount, 1, memory_order_relaxed); /* about to be mapped */

@@ -7,6 +7,7 @@
  * the hundred (see fault.c); a child that calls exec needs few of them.
  */
 #include <arch/ops.h>
+#include <core/string.h>
 #include <fs/vfs.h>
 #include <mm/mapping.h>
 #include <mm/slab.h>
@@ -30,12 +31,7 @@ static void copy_layout(struct mm *to, const struct mm *from)
     to->search_hole = from->search_hole;
     to->vdso = from->vdso;
     to->exe = from->exe ? file_get(from->exe) : NULL;
-    for (size_t i = 0; i < array_size(to->auxv); i++) {
-        to->auxv[i] = from->auxv[i];
-        if ((i & 1) == 0 && from->auxv[i] == 0) {
-            break;
-        }
-    }
+    memcpy(to->auxv, from->auxv, sizeof(to->auxv));
 }
 
 /* Frames of RAM that the child's copy of a VMA maps. */

@@ -9,6 +9,7 @@
 
 #include <core/string.h>
 #include <mm/mm.h>
+#include <mm/reclaim.h>
 #include <mm/slab.h>
 
 #define NODE_SHIFT 6u
@@ -281,6 +282,58 @@ void mapping_drop(struct mapping *m, uint64_t first, uint64_t count)
     }
 }
 
+#define SHRINK_BATCH 32u
+
+/* Some pages from *cursor on; the cursor is UINT64_MAX at the end. */
+static unsigned shrink_some(struct mapping *m, size_t want, uint64_t *cursor)
+{
+    struct page *gone[SHRINK_BATCH];
+    unsigned count = 0;
+
+    spin_lock(&m->lock);
+    for (unsigned looked = 0;
+         looked < 4 * SHRINK_BATCH && count < min_of(want, (size_t)SHRINK_BATCH); looked++) {
+        uint64_t index = tree_next(&m->pages, *cursor);
+
+        *cursor = index;
+        if (index == UINT64_MAX) {
+            break;
+        }
+        const struct page *p = tree_find(&m->pages, index);
+
+        (*cursor)++;
+        /* The tree's reference is the only one, and new ones are taken under this lock. */
+        if (atomic_load_explicit(&p->refcount, memory_order_acquire) == 1 &&
+            !(p->flags & PAGE_DIRTY)) {
+            gone[count] = tree_remove(&m->pages, index);
+            gone[count]->flags &= (uint16_t) ~(PAGE_CACHE | PAGE_UPTODATE);
+            gone[count]->mapping = NULL;
+            count++;
+            m->page_count--;
+        }
+    }
+    spin_unlock(&m->lock);
+    for (unsigned i = 0; i < count; i++) {
+        page_put(gone[i]);
+    }
+    return count;
+}
+
+size_t mapping_shrink(struct mapping *m, size_t want, uint64_t *cursor)
+{
+    size_t gained = 0;
+
+    /* Twice past the end: the whole tree was looked at. */
+    for (unsigned rounds = 0; gained < want && rounds < 2;) {
+        if (*cursor == UINT64_MAX) {
+            *cursor = 0;
+            rounds++;
+        }
+        gained += shrink_some(m, want - gained, cursor);
+    }
+    return gained;
+}
+
 uint64_t mapping_next(struct mapping *m, uint64_t from)
 {
     spin_lock(&m->lock);
@@ -300,7 +353,7 @@ static int mapping_get_zeroed(struct mapping *m, uint64_t index, unsigned how, s
         if (how & MAPPING_RESIDENT) {
             return -EAGAIN;
         }
-        struct page *fresh = page_alloc(0, GFP_USER | GFP_ZERO);
+        struct page *fresh = page_alloc_reclaim(GFP_USER | GFP_ZERO);
 
         if (!fresh) {
             return -ENOMEM;

@@ -7,12 +7,13 @@
 #include <core/log.h>
 #include <mm/mm.h>
 #include <mm/page.h>
-#include <mm/slab.h>
+#include <mm/reclaim.h>
 #include <proc/process.h>
 #include <sched/sched.h>
 #include <sched/task.h>
 
-#define ADJ_NEVER (-1000)
+#define ADJ_NEVER     (-1000)
+#define RECLAIM_FIRST 128u
 
 struct choice {
     struct process *victim; /* counted */
@@ -71,7 +72,7 @@ void oom_kill(void)
 {
     struct page_stats stats;
 
-    if (kstack_reclaim() > 0) {
+    if (reclaim(RECLAIM_FIRST) > 0) {
         return; /* that may do */
     }
     page_stats(&stats);

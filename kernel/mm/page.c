@@ -451,6 +451,11 @@ struct page *page_alloc_run(unsigned order, bool may_clear)
     return p;
 }
 
+bool page_is_low(void)
+{
+    return zone.free_count + zone.uncarved < 2 * zone.reserve;
+}
+
 uint64_t page_free_hint(void)
 {
     return zone.free_count + zone.uncarved;

@@ -68,6 +68,9 @@ struct page *page_alloc(unsigned order, unsigned gfp) MUST_CHECK;
  */
 struct page *page_alloc_run(unsigned order, bool may_clear) MUST_CHECK;
 
+/* Is less than twice the reserve free? Roughly and at once. */
+bool page_is_low(void);
+
 /* Free frames, roughly and at once. */
 uint64_t page_free_hint(void);
 

@@ -10,6 +10,7 @@
 #include <core/random.h>
 #include <core/string.h>
 #include <mm/mm.h>
+#include <mm/reclaim.h>
 #include <mm/slab.h>
 #include <proc/exec.h>
 #include <proc/process.h>
@@ -213,7 +214,7 @@ static void put_word(struct word_writer *w, uint64_t value)
         return;
     }
     if (!w->page || is_aligned(w->at, PAGE_SIZE)) {
-        struct page *p = page_alloc(0, GFP_USER | GFP_ZERO);
+        struct page *p = page_alloc_reclaim(GFP_USER | GFP_ZERO);
 
         w->err = p ? mm_install_page(w->mm, align_down(w->at, PAGE_SIZE), p) : -ENOMEM;
         if (w->err < 0) {

@@ -2,6 +2,7 @@
 #include <proc/exec_strings.h>
 
 #include <core/string.h>
+#include <mm/reclaim.h>
 #include <mm/slab.h>
 #include <syscall/uaccess.h>
 
@@ -49,7 +50,7 @@ static int current_room(struct exec_strings *s, char **at, size_t *room)
             return -ENOMEM;
         }
         /* Zeroed: what follows the last string becomes the program's as well. */
-        struct page *p = page_alloc(0, GFP_USER | GFP_ZERO);
+        struct page *p = page_alloc_reclaim(GFP_USER | GFP_ZERO);
 
         if (!p) {
             return -ENOMEM;

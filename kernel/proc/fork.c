@@ -340,7 +340,7 @@ static long start_child(struct task *t, struct process *p, const struct clone_re
 static long clone_task(const struct clone_request *r)
 {
     struct process *p = NULL;
-    struct task *t;
+    struct task *t = NULL;
     long result = check_flags(r);
 
     if (result == 0) {
@@ -352,6 +352,7 @@ static long clone_task(const struct clone_request *r)
     if (result < 0) {
         return result;
     }
+    assert(t);
     result = take_parts(t, r);
     if (result < 0) {
         task_discard(t);

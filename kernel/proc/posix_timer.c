@@ -328,8 +328,8 @@ long sys_timer_settime(int id, int how, void __user *new_spec, void __user *old_
     struct process *p = current->process;
     struct user_itimerspec old;
     struct posix_timer *t;
-    uint64_t value;
-    uint64_t interval;
+    uint64_t value = 0;
+    uint64_t interval = 0;
     uint64_t flags;
     int err;
 

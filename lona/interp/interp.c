@@ -28,7 +28,7 @@ bool stack_ensure(struct process *p, size_t slots)
         return true;
     }
     size_t size = heap_next_size(need + need / 4) - 1;
-    size_t limit = p->heap_max_words != 0 ? p->heap_max_words : (size_t)1 << 32;
+    size_t limit = p->heap_max_words != 0 ? p->heap_max_words : STACK_WORDS_MAX;
 
     if (need > limit) {
         (void)raise(p, KW(stack_overflow), 0);

@@ -75,11 +75,11 @@ enum message_flag {
 };
 
 enum process_status {
+    PROCESS_FREE, /* zero: what a record reads that has no memory */
     PROCESS_READY,
     PROCESS_RUNNING,
     PROCESS_WAITING,
-    PROCESS_EXITING,
-    PROCESS_FREE
+    PROCESS_EXITING
 };
 
 enum process_flag {

@@ -2,6 +2,7 @@
 /* Advisory locks: POSIX ranges, deadlock, release at any close; OFD locks; flock. */
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/file.h>
@@ -144,12 +145,49 @@ static void descriptions(void)
     printf("closed %s\n", outcome(flock(b, LOCK_SH)));
 }
 
+static int waited_for;
+
+static void *wait_for_lock(void *arg)
+{
+    (void)arg;
+    printf("waiter %s\n", outcome(lock(waited_for, F_SETLKW, F_WRLCK, 0, 0)));
+    return NULL;
+}
+
+/* A lock that is granted after its descriptor was closed is gone with it. */
+static void closed_while_waiting(void)
+{
+    pthread_t thread;
+    char c = 0;
+    int up[2];
+
+    pipe(up);
+    waited_for = open("file", O_RDWR);
+    fflush(stdout);
+    if (fork() == 0) {
+        int mine = open("file", O_RDWR);
+
+        lock(mine, F_SETLK, F_WRLCK, 0, 0);
+        write(up[1], "x", 1);
+        usleep(300000);
+        _exit(0);
+    }
+    read(up[0], &c, 1);
+    pthread_create(&thread, NULL, wait_for_lock, NULL);
+    usleep(100000);
+    close(waited_for);
+    pthread_join(thread, NULL);
+    wait(NULL);
+    probe("after that", "file", F_WRLCK, 0, 0);
+}
+
 int main(void)
 {
     posix_ranges();
     waiting();
     deadlock();
     descriptions();
+    closed_while_waiting();
     unlink("file");
     return 0;
 }

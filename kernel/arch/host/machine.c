@@ -150,6 +150,10 @@ HOST_STAND_IN void cond_resched(void)
 {
 }
 
+HOST_STAND_IN void sched_yield_cpu(void)
+{
+}
+
 /* No monitor below: page_copy() then does all itself, which is what the tests of mm look at. */
 HOST_STAND_IN void arch_copy_port_write(unsigned port, uint64_t frame)
 {

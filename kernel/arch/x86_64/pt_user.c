@@ -410,12 +410,13 @@ static void free_table(uint64_t *table, unsigned level)
     for (uint64_t summary = p->index; summary != 0; summary &= summary - 1) {
         uint64_t *entry = table + (size_t)__builtin_ctzll(summary) * 8;
 
-        for (unsigned i = 0; i < 8; i++) {
-            if (level > 1 && entry[i] != 0) {
+        for (unsigned i = 0; level > 1 && i < 8; i++) {
+            if (entry[i] != 0) {
                 free_table(table_at(entry[i]), level - 1);
             }
-            entry[i] = 0;
         }
+        entry[0] = entry[1] = entry[2] = entry[3] = 0;
+        entry[4] = entry[5] = entry[6] = entry[7] = 0;
     }
     p->flags &= (uint16_t)~PAGE_TABLE;
     page_put_clean(p);

@@ -78,6 +78,9 @@ struct fx_software {
 
 static_assert(sizeof(struct fx_software) == 48, "ABI");
 
+/* Interrupted here in ring 3: its SYSCALL is on the way to arrive as a page fault (entry.S). */
+extern char entry_syscall[];
+
 static uint64_t fp_frame_size(void)
 {
     return fpu_xmask ? (uint64_t)fpu_size + sizeof(uint32_t) : FX_SIZE;
@@ -280,7 +283,7 @@ int arch_signal_return(struct regs *regs, uint64_t *mask)
     /* The handler's RET has taken the restorer's address. */
     if (copy_from_user(&uc, (const void *)(regs->sp - 8 + offsetof(struct signal_frame, uc)),
                        sizeof(uc)) < 0 ||
-        c->ip >= USER_MAX || get_fpu(c->fpstate) < 0) {
+        (c->ip >= USER_MAX && c->ip != (uintptr_t)entry_syscall) || get_fpu(c->fpstate) < 0) {
         return -EFAULT;
     }
     *regs = (struct regs){

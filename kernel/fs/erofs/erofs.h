@@ -12,6 +12,7 @@
 
 #include <core/types.h>
 #include <mm/mapping.h>
+#include <mm/reclaim.h>
 
 struct block_device;
 
@@ -22,7 +23,9 @@ struct erofs_image {
     paddr_t pa;           /* of bytes[0]; frames are given out only if it is page-aligned */
     bool has_frames;
     struct block_device *device;
-    struct mapping cache; /* device: pages of metadata */
+    struct mapping cache;       /* device: pages of metadata */
+    struct reclaimer reclaimer; /* gives them back; device only */
+    uint64_t reclaim_cursor;
     uint64_t size;        /* bytes that exist */
     unsigned block_bits;  /* 9..12 */
     uint64_t meta_offset; /* of inode 0 */

@@ -5,6 +5,7 @@
 #include <fs/dev.h>
 #include <fs/erofs/erofs.h>
 #include <fs/erofs/erofs_internal.h>
+#include <mm/reclaim.h>
 
 #define SUPER_OFFSET 1024u
 #define SUPER_SIZE   128u
@@ -33,7 +34,8 @@ static int read_cached_page(struct mapping *m, uint64_t index, unsigned how, str
     assert(index << PAGE_SHIFT < image->size);
     p = mapping_lookup(m, index);
     if (!p) {
-        p = page_alloc(0, left < PAGE_SIZE ? GFP_ZERO : GFP_KERNEL);
+        /* Above the reserve: a cache must not take what lets the machine go on. */
+        p = page_alloc_reclaim(GFP_USER | (left < PAGE_SIZE ? GFP_ZERO : GFP_KERNEL));
         if (!p) {
             return -ENOMEM;
         }
@@ -206,6 +208,13 @@ static int read_super(struct erofs_image *image, unsigned flags, const char **wh
     return 0;
 }
 
+static size_t shrink_cache(struct reclaimer *r, size_t want)
+{
+    struct erofs_image *image = container_of(r, struct erofs_image, reclaimer);
+
+    return mapping_shrink(&image->cache, want, &image->reclaim_cursor);
+}
+
 int erofs_open(struct erofs_image *image, unsigned flags, const char **why)
 {
     struct erofs_inode root;
@@ -225,12 +234,18 @@ int erofs_open(struct erofs_image *image, unsigned flags, const char **why)
         }
     }
     if (err < 0) {
-        erofs_close(image);
+        mapping_drop(&image->cache, 0, UINT64_MAX);
+    } else if (!image->bytes) {
+        image->reclaimer.shrink = shrink_cache;
+        reclaim_register(&image->reclaimer);
     }
     return err;
 }
 
 void erofs_close(struct erofs_image *image)
 {
+    if (image->reclaimer.shrink) {
+        reclaim_unregister(&image->reclaimer);
+    }
     mapping_drop(&image->cache, 0, UINT64_MAX);
 }

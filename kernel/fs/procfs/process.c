@@ -459,7 +459,7 @@ static int show_loginuid(struct proc_text *t, const struct proc_subject *s)
 
 /* --- links ------------------------------------------------------------------------------------ */
 
-static ssize_t text_of(const struct path *p, char *buf, size_t size)
+ssize_t proc_path_text(const struct path *p, char *buf, size_t size)
 {
     char *text = path_text(p, buf, size);
     size_t n;
@@ -518,7 +518,7 @@ static ssize_t link_by(int (*follow)(struct path *out, const struct proc_subject
     ssize_t n = follow(&p, s);
 
     if (n == 0) {
-        n = text_of(&p, buf, size);
+        n = proc_path_text(&p, buf, size);
         path_put(&p);
     }
     return n;
@@ -538,84 +538,6 @@ static ssize_t link_root(char *buf, size_t size, const struct proc_subject *s)
 {
     return link_by(follow_root, buf, size, s);
 }
-
-/* --- descriptors ------------------------------------------------------------------------------ */
-
-static struct file *file_of(const struct proc_subject *s)
-{
-    struct files *files = proc_files(s->task);
-    struct file *f = NULL;
-
-    if (files) {
-        f = files_get(files, (unsigned)s->fd);
-        files_put(files);
-    }
-    return f;
-}
-
-static int follow_fd(struct path *out, const struct proc_subject *s)
-{
-    struct file *f = file_of(s);
-    int err = 0;
-
-    if (!f) {
-        return -ENOENT;
-    }
-    if (f->path.dentry) {
-        *out = f->path;
-        path_get(out);
-    } else {
-        err = alias_path(f, out);
-    }
-    file_put(f);
-    return err;
-}
-
-static ssize_t link_fd(char *buf, size_t size, const struct proc_subject *s)
-{
-    struct file *f = file_of(s);
-    ssize_t n;
-
-    if (!f) {
-        return -ENOENT;
-    }
-    if (f->path.dentry) {
-        n = text_of(&f->path, buf, size);
-    } else {
-        const char *type = f->ops->type ? f->ops->type : "anon_inode:[unknown]";
-        const void *object = f->private ? f->private : f;
-
-        /* Kernel addresses stay inside: shifted and cut, still the same for both ends of a pipe. */
-        n = strchr(type, ':')
-                ? (ssize_t)fmt_snprintf(buf, size, "%s", type)
-                : (ssize_t)fmt_snprintf(buf, size, "%s:[%u]", type,
-                                        (unsigned)((uintptr_t)object >> 5) & 0xffffffu);
-    }
-    file_put(f);
-    return n;
-}
-
-static int show_fdinfo(struct proc_text *t, const struct proc_subject *s)
-{
-    struct file *f = file_of(s);
-
-    if (!f) {
-        return -ENOENT;
-    }
-    proc_print(t, "pos:\t%ld\nflags:\t0%o\nmnt_id:\t%u\nino:\t%lu\n", (long)f->pos,
-               atomic_load_explicit(&f->flags, memory_order_relaxed) | O_LARGEFILE,
-               f->path.mount ? f->path.mount->id : 0,
-               f->inode ? (unsigned long)f->inode->ino : 0ul);
-    file_put(f);
-    return 0;
-}
-
-const struct proc_node proc_fd_node = {
-    .mode = S_IFLNK | 0700, .link = link_fd, .follow = follow_fd, .is_owned = true
-};
-const struct proc_node proc_fdinfo_node = { .mode = S_IFREG | 0400,
-                                            .show = show_fdinfo,
-                                            .is_owned = true };
 
 /* --- the tables ------------------------------------------------------------------------------- */
 

@@ -25,6 +25,7 @@ struct proc_text {
 
 void proc_print(struct proc_text *t, const char *format, ...) PRINTF_LIKE(2, 3);
 void proc_append(struct proc_text *t, const void *bytes, size_t size);
+void proc_text_free(struct proc_text *t);
 
 /* Of whom a node speaks. task is counted while one of the methods below runs; NULL: the system. */
 struct proc_subject {
@@ -72,6 +73,9 @@ struct mm *proc_mm(struct task *t);
 struct files *proc_files(struct task *t);
 bool proc_fs_paths(struct task *t, struct path *root, struct path *cwd); /* both counted */
 struct process *proc_process(struct task *t);
+
+/* A path as text at the beginning of buf; its length or -ENAMETOOLONG. */
+ssize_t proc_path_text(const struct path *p, char *buf, size_t size);
 
 /* memory.c, mounts.c */
 int proc_show_maps(struct proc_text *t, const struct proc_subject *s);

@@ -17,6 +17,7 @@
 #include <proc/process.h>
 #include <proc/signal.h>
 #include <sched/task.h>
+#include <mm/reclaim.h>
 
 static uint64_t size_of(const struct tmpfs_node *n)
 {
@@ -115,7 +116,7 @@ static struct page *new_page(struct tmpfs_node *n, bool takes_room, bool clear, 
         *err = -ENOSPC;
         return NULL;
     }
-    p = page_alloc(0, GFP_USER | (clear ? GFP_ZERO : 0u));
+    p = page_alloc_reclaim(GFP_USER | (clear ? GFP_ZERO : 0u));
     *err = p ? 0 : -ENOMEM;
     return p;
 }
