@@ -457,10 +457,6 @@ static uint32_t gather(struct compiler *c, struct row **rows, uint32_t n, unsign
                        struct row **others)
 {
     const struct pattern *p = pattern_at(rows[0], slot);
-<<<<<<< HEAD
-    struct row **others = pool_alloc(c, n * sizeof(struct row *));
-=======
->>>>>>> main
     uint32_t same = 0;
     uint32_t rest = 0;
 
