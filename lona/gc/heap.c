@@ -104,7 +104,9 @@ term_t heap_string(struct process *p, const char *bytes, size_t n)
 
     o[words - 1] = 0;
     o[0] = header_make(TAG_STRING, (uint64_t)n | (is_ascii(bytes, n) ? STRING_ASCII : 0));
-    __builtin_memcpy(o + 1, bytes, n);
+    if (n != 0) {
+        __builtin_memcpy(o + 1, bytes, n);
+    }
     return term_from_box(o);
 }
 
@@ -202,7 +204,7 @@ term_t heap_binary(struct process *p, const void *bytes, size_t n)
     uint8_t *to;
     term_t t = heap_binary_new(p, n, &to);
 
-    if (t != TERM_ERROR) {
+    if (t != TERM_ERROR && n != 0) {
         __builtin_memcpy(to, bytes, n);
     }
     return t;
@@ -214,7 +216,7 @@ term_t heap_binary_slice(struct process *p, term_t *b, size_t offset, size_t siz
         uint8_t *to;
         term_t t = heap_binary_new(p, size, &to);
 
-        if (t != TERM_ERROR) {
+        if (t != TERM_ERROR && size != 0) {
             __builtin_memcpy(to, binary_view(*b).data + offset, size);
         }
         return t;
