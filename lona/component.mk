@@ -34,11 +34,23 @@ $(call program,lona-tsan,tsan,$(lona_program_srcs) $(lona_image),lona base base_
 programs += $(BUILD)/lona
 endif
 
+# The language's own tests: tables of cases, the program, the prompt in a terminal.
+lona_checks := $(wildcard tests/lona/*.sh)
+lona_check_needs := $(BUILD)/lona $(BUILD)/lona-asan
+checks += $(lona_checks)
+check_needs += $(lona_check_needs)
+
 .PHONY: lona test-lona test-lona-tsan bench-lona
 lona: $(BUILD)/lona
 test-lona: $(unit_tests.asan.lona) $(lona_check_needs)
 	@tools/run-tests $(unit_tests.asan.lona) $(lona_checks)
-test-lona-tsan: $(unit_tests.tsan.lona)
-	@tools/run-tests $(unit_tests.tsan.lona)
+test-lona-tsan: $(unit_tests.tsan.lona) $(BUILD)/lona-tsan
+	@LONA_TSAN=$(BUILD)/lona-tsan tools/run-tests $(unit_tests.tsan.lona) tests/lona/threads
 bench-lona: $(BUILD)/lona
 	@bench/lona/run
+
+# Fuzz targets of the language, with the library for its macros.
+lona_fuzz := lona_reader
+$(foreach f,$(lona_fuzz),$(call program,fuzz/$(f),fuzz,fuzz/$(f)_fuzz.c $(lona_image),lona base base_hosted,-lgmp -lpthread -lm,$(lona.sees),$(lona.cflags) $(lona_image_cflags)))
+$(foreach f,$(lona_fuzz),$(eval lint_sees.fuzz/$(f)_fuzz.c := $(lona.sees)))
+fuzz_targets += $(addprefix $(BUILD)/fuzz/,$(lona_fuzz))

@@ -76,7 +76,7 @@ static int next_member(const uint8_t *archive, size_t size, size_t *at, struct m
         return -EINVAL;
     }
     for (unsigned i = 0; i < FIELD_COUNT; i++) {
-        if (!parse_hex(archive + *at + 6 + 8 * i, &m->field[i])) {
+        if (!parse_hex(archive + *at + 6 + (size_t)8 * i, &m->field[i])) {
             return -EINVAL;
         }
     }

@@ -180,6 +180,7 @@ static int64_t directory_seek(struct file *f, int64_t offset, int whence)
     return base;
 }
 
+/* NOLINTNEXTLINE(readability-non-const-parameter): file_ops gives it its type. */
 static ssize_t directory_read(struct file *f, struct uio *u, int64_t *pos)
 {
     (void)f;

@@ -22,7 +22,7 @@ static struct slab_cache files_cache = SLAB_CACHE("files", struct files);
 
 static size_t block_size(uint32_t capacity)
 {
-    return capacity * sizeof(struct file *) + 2 * (capacity / 8);
+    return capacity * sizeof(struct file *) + (size_t)2 * (capacity / 8);
 }
 
 static void *block_alloc(size_t size)
@@ -279,7 +279,7 @@ static int grow_locked(struct files *f, uint32_t fd)
         return 0;
     }
     table_set_block(f, block, capacity);
-    memcpy(f->slots, old, old_capacity * sizeof(*old));
+    memcpy(f->slots, old, old_capacity * sizeof(struct file *));
     memcpy(f->used, used, old_capacity / 8);
     memcpy(f->close_on_exec, marked, old_capacity / 8);
     spin_unlock(&f->lock);

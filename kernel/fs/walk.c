@@ -533,9 +533,7 @@ int path_lookup(int dirfd, const char *name, unsigned flags, struct path *out)
     if (!file) {
         return path_lookup_from(NULL, name, flags, out);
     }
-    if (!file->path.dentry) {
-        err = -ENOTDIR;
-    } else if (*name && !S_ISDIR(file->path.dentry->inode->mode)) {
+    if (!file->path.dentry || (*name && !S_ISDIR(file->path.dentry->inode->mode))) {
         err = -ENOTDIR;
     } else {
         err = path_lookup_from(&file->path, name, flags, out);

@@ -346,6 +346,9 @@ static long clone_task(const struct clone_request *r)
     if (result == 0) {
         result = check_process_limit();
     }
+    if (result == 0 && !(r->flags & CLONE_THREAD) && process_limit_is_reached()) {
+        result = -EAGAIN;
+    }
     if (result == 0) {
         result = task_create(&t);
     }

@@ -19,6 +19,8 @@ void task_discard(struct task *t);
 /* --- process.c -------------------------------------------------------------------------------- */
 
 struct process *process_alloc(void) MUST_CHECK;
+/* As many processes as memory can hold: a fork bomb meets EAGAIN before the OOM killer. */
+bool process_limit_is_reached(void);
 /* Make t the leader of p under t's tid. */
 void process_set_leader(struct process *p, struct task *t);
 /* Into the tree, with group and session held. process_tree_lock held. */

@@ -17,9 +17,24 @@ struct spinlock process_tree_lock = SPINLOCK_INIT(RANK_PROCESS);
 struct list process_list = LIST_INIT(process_list);
 struct process *init_process;
 
+#define PAGES_PER_PROCESS   40u /* stack, page tables, touched pages of a small one */
+#define PROCESS_LIMIT_LEAST 24u
+
+static _Atomic uint32_t processes_alive;
+
 static struct slab_cache process_cache = SLAB_CACHE("process", struct process);
 
 /* --- life ------------------------------------------------------------------------------------- */
+
+bool process_limit_is_reached(void)
+{
+    struct page_stats stats;
+
+    page_stats(&stats);
+    /* relaxed: a limit, not a lock. */
+    return atomic_load_explicit(&processes_alive, memory_order_relaxed) >=
+           max_of(stats.total / PAGES_PER_PROCESS, (uint64_t)PROCESS_LIMIT_LEAST);
+}
 
 struct process *process_alloc(void)
 {
@@ -28,6 +43,7 @@ struct process *process_alloc(void)
     if (!p) {
         return NULL;
     }
+    atomic_fetch_add_explicit(&processes_alive, 1, memory_order_relaxed);
     ref_init(&p->ref);
     list_init(&p->children);
     list_init(&p->sibling);
@@ -63,6 +79,7 @@ void process_put(struct process *p)
         sigaction_table_put(p->actions);
     }
     slab_free(&process_cache, p);
+    atomic_fetch_sub_explicit(&processes_alive, 1, memory_order_relaxed);
 }
 
 void process_set_leader(struct process *p, struct task *t)

@@ -168,12 +168,17 @@ static void drop_test(struct row *r, unsigned slot)
     r->test_count = to;
 }
 
+/* Sorting a run into groups is quadratic: longer ones are cut. */
+enum {
+    RUN_MAX = 512
+};
+
 /* Rows from `rows` on that test `slot` for something disjoint. */
 static uint32_t run_length(struct row *const *rows, uint32_t n, unsigned slot)
 {
     uint32_t k = 0;
 
-    for (; k < n; k++) {
+    for (; k < n && k < RUN_MAX; k++) {
         const struct pattern *p = pattern_at(rows[k], slot);
 
         if (p == NULL || !is_disjoint(p)) {
@@ -444,19 +449,20 @@ static bool emit_group_test(struct compiler *c, const struct pattern *p, unsigne
     }
 }
 
-/* Move the rows that test for the same as rows[0] to the front, in order; how many they are. */
-static bool gather(struct compiler *c, struct row **rows, uint32_t n, unsigned slot, uint32_t *size)
+/*
+ * Move the rows that test for the same as rows[0] to the front, in order; how many they are.
+ * `others` has room for n.
+ */
+static uint32_t gather(struct compiler *c, struct row **rows, uint32_t n, unsigned slot,
+                       struct row **others)
 {
     const struct pattern *p = pattern_at(rows[0], slot);
-    struct row **others = pool_alloc(c, n * sizeof(*others));
     uint32_t same = 0;
     uint32_t rest = 0;
 
-    if (others == NULL) {
-        return false;
-    }
     for (uint32_t i = 0; i < n; i++) {
-        if (same_test(c, p, pattern_at(rows[i], slot))) {
+        /* NaN isn't even equal to itself. */
+        if (i == 0 || same_test(c, p, pattern_at(rows[i], slot))) {
             rows[same++] = rows[i];
         } else {
             others[rest++] = rows[i];
@@ -465,8 +471,7 @@ static bool gather(struct compiler *c, struct row **rows, uint32_t n, unsigned s
     for (uint32_t i = 0; i < rest; i++) {
         rows[same + i] = others[i];
     }
-    *size = same;
-    return true;
+    return same;
 }
 
 static bool compile_group(struct compiler *c, const struct match *m, struct row **rows, uint32_t n,
@@ -517,7 +522,10 @@ static bool emit_switch_default(struct compiler *c, struct row *const *rows, con
     if (!integers) {
         return emit_jump(c, fail);
     }
-    if (!emit_c_jump(c, OP_J_NOT_TYPE, slot, TYPE_INTEGER, fail)) {
+    /* A near label: the bodies between here and `fail` may be long. */
+    uint32_t out;
+
+    if (!label_new(c, &out) || !emit_c_jump(c, OP_J_NOT_TYPE, slot, TYPE_INTEGER, out)) {
         return false;
     }
     at = 0;
@@ -534,6 +542,7 @@ static bool emit_switch_default(struct compiler *c, struct row *const *rows, con
         }
         label_bind(c, next);
     }
+    label_bind(c, out);
     return emit_jump(c, fail);
 }
 
@@ -542,14 +551,16 @@ static bool compile_switch(struct compiler *c, const struct match *m, struct row
 {
     uint32_t *sizes = pool_alloc(c, n * sizeof(*sizes));
     uint32_t *labels = pool_alloc(c, n * sizeof(*labels));
+    struct row **others = pool_alloc(c, n * sizeof(*others));
     uint32_t groups = 0;
     uint32_t otherwise;
 
-    if (sizes == NULL || labels == NULL || !label_new(c, &otherwise)) {
+    if (sizes == NULL || labels == NULL || others == NULL || !label_new(c, &otherwise)) {
         return false;
     }
     for (uint32_t at = 0; at < n; at += sizes[groups++]) {
-        if (!gather(c, rows + at, n - at, slot, &sizes[groups]) || !label_new(c, &labels[groups])) {
+        sizes[groups] = gather(c, rows + at, n - at, slot, others);
+        if (!label_new(c, &labels[groups])) {
             return false;
         }
     }
@@ -585,13 +596,14 @@ static bool compile_run(struct compiler *c, const struct match *m, struct row **
     if (can_switch(rows, n, slot)) {
         return compile_switch(c, m, rows, n, slot, fail);
     }
-    for (uint32_t at = 0; at < n;) {
-        uint32_t size;
-        uint32_t next = fail;
+    struct row **others = pool_alloc(c, n * sizeof(*others));
 
-        if (!gather(c, rows + at, n - at, slot, &size)) {
-            return false;
-        }
+    if (others == NULL) {
+        return false;
+    }
+    for (uint32_t at = 0; at < n;) {
+        uint32_t size = gather(c, rows + at, n - at, slot, others);
+        uint32_t next = fail;
         bool last = at + size == n;
 
         if ((!last && !label_new(c, &next)) ||

@@ -243,7 +243,10 @@ static term_t intern(struct process *p, term_t *args, unsigned argc)
 {
     struct ns *ns = arg_ns(p, args[0]);
 
-    if (ns == NULL || !term_is_symbol(args[1])) {
+    if (!term_is_symbol(args[1])) {
+        return raise_type(p, "intern", 1, KW(symbol), args[1]);
+    }
+    if (ns == NULL) {
         return raise_badarg(p, "intern", args, argc);
     }
     struct var *v = ns_intern(process_vm(p), ns, symbol_bare(args[1]));
@@ -418,7 +421,10 @@ static term_t closed_overs(struct process *p, term_t *args, unsigned argc)
 
 static term_t garbage_collect(struct process *p, term_t *args, unsigned argc)
 {
-    return heap_collect(p, argc == 1 && args[0] == KW(full)) ? KW(ok) : TERM_ERROR;
+    if (argc == 1 && args[0] != KW(full)) {
+        return raise_badarg(p, "garbage-collect", args, argc);
+    }
+    return heap_collect(p, argc == 1) ? KW(ok) : TERM_ERROR;
 }
 
 static term_t gc_stats(struct process *p, term_t *args, unsigned argc)

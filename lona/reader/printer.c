@@ -64,7 +64,7 @@ static size_t encode_char(uint32_t c, char *to)
     }
     unsigned extra = c < 0x800 ? 1 : c < 0x10000 ? 2 : 3;
 
-    to[0] = (char)((0xF0 << (3 - extra)) | c >> 6 * extra);
+    to[0] = (char)((0xF0U << (3 - extra)) | c >> 6 * extra);
     for (unsigned i = 1; i <= extra; i++) {
         to[i] = (char)(0x80 | (c >> 6 * (extra - i) & 0x3F));
     }

@@ -13,6 +13,12 @@ enum timer_state {
     TIMER_CANCELLED
 };
 
+/* The message has no data of its own; message_data only keeps its flexible array from the end. */
+#ifdef __clang__
+#pragma clang diagnostic push
+#pragma clang diagnostic ignored "-Wgnu-variable-sized-type-not-at-end"
+#endif
+
 struct timer {
     uint64_t deadline_ns;
     struct timer *next;
@@ -27,6 +33,10 @@ struct timer {
     struct message message; /* MESSAGE_TIMEOUT */
     term_t message_data[1];
 };
+
+#ifdef __clang__
+#pragma clang diagnostic pop
+#endif
 
 void wheel_init(struct worker *w, uint64_t now_ns);
 /* Fire what is due. */

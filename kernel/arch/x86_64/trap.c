@@ -202,6 +202,8 @@ static void user_page_fault(struct regs *regs, uint64_t addr, uint64_t error)
     signal_fault(regs, signal, code, addr, VECTOR_PAGE_FAULT, (uint32_t)error);
 }
 
+#define OOM_TRIES 64u
+
 static void kernel_page_fault(struct regs *regs, uint64_t addr, uint64_t error)
 {
     const struct exception_entry *e = find_exception(regs->ip);
@@ -215,6 +217,13 @@ static void kernel_page_fault(struct regs *regs, uint64_t addr, uint64_t error)
         irq_enable();
         int err = mm_fault(current->mm, addr, access_of(error), &signal, &code);
 
+        /* The killer chose somebody else: let him go and try again. Bounded, because he may wait
+         * for what we hold. */
+        for (unsigned n = 0; n < OOM_TRIES && err == -ENOMEM && !fatal_signal_is_pending(current);
+             n++) {
+            sched_yield_cpu();
+            err = mm_fault(current->mm, addr, access_of(error), &signal, &code);
+        }
         irq_disable();
         if (err == 0) {
             return;

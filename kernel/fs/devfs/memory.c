@@ -10,6 +10,7 @@
 #include <mm/page.h>
 #include <syscall/uaccess.h>
 
+/* NOLINTBEGIN(readability-non-const-parameter): file_ops gives these functions their type. */
 static ssize_t null_read(struct file *f, struct uio *u, int64_t *pos)
 {
     (void)f;
@@ -148,6 +149,8 @@ static ssize_t kmsg_read(struct file *f, struct uio *u, int64_t *pos)
     }
     return out;
 }
+
+/* NOLINTEND(readability-non-const-parameter) */
 
 static const struct file_ops null_ops = { .read = null_read,
                                           .write = null_write,
