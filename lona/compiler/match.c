@@ -461,7 +461,8 @@ static uint32_t gather(struct compiler *c, struct row **rows, uint32_t n, unsign
     uint32_t rest = 0;
 
     for (uint32_t i = 0; i < n; i++) {
-        if (same_test(c, p, pattern_at(rows[i], slot))) {
+        /* NaN isn't even equal to itself. */
+        if (i == 0 || same_test(c, p, pattern_at(rows[i], slot))) {
             rows[same++] = rows[i];
         } else {
             others[rest++] = rows[i];
