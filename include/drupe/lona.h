@@ -70,5 +70,6 @@ bool lona_value_integer(const lona_value *v, int64_t *out);
 void lona_value_free(lona_value *v);
 void lona_free_text(char *text);
 
-/* End every evaluation that is running with reason :interrupted. From any thread; not in a signal handler. */
+/* End every evaluation that is running with reason :interrupted. From any thread; not in a signal
+ * handler. */
 void lona_interrupt(lona_vm *vm);

@@ -216,7 +216,7 @@ term_t heap_binary_slice(struct process *p, term_t *b, size_t offset, size_t siz
         uint8_t *to;
         term_t t = heap_binary_new(p, size, &to);
 
-        if (t != TERM_ERROR) {
+        if (t != TERM_ERROR && size != 0) {
             __builtin_memcpy(to, binary_view(*b).data + offset, size);
         }
         return t;

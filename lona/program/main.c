@@ -22,6 +22,7 @@ static const char usage_text[] =
     "options:\n"
     "  --workers N       threads that run processes (default: one a CPU)\n"
     "  --max-heap BYTES  limit of the heap of each process\n"
+    "  --gc-stress       collect at every allocation and check every heap (slow)\n"
     "  --help, --version\n";
 
 static int usage_error(const char *what, const char *argument)
@@ -188,6 +189,12 @@ static int parse_options(int argc, char **argv, struct vm_options *options)
     for (; i < argc && strncmp(argv[i], "--", 2) == 0; i += 2) {
         uint64_t n;
         bool workers = strcmp(argv[i], "--workers") == 0;
+
+        if (strcmp(argv[i], "--gc-stress") == 0) {
+            options->gc_stress = true;
+            i--; /* takes no number */
+            continue;
+        }
 
         if (!workers && strcmp(argv[i], "--max-heap") != 0) {
             (void)usage_error("unknown option", argv[i]);
