@@ -5,8 +5,7 @@
 static const struct native_table *const tables[] = {
     &native_core,   &native_number,  &native_predicate, &native_collection, &native_process,
     &native_time,   &native_library, &native_call,      &native_text,       &native_bits,
-    &native_binary, &native_address, &native_system,
-    &native_eval,   &native_match,
+    &native_binary, &native_address, &native_system,    &native_eval,       &native_match,
 };
 
 uint32_t native_count(void)

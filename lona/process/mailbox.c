@@ -56,7 +56,8 @@ struct message *inbox_close(struct process *p)
 {
     uint32_t next = atomic_load_explicit(&p->generation, memory_order_relaxed) + 1;
 
-    next += (next & ((1u << (64 - INBOX_TAG_SHIFT)) - 1)) == 0; /* a zero tag is a purged record's */
+    next +=
+        (next & ((1u << (64 - INBOX_TAG_SHIFT)) - 1)) == 0; /* a zero tag is a purged record's */
     atomic_store_explicit(&p->generation, next, memory_order_relaxed);
     /* acquire: what was pushed is complete. From here on every push for the old pid fails. */
     return inbox_pointer(

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Free records go from workers back to their segment, under the table's lock, in batches. A segment all of
- * whose records have come back gives its memory to the system; the generations are kept aside, so that a
- * stale pid stays stale. A purged record reads as zero, and generation 0 belongs to nobody.
+ * Free records go from workers back to their segment, under the table's lock, in batches. A segment
+ * all of whose records have come back gives its memory to the system; the generations are kept
+ * aside, so that a stale pid stays stale. A purged record reads as zero, and generation 0 belongs
+ * to nobody.
  */
 #include "process/table.h"
 
