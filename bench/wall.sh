@@ -36,8 +36,8 @@ row "bare KVM program" "$build/bench/bare_kvm"
 row "drupe run: static hello" "$build/drupe" run "$work/hello"
 row "drupe run: python3 -c 'print(1)'" "$build/drupe" run --root "$image" -- python3 -c 'print(1)'
 if command -v runsc >/dev/null; then
-    row "runsc ptrace: static hello" runsc --platform=ptrace --network=none do "$work/hello"
-    row "runsc ptrace: python3 -c 'print(1)'" runsc --platform=ptrace --network=none do /usr/bin/python3 -c 'print(1)'
+    row "runsc ptrace: static hello" runsc --platform=ptrace --network=none "do" "$work/hello"
+    row "runsc ptrace: python3 -c 'print(1)'" runsc --platform=ptrace --network=none "do" /usr/bin/python3 -c 'print(1)'
 fi
 if command -v bwrap >/dev/null; then
     row "bwrap: static hello" bwrap --ro-bind / / --dev /dev --proc /proc --unshare-all "$work/hello"

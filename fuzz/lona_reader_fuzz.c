@@ -58,7 +58,8 @@ static struct out print(struct process *p, term_t t)
 /* Text that begins so stands for a value that can't be written; NaN equals nothing. */
 static bool has_no_text(const struct out *o)
 {
-    return memmem(o->text, o->size, "#<", 2) != NULL || memmem(o->text, o->size, "##NaN", 5) != NULL ||
+    return memmem(o->text, o->size, "#<", 2) != NULL ||
+           memmem(o->text, o->size, "##NaN", 5) != NULL ||
            memmem(o->text, o->size, "__", 2) != NULL;
 }
 

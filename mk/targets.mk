@@ -54,7 +54,9 @@ lint-cppcheck:
 # clang-tidy is slow: each clean file leaves a stamp, so only what changed is looked at again.
 lint-tidy: $(patsubst %,$(OUT)/tidy/%.ok,$(tidy_sources))
 	@echo "  TIDY    ok"
-$(OUT)/tidy/%.ok: % .clang-tidy
+# Generated headers must stand before the first file that includes them is read.
+tidy_needs := $(kernel.needs)
+$(OUT)/tidy/%.ok: % $(wildcard .clang-tidy */.clang-tidy) | $(tidy_needs)
 	@mkdir -p $(@D)
 	$(call say,TIDY)
 	$(Q)clang-tidy --quiet $< -- -std=gnu17 -D_GNU_SOURCE -DTEST_BUILD=1 $(lint_flags.$<) $(addprefix -I,$(lint_sees.$<)) 2>$@.log \

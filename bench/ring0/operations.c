@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * One operation between two marks; bench/ring0/run counts the kernel's instructions between them. No
- * libc: nothing but the operation enters the kernel. Names: operations.names, in this order. Each is
- * done once before, so that what is counted is the usual case.
+ * One operation between two marks; bench/ring0/run counts the kernel's instructions between them.
+ * No libc: nothing but the operation enters the kernel. Names: operations.names, in this order.
+ * Each is done once before, so that what is counted is the usual case.
  */
 
 #include <stddef.h>
@@ -43,9 +43,9 @@ static long call(long nr, long a, long b, long c, long d, long e, long f)
     return result;
 }
 
-#define call0(nr)          call(nr, 0, 0, 0, 0, 0, 0)
-#define call1(nr, a)       call(nr, (long)(a), 0, 0, 0, 0, 0)
-#define call3(nr, a, b, c) call(nr, (long)(a), (long)(b), (long)(c), 0, 0, 0)
+#define call0(nr)             call(nr, 0, 0, 0, 0, 0, 0)
+#define call1(nr, a)          call(nr, (long)(a), 0, 0, 0, 0, 0)
+#define call3(nr, a, b, c)    call(nr, (long)(a), (long)(b), (long)(c), 0, 0, 0)
 #define call4(nr, a, b, c, d) call(nr, (long)(a), (long)(b), (long)(c), (long)(d), 0, 0)
 
 static volatile char data[PAGES * 4096] = { 1 }; /* of the file */

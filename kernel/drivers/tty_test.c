@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The line discipline, byte by byte: what a program reads and what the terminal shows for what is typed. */
+/* The line discipline, byte by byte: what a program reads and what the terminal shows for what is
+ * typed. */
 
 #include <test.h>
 
@@ -13,7 +14,8 @@
 #include <proc/process.h>
 #include <sched/task.h>
 
-/* --- what the discipline asks of the kernel, recorded --------------------------------------------- */
+/* --- what the discipline asks of the kernel, recorded
+ * --------------------------------------------- */
 
 struct spinlock process_tree_lock;
 struct list process_list = LIST_INIT(process_list);
@@ -34,7 +36,8 @@ bool file_is_nonblock(const struct file *f)
     return f->flags != 0;
 }
 
-/* --- a terminal whose screen is a buffer ------------------------------------------------------------ */
+/* --- a terminal whose screen is a buffer
+ * ------------------------------------------------------------ */
 
 static char screen[1024];
 static size_t screen_size;
@@ -79,7 +82,8 @@ static void type(const char *text)
     tty_input(&tty, (const uint8_t *)text, strlen(text));
 }
 
-/* One read of at most `size`; the result terminated in a static buffer; "EAGAIN" if it would block. */
+/* One read of at most `size`; the result terminated in a static buffer; "EAGAIN" if it would block.
+ */
 static const char *read_some(size_t size)
 {
     static char buf[TTY_INPUT_MAX + 1];

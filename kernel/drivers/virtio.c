@@ -139,7 +139,7 @@ static uint16_t *used_event(const struct virtqueue *q)
 
 static const volatile uint16_t *avail_event(const struct virtqueue *q)
 {
-    return (const volatile uint16_t *)(q->used + 4 + 8u * q->size);
+    return (const volatile uint16_t *)(q->used + 4 + (size_t)8 * q->size);
 }
 
 /* acquire: pairs with the device's release of its index; entries below it are complete. */
@@ -295,7 +295,7 @@ void *virtqueue_take(struct virtqueue *q, uint32_t *written)
     void *token = NULL;
 
     if (!q->is_broken && used_index(q) != q->used_next) {
-        const uint8_t *entry = q->used + 4 + 8u * (q->used_next & (q->size - 1u));
+        const uint8_t *entry = q->used + 4 + (size_t)8 * (q->used_next & (q->size - 1u));
         uint32_t id = load_le32(entry);
         uint32_t size = load_le32(entry + 4);
 

@@ -572,12 +572,12 @@ static int start_control(struct virtio_device *d)
         return err;
     }
     (void)virtqueue_interrupts(console.control_tx, false);
-    console.control_buffers = kmalloc(CONTROL_BUFFERS * CONTROL_SIZE, GFP_KERNEL);
+    console.control_buffers = kmalloc_array(CONTROL_BUFFERS, CONTROL_SIZE, GFP_KERNEL);
     if (!console.control_buffers) {
         return -ENOMEM;
     }
     for (unsigned i = 0; err == 0 && i < CONTROL_BUFFERS; i++) {
-        err = post_control(console.control_buffers + i * CONTROL_SIZE);
+        err = post_control(console.control_buffers + (size_t)i * CONTROL_SIZE);
     }
     return err;
 }

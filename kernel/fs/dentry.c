@@ -188,6 +188,7 @@ struct dentry *dentry_create_named(struct inode *inode, const char *name)
         return NULL;
     }
     text[0] = '/';
+    /* NOLINTNEXTLINE(bugprone-not-null-terminated-result): names have a length */
     memcpy(text + 1, name, length);
     d->name = text;
     d->name_length = (uint16_t)(length + 1);

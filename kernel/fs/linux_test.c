@@ -413,7 +413,8 @@ static void compare_tree(void)
 static void same_as_linux(void **state)
 {
     const char *given = getenv("FS_SEED");
-    unsigned steps = getenv("FS_STEPS") ? (unsigned)atoi(getenv("FS_STEPS")) : STEPS;
+    const char *length = getenv("FS_STEPS");
+    unsigned steps = length ? (unsigned)strtoul(length, NULL, 10) : STEPS;
 
     (void)state;
     seed = given ? strtoull(given, NULL, 0) : 20261120;

@@ -658,6 +658,7 @@ long sys_readlinkat(int dirfd, const char __user *path, void __user *buf, int si
     }
     inode = p.dentry->inode;
     text = inode->link;
+    /* NOLINTNEXTLINE(bugprone-branch-clone): two reasons, one answer */
     if (!S_ISLNK(inode->mode)) {
         n = -EINVAL;
     } else if (text) {

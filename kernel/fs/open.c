@@ -392,7 +392,7 @@ long sys_memfd_create(const char __user *user_name, unsigned flags)
     if (flags & ~(MFD_CLOEXEC | MFD_ALLOW_SEALING | MFD_NOEXEC_SEAL | MFD_EXEC)) {
         return -EINVAL;
     }
-    memcpy(name, "memfd:", 6);
+    memcpy(name, "memfd:", 6); /* NOLINT(bugprone-not-null-terminated-result): the rest follows */
     n = strncpy_from_user(name + 6, user_name, sizeof(name) - 6);
     if (n < 0) {
         return n == -ENAMETOOLONG ? -EINVAL : n;

@@ -105,6 +105,7 @@ void process_kill_threads_locked(struct process *p, const struct task *except)
 {
     struct task *t;
 
+    /* NOLINTNEXTLINE(clang-analyzer-core.NullDereference): a list has no NULL link */
     list_for_each_entry(t, &p->threads, thread_link) {
         if (t != except && !t->is_exiting) {
             signal_wake_task(t, true);

@@ -82,7 +82,8 @@ void wait_add_exclusive(struct wait_queue *q, struct waiter *w, uint32_t events)
  * -ETIMEDOUT. A wake between wait_add() and here is not lost.
  */
 int wait_sleep(struct waiter *w) MUST_CHECK;
-/* Wake this sleeper itself, without a queue; the caller sees to it that w is still there. Any context. */
+/* Wake this sleeper itself, without a queue; the caller sees to it that w is still there. Any
+ * context. */
 void wait_wake(struct waiter *w);
 /* For WAIT_UNINTERRUPTIBLE without a deadline, where there is nothing but the wake. */
 void wait_sleep_surely(struct waiter *w);

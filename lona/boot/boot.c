@@ -119,10 +119,14 @@ static char *read_file(const char *path, size_t *size)
     while (f != NULL) {
         if (*size == capacity) {
             capacity = capacity * 2 + 65536;
-            text = realloc(text, capacity);
-            if (text == NULL) {
+            char *larger = realloc(text, capacity);
+
+            if (larger == NULL) {
+                free(text);
+                text = NULL;
                 break;
             }
+            text = larger;
         }
         size_t n = fread(text + *size, 1, capacity - *size, f);
 

@@ -669,7 +669,7 @@ static bool rows_compile(struct compiler *c, const struct match *m, struct row *
 bool compile_rows(struct compiler *c, const struct match *m, struct clauses *clauses, unsigned slot,
                   uint32_t fail)
 {
-    struct row **rows = pool_alloc(c, (clauses->count + 1) * sizeof(*rows));
+    struct row **rows = pool_alloc(c, (clauses->count + 1) * sizeof(struct row *));
 
     if (rows == NULL) {
         return false;

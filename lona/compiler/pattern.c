@@ -26,7 +26,7 @@ static struct pattern *make(struct parse *s, enum pattern_kind kind, uint32_t pa
     p->count = parts;
     p->term = TERM_NIL;
     if (parts != 0) {
-        p->parts = pool_alloc(s->c, parts * sizeof(*p->parts));
+        p->parts = pool_alloc(s->c, parts * sizeof(struct pattern *));
     }
     return parts == 0 || p->parts != NULL ? p : NULL;
 }
@@ -346,6 +346,7 @@ static bool read_modifiers(struct compiler *c, term_t form, term_t modifiers, in
     for (size_t i = 0; i < tuple_count(modifiers); i++) {
         term_t m = tuple_get(modifiers, i);
 
+        /* NOLINTNEXTLINE(bugprone-branch-clone): a list of words, read in order */
         if (m == KW(le)) {
             *flags |= BITS_LITTLE;
         } else if (m == KW(signed)) {

@@ -63,15 +63,16 @@ void owners_add(struct process *p, term_t *object, size_t bytes);
 bool heap_adopt(struct process *p, struct message *m) MUST_CHECK;
 
 /*
- * Is a collection due although no allocation asked for one: many accepted messages, or big binaries?
- * Asked between slices.
+ * Is a collection due although no allocation asked for one: many accepted messages, or big
+ * binaries? Asked between slices.
  */
 static inline bool heap_is_due(const struct process *p)
 {
     const struct process_memory *m = p->memory;
 
-    return m != NULL && (m->fragment_words > FRAGMENT_WORDS_KEPT + (size_t)(m->young_end - p->heap) ||
-                         m->owned_bytes > m->owned_limit);
+    return m != NULL &&
+           (m->fragment_words > FRAGMENT_WORDS_KEPT + (size_t)(m->young_end - p->heap) ||
+            m->owned_bytes > m->owned_limit);
 }
 
 /* Give everything back: the process ends. */

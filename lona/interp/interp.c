@@ -150,13 +150,13 @@ static int64_t switch_find(const uint64_t *table, unsigned n, term_t t, int64_t 
     while (low < high) {
         size_t mid = (low + high) / 2;
 
-        if (table[2 * mid] < t) {
+        if (table[(size_t)2 * mid] < t) {
             low = mid + 1;
         } else {
             high = mid;
         }
     }
-    return low < n && table[2 * low] == t ? (int64_t)table[2 * low + 1] : otherwise;
+    return low < n && table[(size_t)2 * low] == t ? (int64_t)table[(size_t)2 * low + 1] : otherwise;
 }
 
 /* (keyword map [default]), (map key [default]), (tuple index [default]); the arguments are

@@ -141,7 +141,7 @@ static term_t identical(struct process *p, term_t *args, unsigned argc)
     return term_bool(args[0] == args[1]);
 }
 
-static term_t not(struct process * p, term_t *args, unsigned argc)
+static term_t not_true(struct process *p, term_t *args, unsigned argc)
 {
     (void)p;
     (void)argc;
@@ -240,7 +240,7 @@ static const struct native rows[] = {
     { "lona.core", "=", equal, 1, ANY, NATIVE_PURE, 1, "(x y…)", "Are all equal?" },
     { "lona.core", "not=", not_equal, 1, ANY, NATIVE_PURE, 1, "(x y…)", "Is any different?" },
     { "lona.core", "identical?", identical, 2, 2, NATIVE_PURE, 1, "(a b)", "Same word?" },
-    { "lona.core", "not", not, 1, 1, NATIVE_PURE, 1, "(x)", "True for nil and false." },
+    { "lona.core", "not", not_true, 1, 1, NATIVE_PURE, 1, "(x)", "True for nil and false." },
     { "lona.core", "compare", compare, 2, 2, NATIVE_PURE, 2, "(a b)",
       "-1, 0 or 1 in the library's order." },
     { "lona.core", "numerator", numerator, 1, 1, NATIVE_PURE, 1, "(r)", "Numerator." },

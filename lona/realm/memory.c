@@ -62,7 +62,7 @@ bool realm_add_fun(struct vm *vm, const struct fun *f)
 {
     struct fun_index *x = &vm->realm.funs;
     uint32_t n = atomic_load_explicit(&x->count, memory_order_relaxed);
-    size_t step = 4096 / sizeof(void *);
+    size_t step = 4096 / sizeof(const struct fun *);
 
     if (n == FUNS_MAX) {
         return false;

@@ -108,7 +108,7 @@ int realm_init(struct vm *vm)
     const struct platform *pf = &vm->platform;
 
     r->base = pf->reserve(pf->self, REALM_SIZE, 4096);
-    r->funs.funs = pf->reserve(pf->self, (size_t)FUNS_MAX * sizeof(void *), 4096);
+    r->funs.funs = pf->reserve(pf->self, (size_t)FUNS_MAX * sizeof(const struct fun *), 4096);
     if (r->base == NULL || r->funs.funs == NULL || !reserve_names(vm, &r->symbols) ||
         !reserve_names(vm, &r->keywords) || !intern_fixed(vm)) {
         return PLATFORM_ENOMEM;
@@ -151,7 +151,7 @@ void realm_deinit(struct vm *vm)
     release_names(vm, &r->symbols);
     release_names(vm, &r->keywords);
     if (r->funs.funs != NULL) {
-        pf->release(pf->self, (void *)r->funs.funs, (size_t)FUNS_MAX * sizeof(void *));
+        pf->release(pf->self, (void *)r->funs.funs, (size_t)FUNS_MAX * sizeof(const struct fun *));
     }
     if (r->base != NULL) {
         pf->release(pf->self, r->base, REALM_SIZE);

@@ -147,12 +147,12 @@ static bool hash_add_locked(struct vm *vm, struct timer *t)
 {
     if (vm->timer_capacity == 0) {
         size_t capacity = 4096;
-        struct timer **buckets = vm_alloc(vm, capacity * sizeof(void *));
+        struct timer **buckets = vm_alloc(vm, capacity * sizeof(struct timer *));
 
         if (buckets == NULL) {
             return false;
         }
-        __builtin_memset((void *)buckets, 0, capacity * sizeof(void *));
+        __builtin_memset((void *)buckets, 0, capacity * sizeof(struct timer *));
         vm->timers = buckets;
         vm->timer_capacity = capacity;
     }

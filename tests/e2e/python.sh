@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # Debian's python3 from a packed image, on one and four CPUs.
 set -u
+# shellcheck source=tests/e2e/lib.sh
 . "$(dirname "$0")/lib.sh"
 
 if [ ! -s "$image" ]; then

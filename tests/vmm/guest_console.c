@@ -165,7 +165,8 @@ static bool take_control(uint32_t in_port)
     if (c.event == EVENT_DEVICE_ADD) {
         say(c.id, EVENT_PORT_READY, 1);
         say(c.id, EVENT_PORT_OPEN, 1);
-        /* QEMU's event loop looks at a port again only when its queue is kicked after it was opened. */
+        /* QEMU's event loop looks at a port again only when its queue is kicked after it was
+         * opened. */
         *reg(0x50) = in.number;
     }
     return c.event == EVENT_PORT_OPEN && c.id == in_port && c.value == 0;

@@ -79,6 +79,7 @@ void arch_status_write(unsigned port, uint8_t byte)
 
 void arch_copy_port_write(unsigned port, uint64_t frame)
 {
-    /* The monitor reads and writes memory before the instruction completes: nothing moves across it. */
+    /* The monitor reads and writes memory before the instruction completes: nothing moves across
+     * it. */
     __asm__ volatile("outl %0, %1" : : "a"((uint32_t)frame), "Nd"((uint16_t)port) : "memory");
 }

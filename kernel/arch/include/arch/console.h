@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The early console: the machine's first serial port, written synchronously, from the first line on. */
+/* The early console: the machine's first serial port, written synchronously, from the first line
+ * on. */
 #pragma once
 
 #include <core/types.h>

@@ -10,5 +10,6 @@ void serial_write_raw(const uint8_t *bytes, size_t size);
 /* The next received byte, or -1. */
 int serial_read(void);
 
-/* Call fn(arg) in an interrupt when bytes arrive. 0, -ENODEV (no such port), or as irq_request(). */
+/* Call fn(arg) in an interrupt when bytes arrive. 0, -ENODEV (no such port), or as irq_request().
+ */
 int serial_start_input(void (*fn)(void *arg), void *arg) MUST_CHECK;
