@@ -50,7 +50,7 @@ bench-lona: $(BUILD)/lona
 	@bench/lona/run
 
 # Fuzz targets of the language, with the library for its macros.
-lona_fuzz := lona_reader
+lona_fuzz := lona_reader lona_bytecode
 $(foreach f,$(lona_fuzz),$(call program,fuzz/$(f),fuzz,fuzz/$(f)_fuzz.c $(lona_image),lona base base_hosted,-lgmp -lpthread -lm,$(lona.sees),$(lona.cflags) $(lona_image_cflags)))
 $(foreach f,$(lona_fuzz),$(eval lint_sees.fuzz/$(f)_fuzz.c := $(lona.sees)))
 fuzz_targets += $(addprefix $(BUILD)/fuzz/,$(lona_fuzz))
