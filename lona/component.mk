@@ -17,7 +17,7 @@ $(call unit_tests,lona,$(wildcard lona/sched/*_test.c),lona base base_hosted,-lg
 # The library is compiled at build time, by lona-boot in a VM without one, and linked as data into each
 # program that has $(lona_image) among its sources. The order is that of loading.
 $(call program,lona-boot,host,lona/boot/boot.c,lona base base_hosted,-lgmp -lpthread -lm,$(lona.sees),$(lona.cflags))
-lona_library := $(addprefix lona/lib/lona/,core.lona process.lona time.lona)
+lona_library := $(addprefix lona/lib/lona/,core.lona process.lona time.lona supervisor.lona server.lona test.lona)
 lona_image := lona/image/library.c
 $(BUILD)/lona-library.image: $(BUILD)/lona-boot $(lona_library)
 	$(call say,LONA)
