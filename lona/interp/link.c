@@ -106,12 +106,12 @@ static struct fun *install(struct linker *l, const struct code_function *f)
 }
 
 /* Keys sorted as words, so that the interpreter can search them. Of equal keys the first stays. */
-static void sort_table(uint64_t *pairs, unsigned n)
+static void sort_table(uint64_t *pairs, size_t n)
 {
-    for (unsigned i = 1; i < n; i++) {
+    for (size_t i = 1; i < n; i++) {
         uint64_t key = pairs[2 * i];
         uint64_t to = pairs[2 * i + 1];
-        unsigned k = i;
+        size_t k = i;
 
         for (; k > 0 && pairs[2 * k - 2] > key; k--) {
             pairs[2 * k] = pairs[2 * k - 2];
