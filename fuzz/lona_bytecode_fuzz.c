@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Any bytes as stored code: decoder and verifier refuse them, or the code runs to an end or an error
- * within its budget. The first byte chooses: even, the rest is the body of a unit; odd, a unit of
- * the library with some bytes changed, which gets past the decoder far more often. Then the same
- * bytes as a stored term: what decodes must encode and decode to something equal.
+ * Any bytes as stored code: decoder and verifier refuse them, or the code runs to an end or an
+ * error within its budget. The first byte chooses: even, the rest is the body of a unit; odd, a
+ * unit of the library with some bytes changed, which gets past the decoder far more often. Then the
+ * same bytes as a stored term: what decodes must encode and decode to something equal.
  */
 #include <stdlib.h>
 #include <string.h>

@@ -551,7 +551,7 @@ static bool compile_switch(struct compiler *c, const struct match *m, struct row
 {
     uint32_t *sizes = pool_alloc(c, n * sizeof(*sizes));
     uint32_t *labels = pool_alloc(c, n * sizeof(*labels));
-    struct row **others = pool_alloc(c, n * sizeof(*others));
+    struct row **others = pool_alloc(c, n * sizeof(struct row *));
     uint32_t groups = 0;
     uint32_t otherwise;
 
@@ -596,7 +596,7 @@ static bool compile_run(struct compiler *c, const struct match *m, struct row **
     if (can_switch(rows, n, slot)) {
         return compile_switch(c, m, rows, n, slot, fail);
     }
-    struct row **others = pool_alloc(c, n * sizeof(*others));
+    struct row **others = pool_alloc(c, n * sizeof(struct row *));
 
     if (others == NULL) {
         return false;

@@ -232,7 +232,7 @@ static struct pattern *parse_set(struct parse *s, term_t form)
 
 static struct pattern *parse_bits(struct parse *s, term_t form)
 {
-    struct bits_form b;
+    struct bits_form b = { 0 };
 
     if (!bits_parse(s->c, form, true, &b)) {
         return NULL;

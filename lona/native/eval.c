@@ -49,7 +49,7 @@ static term_t read_first(struct process *p, struct bytes_view text)
 
 static term_t read_string(struct process *p, term_t *args, unsigned argc)
 {
-    struct bytes_view text;
+    struct bytes_view text = { 0 };
 
     (void)argc;
     if (!term_is_string(args[0])) {
