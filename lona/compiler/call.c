@@ -60,7 +60,7 @@ static bool compile_inline(struct compiler *c, const struct inline_op *o, term_t
                            struct dest d)
 {
     const term_t *first = term_ptr(pair_rest(form));
-    const term_t *second = o->argc == 2 ? term_ptr(first[1]) : first;
+    const term_t *second = o->argc == 2 ? term_ptr(first[1]) : NULL;
     unsigned a;
     unsigned b;
     unsigned result;
