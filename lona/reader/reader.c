@@ -694,7 +694,7 @@ static term_t read_dispatch(struct reader *r, struct place at)
         reader_advance(r);
         return read_quoted(r, SYM(var), at);
     case '#':
-        return reader_special_float(r);
+        return reader_special_float(r, at);
     default:
         break;
     }
