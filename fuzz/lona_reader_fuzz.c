@@ -76,8 +76,8 @@ static void check_round_trip(struct process *p, term_t form)
             struct out second = print(p, back);
 
             if (!term_equal(p, form, back) || second.size != first.size) {
-                fprintf(stderr, "read %.*s\nback %.*s\n", (int)first.size, first.text,
-                        (int)second.size, second.text);
+                (void)fprintf(stderr, "read %.*s\nback %.*s\n", (int)first.size, first.text,
+                              (int)second.size, second.text);
                 abort();
             }
             free(second.text);
@@ -95,12 +95,13 @@ static void check_compiles(struct process *p, const struct reader *r, term_t for
 
     code_unit_init(&u, process_vm(p));
     if (compile_form(p, &source, form, &u) && !u.out_of_memory && !code_verify(&u, &error)) {
-        fprintf(stderr, "function %u word %u: %s\n", error.function, error.word, error.what);
+        (void)fprintf(stderr, "function %u word %u: %s\n", error.function, error.word, error.what);
         abort();
     }
     code_unit_deinit(&u);
 }
 
+// NOLINTNEXTLINE(readability-non-const-parameter): the type is vm_call_body()'s
 static term_t run(void *arg, struct process *p, term_t last, bool *again)
 {
     const struct input *in = arg;

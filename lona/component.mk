@@ -15,22 +15,27 @@ $(call unit_tests,lona,$(lona_tests),lona base base_hosted,-lgmp -lpthread -lm,a
 $(call unit_tests,lona,$(wildcard lona/sched/*_test.c),lona base base_hosted,-lgmp -lpthread -lm,tsan)
 
 # The library is compiled at build time, by lona-boot in a VM without one, and linked as data into each
-# program that has $(lona_image) among its sources. The order is that of loading.
+# program that names the archive lona_image before lona. The order is that of loading.
 $(call program,lona-boot,host,lona/boot/boot.c,lona base base_hosted,-lgmp -lpthread -lm,$(lona.sees),$(lona.cflags))
-lona_library := $(addprefix lona/lib/lona/,core.lona process.lona time.lona)
-lona_image := lona/image/library.c
+lona_library := $(addprefix lona/lib/lona/,core.lona process.lona time.lona supervisor.lona server.lona test.lona)
 $(BUILD)/lona-library.image: $(BUILD)/lona-boot $(lona_library)
 	$(call say,LONA)
 	$(Q)$(BUILD)/lona-boot -o $@ $(lona_library)
-lona_image_cflags := -DLONA_IMAGE='"$(BUILD)/lona-library.image"'
-$(foreach v,host asan tsan cov fuzz,$(OUT)/$(v)/$(lona_image).o): $(BUILD)/lona-library.image
+lona_image.srcs := lona/image/library.c
+lona_image.sees := $(lona.sees)
+lona_image.variants := $(lona.variants)
+lona_image.cflags := $(lona.cflags) -DLONA_IMAGE='"$(BUILD)/lona-library.image"'
+$(call component,lona_image)
+# Else the empty library inside lona.a is found first.
+lona_image_libs := -Wl,-u,lona_library_image
+$(foreach v,$(lona.variants),$(OUT)/$(v)/lona/image/library.c.o): $(BUILD)/lona-library.image
 
 # The program. Its sources lie in lona/program, which alone uses libedit.
 lona_program_srcs := $(filter-out %_test.c,$(wildcard lona/program/*.c))
 ifneq ($(lona_program_srcs),)
-$(call program,lona,host,$(lona_program_srcs) $(lona_image),lona base base_hosted,-lgmp -lpthread -lm -ledit,$(lona.sees),$(lona.cflags) $(lona_image_cflags))
-$(call program,lona-asan,asan,$(lona_program_srcs) $(lona_image),lona base base_hosted,-lgmp -lpthread -lm -ledit,$(lona.sees),$(lona.cflags) $(lona_image_cflags))
-$(call program,lona-tsan,tsan,$(lona_program_srcs) $(lona_image),lona base base_hosted,-lgmp -lpthread -lm -ledit,$(lona.sees),$(lona.cflags) $(lona_image_cflags))
+$(call program,lona,host,$(lona_program_srcs),lona_image lona base base_hosted,$(lona_image_libs) -lgmp -lpthread -lm -ledit,$(lona.sees),$(lona.cflags))
+$(call program,lona-asan,asan,$(lona_program_srcs),lona_image lona base base_hosted,$(lona_image_libs) -lgmp -lpthread -lm -ledit,$(lona.sees),$(lona.cflags))
+$(call program,lona-tsan,tsan,$(lona_program_srcs),lona_image lona base base_hosted,$(lona_image_libs) -lgmp -lpthread -lm -ledit,$(lona.sees),$(lona.cflags))
 programs += $(BUILD)/lona
 endif
 
@@ -50,7 +55,7 @@ bench-lona: $(BUILD)/lona
 	@bench/lona/run
 
 # Fuzz targets of the language, with the library for its macros.
-lona_fuzz := lona_reader
-$(foreach f,$(lona_fuzz),$(call program,fuzz/$(f),fuzz,fuzz/$(f)_fuzz.c $(lona_image),lona base base_hosted,-lgmp -lpthread -lm,$(lona.sees),$(lona.cflags) $(lona_image_cflags)))
+lona_fuzz := lona_reader lona_bytecode
+$(foreach f,$(lona_fuzz),$(call program,fuzz/$(f),fuzz,fuzz/$(f)_fuzz.c,lona_image lona base base_hosted,$(lona_image_libs) -lgmp -lpthread -lm,$(lona.sees),$(lona.cflags)))
 $(foreach f,$(lona_fuzz),$(eval lint_sees.fuzz/$(f)_fuzz.c := $(lona.sees)))
 fuzz_targets += $(addprefix $(BUILD)/fuzz/,$(lona_fuzz))

@@ -44,7 +44,7 @@ term_t raise(struct process *p, term_t kind, unsigned pairs, ...)
     term_t items[16];
     va_list args;
 
-    assert(pairs * 2 <= array_size(items));
+    assert((size_t)pairs <= array_size(items) / 2);
     va_start(args, pairs);
     for (unsigned i = 0; i < pairs * 2; i++) {
         items[i] = va_arg(args, term_t);

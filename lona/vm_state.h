@@ -219,6 +219,11 @@ static inline bool realm_holds(const struct realm *r, const void *p)
     return (uintptr_t)p - (uintptr_t)r->base < REALM_SIZE;
 }
 
+struct bindings;
+/* One block for all processes whose only binding is *ns* = this namespace: shared without counting,
+ * so that workers don't contend for the count. NULL without memory. */
+struct bindings *ns_bindings(struct vm *vm, term_t ns);
+
 int realm_init(struct vm *vm) MUST_CHECK;
 void realm_deinit(struct vm *vm);
 /* Text used by realm_alloc() callers that hold realm.lock. */

@@ -98,6 +98,8 @@ $(BUILD)/$(1): $(patsubst %,$(OUT)/$(2)/%.o,$(3)) $(foreach a,$(4),$(OUT)/$(2)/$
 	$$(call say,LD)
 	$$(Q)$(cc.$(2)) $(ldflags.$(2)) -o $$@ $$(filter %.o,$$^) -Wl,--start-group $$(filter %.a,$$^) -Wl,--end-group $(5)
 all_srcs += $(3)
+$(foreach s,$(filter %.c,$(3)),$(eval lint_sees.$(s) ?= $(6)))
+$(foreach s,$(filter %.c,$(3)),$(eval lint_flags.$(s) ?= $(7)))
 endef
 program = $(eval $(call program_,$(strip $(1)),$(strip $(2)),$(3),$(4),$(5),$(6),$(7)))
 

@@ -50,16 +50,16 @@ enum lona_result lona_load_file(lona_vm *vm, const char *path, char **error);
 /* An address of the C side that processes can send to: bind it with lona_mailbox_value() into a
  * message. */
 typedef struct lona_mailbox lona_mailbox;
-enum lona_result lona_mailbox_create(lona_vm *vm, lona_mailbox **out);
-void lona_mailbox_destroy(lona_mailbox *m);
+enum lona_result lona_mailbox_create(lona_vm *handle, lona_mailbox **out);
+void lona_mailbox_destroy(lona_mailbox *box);
 /* The mailbox's pid as a value. */
-enum lona_result lona_mailbox_value(lona_mailbox *m, lona_value **out);
+enum lona_result lona_mailbox_value(lona_mailbox *box, lona_value **out);
 /* Oldest message, waiting up to timeout_ns (UINT64_MAX: for ever). One receiving thread a mailbox.
  */
-enum lona_result lona_receive(lona_mailbox *m, uint64_t timeout_ns, lona_value **out);
+enum lona_result lona_receive(lona_mailbox *box, uint64_t timeout_ns, lona_value **out);
 
 /* Send a copy of `message` to a pid value, or to a registered name. */
-enum lona_result lona_send(lona_vm *vm, const lona_value *pid, const lona_value *message);
+enum lona_result lona_send(lona_vm *handle, const lona_value *pid, const lona_value *message);
 enum lona_result lona_send_named(lona_vm *vm, const char *name, const lona_value *message);
 
 /* Values from and to readable text (read, not evaluated). */

@@ -87,6 +87,7 @@ static int make_locked(struct change *c, const struct making *m, struct inode **
     const struct inode_ops *ops = c->dir->ops;
     int err;
 
+    /* NOLINTNEXTLINE(clang-analyzer-core.NullDereference): change_lock() has found it */
     if (c->child->inode) {
         return -EEXIST;
     }
@@ -231,6 +232,7 @@ static int link_locked(struct change *c, struct inode *target)
 {
     int err;
 
+    /* NOLINTNEXTLINE(clang-analyzer-core.NullDereference): change_lock() has found it */
     if (c->child->inode) {
         return -EEXIST;
     }

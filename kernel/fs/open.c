@@ -280,7 +280,7 @@ int file_open(int dirfd, const char *name, unsigned flags, uint32_t mode, struct
 static long open_user(int dirfd, const char __user *path, unsigned flags, uint32_t mode,
                       unsigned lookup)
 {
-    struct file *f;
+    struct file *f = NULL;
     char *name;
     int fd;
     int err;

@@ -68,7 +68,7 @@ static enum queue_class class_of(const struct task *t)
 /* Nice -20..19 to 40..1 ms around 10 ms at 0: strictly falling, never 0. */
 static int64_t slice_of(const struct task *t)
 {
-    int nice = t->sched.nice;
+    int nice = t->sched.nice; /* NOLINT(bugprone-signed-char-misuse): a small number */
     int64_t ms = nice <= 0 ? 10 + (-nice * 3) / 2 : max_of(1, 10 - nice / 2);
 
     return ms * (int64_t)NSEC_PER_MSEC;

@@ -121,6 +121,75 @@ static bool is_not(struct compiler *c, term_t form)
 
 static bool branch(struct compiler *c, const term_t *at, bool on_true, uint32_t label);
 
+/* ---- and, or: no value is kept where only its truth matters ---- */
+
+/* What the macros make: (match a x (match (not x) true p _ q)) with a fresh x. */
+struct short_circuit {
+    const term_t *first;
+    const term_t *second;
+    bool is_and; /* p is x and q the second; else q is x and p the second */
+};
+
+static const term_t *item_at(term_t list, unsigned i)
+{
+    while (i-- > 0) {
+        list = pair_rest(list);
+    }
+    return term_ptr(list);
+}
+
+/* The names that x# in a template gets; programs don't write such. */
+static bool is_fresh(struct compiler *c, term_t t)
+{
+    if (!term_is_symbol_word(t)) {
+        return false;
+    }
+    const struct name *n = realm_name(c->vm, t);
+
+    return n->size > 3 && __builtin_memcmp(n->text, "x__", 3) == 0;
+}
+
+static bool is_short_circuit(struct compiler *c, term_t form, struct short_circuit *out)
+{
+    if (!term_is_list(form) || pair_head(form) != SYM(match) || list_length(form) != 4) {
+        return false;
+    }
+    term_t x = *item_at(form, 2);
+    term_t inner = *item_at(form, 3);
+
+    if (!is_fresh(c, x) || !term_is_list(inner) || pair_head(inner) != SYM(match) ||
+        list_length(inner) != 6 || *item_at(inner, 2) != TERM_TRUE ||
+        *item_at(inner, 4) != SYM(underscore)) {
+        return false;
+    }
+    term_t test = *item_at(inner, 1);
+
+    if (!term_is_list(test) || !is_not(c, test) || *item_at(test, 1) != x) {
+        return false;
+    }
+    out->first = item_at(form, 1);
+    out->is_and = *item_at(inner, 3) == x;
+    out->second = item_at(inner, out->is_and ? 5 : 3);
+    return out->is_and || *item_at(inner, 5) == x;
+}
+
+static bool branch_short_circuit(struct compiler *c, const struct short_circuit *k, bool on_true,
+                                 uint32_t label)
+{
+    uint32_t skip;
+
+    if (k->is_and != on_true) {
+        return branch(c, k->first, on_true, label) && branch(c, k->second, on_true, label);
+    }
+    bool ok = label_new(c, &skip) && branch(c, k->first, !on_true, skip) &&
+              branch(c, k->second, on_true, label);
+
+    if (ok) {
+        label_bind(c, skip);
+    }
+    return ok;
+}
+
 static bool branch_value(struct compiler *c, const term_t *at, bool on_true, uint32_t label)
 {
     unsigned slot;
@@ -132,6 +201,7 @@ static bool branch_value(struct compiler *c, const term_t *at, bool on_true, uin
 static bool branch_inside(struct compiler *c, const term_t *at, bool on_true, uint32_t label)
 {
     term_t form = *at;
+    struct short_circuit both;
     bool done = false;
     uint32_t skip;
 
@@ -143,6 +213,9 @@ static bool branch_inside(struct compiler *c, const term_t *at, bool on_true, ui
     }
     if (is_not(c, form)) {
         return branch(c, term_ptr(pair_rest(form)), !on_true, label);
+    }
+    if (is_short_circuit(c, form, &both)) {
+        return branch_short_circuit(c, &both, on_true, label);
     }
     if (!on_true) {
         return fused_test(c, form, label, &done) &&

@@ -65,7 +65,7 @@ static bool compile_inline(struct compiler *c, const struct inline_op *o, term_t
     unsigned b;
     unsigned result;
 
-    if (o->commutes && is_short_int(*first) && !is_short_int(*second)) {
+    if (second != NULL && o->commutes && is_short_int(*first) && !is_short_int(*second)) {
         const term_t *swap = first;
 
         first = second;
@@ -74,7 +74,7 @@ static bool compile_inline(struct compiler *c, const struct inline_op *o, term_t
     if (!dest_slot(c, d, &result) || !compile_operand(c, first, &a)) {
         return false;
     }
-    if (o->argc == 1) {
+    if (second == NULL) {
         emit_inline(c, o->op, result, a, 0);
     } else if (o->with_int != OP_COUNT && is_short_int(*second)) {
         emit_inline(c, o->with_int, result, a, (uint16_t)(int16_t)small_value(*second));

@@ -551,7 +551,8 @@ static bool compile_switch(struct compiler *c, const struct match *m, struct row
 {
     uint32_t *sizes = pool_alloc(c, n * sizeof(*sizes));
     uint32_t *labels = pool_alloc(c, n * sizeof(*labels));
-    struct row **others = pool_alloc(c, n * sizeof(*others));
+    struct row **others =
+        pool_alloc(c, n * sizeof(struct row *)); // NOLINT(bugprone-sizeof-expression): pointers
     uint32_t groups = 0;
     uint32_t otherwise;
 
@@ -596,7 +597,8 @@ static bool compile_run(struct compiler *c, const struct match *m, struct row **
     if (can_switch(rows, n, slot)) {
         return compile_switch(c, m, rows, n, slot, fail);
     }
-    struct row **others = pool_alloc(c, n * sizeof(*others));
+    struct row **others =
+        pool_alloc(c, n * sizeof(struct row *)); // NOLINT(bugprone-sizeof-expression): pointers
 
     if (others == NULL) {
         return false;
@@ -717,6 +719,104 @@ static bool compile_branch(struct compiler *c, const struct clauses *k, const te
     return ok;
 }
 
+/* ---- a tuple that is only made to be taken apart ---- */
+
+enum {
+    SPREAD_MAX = 32
+};
+
+/* Does every row either take any tuple or one of just this length? */
+static bool can_spread(const struct clauses *k, term_t subject)
+{
+    if (!term_is_tuple(subject) || tuple_count(subject) > SPREAD_MAX || k->count == 0) {
+        return false;
+    }
+    for (uint32_t i = 0; i < k->count; i++) {
+        const struct row *r = &k->rows[i];
+
+        if (r->name_count != 0) {
+            return false;
+        }
+        if (r->test_count != 0 &&
+            (r->tests[0].pattern->kind != P_TUPLE || r->tests[0].pattern->rest ||
+             r->tests[0].pattern->count != tuple_count(subject))) {
+            return false;
+        }
+    }
+    return true;
+}
+
+static bool spread_rows(struct compiler *c, const struct clauses *k, const unsigned *slots,
+                        struct row **rows)
+{
+    for (uint32_t i = 0; i < k->count; i++) {
+        struct row *r = &k->rows[i];
+
+        rows[i] = r;
+        if (r->test_count == 0) {
+            continue;
+        }
+        const struct pattern *p = r->tests[0].pattern;
+
+        r->test_count = 0;
+        for (uint32_t e = 0; e < p->count; e++) {
+            if (!add_test(c, r, slots[e], p->parts[e])) {
+                return false;
+            }
+        }
+    }
+    return true;
+}
+
+/* Only now the tuple itself is needed. */
+static bool emit_spread_badmatch(struct compiler *c, const unsigned *slots, unsigned n)
+{
+    unsigned base = c->fn->top;
+    unsigned slot;
+
+    for (unsigned i = 0; i < n; i++) {
+        if (!slot_new(c, &slot)) {
+            return false;
+        }
+        emit(c, OP_MOVE, slot, slots[i], 0);
+    }
+    if (!slot_new(c, &slot)) {
+        return false;
+    }
+    emit(c, OP_TUPLE, slot, n == 0 ? 0 : base, n);
+    emit_word(c, 0);
+    emit(c, OP_BADMATCH, slot, 0, 0);
+    return true;
+}
+
+static bool compile_spread(struct compiler *c, struct match *m, const struct clauses *k,
+                           term_t subject)
+{
+    unsigned n = (unsigned)tuple_count(subject);
+    unsigned slots[SPREAD_MAX];
+    struct row **rows =
+        pool_alloc(c, k->count * sizeof(struct row *)); // NOLINT(bugprone-sizeof-expression)
+    uint32_t fail;
+
+    if (rows == NULL || !label_new(c, &fail) || !label_new(c, &m->end)) {
+        return false;
+    }
+    for (unsigned i = 0; i < n; i++) {
+        if (!compile_operand(c, term_ptr(subject) + 1 + i, &slots[i])) {
+            return false;
+        }
+    }
+    if (!spread_rows(c, k, slots, rows) || !rows_compile(c, m, rows, k->count, fail)) {
+        return false;
+    }
+    label_bind(c, fail);
+    if (label_is_used(c, fail) && !emit_spread_badmatch(c, slots, n)) {
+        return false;
+    }
+    label_bind(c, m->end);
+    return true;
+}
+
 bool compile_match(struct compiler *c, term_t form, struct dest d)
 {
     if (!term_is_list(pair_rest(form))) {
@@ -733,6 +833,9 @@ bool compile_match(struct compiler *c, term_t form, struct dest d)
     }
     if (is_branch(c, &clauses, subject[1], *subject)) {
         return compile_branch(c, &clauses, subject, d);
+    }
+    if (can_spread(&clauses, *subject)) {
+        return compile_spread(c, &m, &clauses, *subject);
     }
     if (!label_new(c, &fail) || !label_new(c, &m.end) || !compile_operand(c, subject, &slot) ||
         !compile_rows(c, &m, &clauses, slot, fail)) {

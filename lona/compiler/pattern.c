@@ -232,7 +232,7 @@ static struct pattern *parse_set(struct parse *s, term_t form)
 
 static struct pattern *parse_bits(struct parse *s, term_t form)
 {
-    struct bits_form b;
+    struct bits_form b = { 0 };
 
     if (!bits_parse(s->c, form, true, &b)) {
         return NULL;
@@ -393,8 +393,8 @@ static term_t named_size(struct compiler *c, struct bits_form *b, term_t name, b
 static term_t parse_segment(struct compiler *c, term_t form, term_t segment, bool is_pattern,
                             struct bits_form *b)
 {
-    int64_t unit;
-    int64_t flags;
+    int64_t unit = 1;
+    int64_t flags = 0;
     term_t *e;
 
     if (!term_is_tuple(segment) || tuple_count(segment) != 3 ||

@@ -201,10 +201,10 @@ term_t heap_binary_new(struct process *p, size_t n, uint8_t **bytes)
 
 term_t heap_binary(struct process *p, const void *bytes, size_t n)
 {
-    uint8_t *to;
+    uint8_t *to = NULL;
     term_t t = heap_binary_new(p, n, &to);
 
-    if (t != TERM_ERROR && n != 0) {
+    if (t != TERM_ERROR && to != NULL && n != 0) {
         __builtin_memcpy(to, bytes, n);
     }
     return t;
@@ -213,10 +213,10 @@ term_t heap_binary(struct process *p, const void *bytes, size_t n)
 term_t heap_binary_slice(struct process *p, term_t *b, size_t offset, size_t size)
 {
     if (size <= BINARY_INLINE_MAX) {
-        uint8_t *to;
+        uint8_t *to = NULL;
         term_t t = heap_binary_new(p, size, &to);
 
-        if (t != TERM_ERROR && size != 0) {
+        if (t != TERM_ERROR && to != NULL && size != 0) {
             __builtin_memcpy(to, binary_view(*b).data + offset, size);
         }
         return t;

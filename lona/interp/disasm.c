@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Linked code as text, from the one instruction table. */
+#include <base/assert.h>
 #include <base/fmt.h>
 
 #include "interp/code.h"
@@ -77,6 +78,7 @@ static void extension(const struct listing *l, enum extension kind, uint32_t at,
         name(l, (term_t)word | TERM_BOXED);
         return;
     case E_NATIVE:
+        assert(word != 0);
         text(l, " ");
         text(l,
              ((const struct native *)(uintptr_t)word)->name); // NOLINT(performance-no-int-to-ptr)

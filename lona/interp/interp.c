@@ -144,11 +144,11 @@ static int64_t switch_find(const uint64_t *table, unsigned n, term_t t, int64_t 
     } else if (term_has_tag(t, TAG_NOTED)) {
         t = symbol_bare(t);
     }
-    unsigned low = 0;
-    unsigned high = n;
+    size_t low = 0;
+    size_t high = n;
 
     while (low < high) {
-        unsigned mid = (low + high) / 2;
+        size_t mid = (low + high) / 2;
 
         if (table[(size_t)2 * mid] < t) {
             low = mid + 1;
@@ -640,7 +640,6 @@ enter_checked:
             goto raised_in_callee;
         }
         left++;
-        argc = f->params + 1u;
         goto enter_room;
     }
 enter_fun:

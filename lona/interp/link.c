@@ -106,19 +106,19 @@ static struct fun *install(struct linker *l, const struct code_function *f)
 }
 
 /* Keys sorted as words, so that the interpreter can search them. Of equal keys the first stays. */
-static void sort_table(uint64_t *pairs, unsigned n)
+static void sort_table(uint64_t *pairs, size_t n)
 {
-    for (unsigned i = 1; i < n; i++) {
-        uint64_t key = pairs[2 * i];
-        uint64_t to = pairs[2 * i + 1];
-        unsigned k = i;
+    for (size_t i = 1; i < n; i++) {
+        uint64_t key = pairs[(size_t)2 * i];
+        uint64_t to = pairs[(size_t)2 * i + 1];
+        size_t k = i;
 
-        for (; k > 0 && pairs[2 * k - 2] > key; k--) {
-            pairs[2 * k] = pairs[2 * k - 2];
-            pairs[2 * k + 1] = pairs[2 * k - 1];
+        for (; k > 0 && pairs[(size_t)2 * k - 2] > key; k--) {
+            pairs[(size_t)2 * k] = pairs[(size_t)2 * k - 2];
+            pairs[(size_t)2 * k + 1] = pairs[(size_t)2 * k - 1];
         }
-        pairs[2 * k] = key;
-        pairs[2 * k + 1] = to;
+        pairs[(size_t)2 * k] = key;
+        pairs[(size_t)2 * k + 1] = to;
     }
 }
 

@@ -175,7 +175,7 @@ static term_t list_from(struct process *p, term_t *coll, size_t start)
     }
     /* Forward only: the pairs are laid out in a row and each names the next. */
     term_t *pairs = heap_take(p, left * PAIR_WORDS);
-    struct map_cursor c;
+    struct map_cursor c = { .done = true };
     const char *text = NULL;
 
     if (term_is_string(*coll)) {

@@ -49,14 +49,13 @@ static term_t read_first(struct process *p, struct bytes_view text)
 
 static term_t read_string(struct process *p, term_t *args, unsigned argc)
 {
-    struct bytes_view text;
-
     (void)argc;
     if (!term_is_string(args[0])) {
         return raise_type(p, "read-string", 0, KW(string), args[0]);
     }
     heap_inhibit_gc(p);
-    (void)text_argument(args[0], &text);
+    struct bytes_view text = { (const uint8_t *)string_data(args[0]), string_bytes(args[0]) };
+
     process_charge(p, text.size / 16);
     term_t t = read_first(p, text);
 

@@ -69,6 +69,13 @@ static bool inherit(struct process *p, struct bindings *from)
         return true;
     }
     const struct realm *r = &p->worker->vm->realm;
+
+    if (from->count == 1 && from->items[0].var == r->ns_var) { /* the usual case: *ns* alone */
+        p->bindings = ns_bindings(p->worker->vm, from->items[0].value);
+        if (p->bindings != NULL) {
+            return true;
+        }
+    }
     bool shareable = true;
 
     for (uint32_t i = 0; i < from->count; i++) {

@@ -91,7 +91,7 @@ enum process_flag {
     PROCESS_PEEKED = 32,   /* *save is being matched: slots may point into it */
 };
 
-#define PROCESS_STACK_INLINE 20 /* words */
+#define PROCESS_STACK_INLINE 16 /* words */
 #define PROCESS_HEAP_INLINE  16
 
 /*

@@ -12,8 +12,8 @@ static struct registry_entry *find_locked(struct vm *vm, term_t name)
     }
     size_t mask = vm->registry_capacity - 1;
 
-    for (size_t at = (term_name_index(name) * 2654435761u) & mask; vm->registry[at].name != 0;
-         at = (at + 1) & mask) {
+    for (size_t at = ((size_t)term_name_index(name) * 2654435761u) & mask;
+         vm->registry[at].name != 0; at = (at + 1) & mask) {
         if (vm->registry[at].name == name) {
             return &vm->registry[at];
         }
@@ -37,7 +37,7 @@ static bool grow_locked(struct vm *vm)
         if (name == 0 || name == TERM_HOLE) {
             continue;
         }
-        size_t at = (term_name_index(name) * 2654435761u) & (capacity - 1);
+        size_t at = ((size_t)term_name_index(name) * 2654435761u) & (capacity - 1);
 
         while (table[at].name != 0) {
             at = (at + 1) & (capacity - 1);
@@ -69,7 +69,7 @@ bool registry_add(struct vm *vm, term_t name, uint64_t pid)
 
     if (ok) {
         size_t mask = vm->registry_capacity - 1;
-        size_t at = (term_name_index(name) * 2654435761u) & mask;
+        size_t at = ((size_t)term_name_index(name) * 2654435761u) & mask;
 
         while (vm->registry[at].name != 0 && vm->registry[at].name != TERM_HOLE) {
             at = (at + 1) & mask;

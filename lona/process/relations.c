@@ -134,6 +134,9 @@ static size_t bindings_bytes(uint32_t capacity)
 
 void bindings_put(struct worker *w, struct bindings *b)
 {
+    if (atomic_load_explicit(&b->references, memory_order_relaxed) == BINDINGS_IMMORTAL) {
+        return;
+    }
     /* acq_rel: the last holder frees after all others have read */
     if (atomic_fetch_sub_explicit(&b->references, 1, memory_order_acq_rel) == 1) {
         arena_free(&w->arena, b, bindings_bytes(b->capacity));

@@ -51,6 +51,9 @@ bool relation_put(struct process *p, struct relation_table *t, uint64_t key,
                   uint64_t value) MUST_CHECK;
 bool relation_remove(struct relation_table *t, uint64_t key);
 
+/* Counts nothing: the block of a namespace that is a process's only binding (see ns_bindings()). */
+#define BINDINGS_IMMORTAL UINT32_MAX
+
 /* A process's own block with room for one more, made from the shared one if need be. */
 struct bindings *bindings_own(struct process *p) MUST_CHECK;
 void bindings_put(struct worker *w, struct bindings *b);

@@ -150,7 +150,7 @@ static term_t read_encoded(struct reader *r, struct place at)
         return reader_fail(r, KW(unexpected_char), r->here, "#bytes needs [ or a string");
     }
     reader_advance(r);
-    if (!reader_string_bytes(r)) {
+    if (!reader_string_bytes(r, at)) {
         return TERM_ERROR;
     }
     if (limit != 0 && !narrow(r, limit)) {

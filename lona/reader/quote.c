@@ -139,7 +139,7 @@ static struct piece translate_symbol(struct quoter *q, term_t form)
 {
     term_t symbol = symbol_bare(form);
     const struct name *name = realm_name(q->r->vm, symbol);
-    term_t t = symbol;
+    term_t t;
 
     if (stays_plain(q->r, symbol)) {
         return (struct piece){ form, true };

@@ -694,7 +694,7 @@ static term_t read_dispatch(struct reader *r, struct place at)
         reader_advance(r);
         return read_quoted(r, SYM(var), at);
     case '#':
-        return reader_special_float(r);
+        return reader_special_float(r, at);
     default:
         break;
     }
@@ -864,6 +864,11 @@ struct reader *reader_create(struct process *p, const char *text, size_t size, c
                           .file = file,
                           .here = { 1, 1 },
                           .form_place = { 1, 1 } };
+    /* Both arrays are there from the start: no arithmetic on NULL. */
+    if (!reader_push(r, TERM_NIL) || !buffer_put_byte(r, 0)) {
+        reader_destroy(r);
+        return NULL;
+    }
     return r;
 }
 

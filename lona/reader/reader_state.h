@@ -112,10 +112,10 @@ term_t reader_string(struct reader *r);
 term_t reader_char(struct reader *r);
 term_t reader_keyword(struct reader *r);
 term_t reader_symbol(struct reader *r);
-term_t reader_special_float(struct reader *r);
+term_t reader_special_float(struct reader *r, struct place at);
 term_t reader_placeholder(struct reader *r);
 /* The rest of a string after its opening quote, into r->buffer. */
-bool reader_string_bytes(struct reader *r);
+bool reader_string_bytes(struct reader *r, struct place opened);
 
 /* bytes.c: after "#bytes" and "#bits" */
 term_t reader_bytes(struct reader *r, struct place at);

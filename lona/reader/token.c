@@ -286,9 +286,8 @@ term_t reader_number(struct reader *r)
     return plain_number(r, &s, negative, at);
 }
 
-term_t reader_special_float(struct reader *r)
+term_t reader_special_float(struct reader *r, struct place at)
 {
-    struct place at = r->here;
     struct bytes_view token = take_token(r);
     struct scan s = { token.data, token.data + token.size };
     double d;
@@ -370,10 +369,8 @@ static int32_t escaped_char(struct reader *r)
     }
 }
 
-bool reader_string_bytes(struct reader *r)
+bool reader_string_bytes(struct reader *r, struct place opened)
 {
-    struct place opened = r->here;
-
     r->buffer.count = 0;
     for (;;) {
         struct place at = r->here;
@@ -410,8 +407,10 @@ bool reader_string_bytes(struct reader *r)
 
 term_t reader_string(struct reader *r)
 {
+    struct place opened = r->here;
+
     reader_advance(r);
-    return reader_string_bytes(r)
+    return reader_string_bytes(r, opened)
                ? heap_string(r->p, (const char *)r->buffer.bytes, r->buffer.count)
                : TERM_ERROR;
 }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Namespaces and vars. Tables change under the realm's lock and are read under it (compile time
  * only). */
+#include "process/relations.h"
 #include "realm/realm.h"
 #include "vm_state.h"
 
@@ -26,6 +27,7 @@ struct ns {
     term_t name;
     struct ns *next;
     struct ns_entry *buckets[NS_BUCKETS];
+    _Atomic(struct bindings *) only_binding; /* see ns_bindings() */
     struct ns_alias *aliases;
 
     struct ns_own {
@@ -33,6 +35,33 @@ struct ns {
         struct ns_entry *entry;
     } * first_own, **last_own;
 };
+
+struct bindings *ns_bindings(struct vm *vm, term_t ns)
+{
+    struct ns *n = term_ns(ns);
+    struct bindings *b = atomic_load_explicit(&n->only_binding, memory_order_acquire);
+
+    if (b != NULL) {
+        return b;
+    }
+    lock_acquire(&vm->platform, &vm->realm.lock);
+    b = atomic_load_explicit(&n->only_binding, memory_order_relaxed);
+    if (b == NULL) {
+        size_t bytes = sizeof(*b) + sizeof(struct binding);
+
+        b = (void *)realm_alloc_locked(vm, (bytes + sizeof(term_t) - 1) / sizeof(term_t));
+        if (b != NULL) {
+            atomic_init(&b->references, BINDINGS_IMMORTAL);
+            b->count = 1;
+            b->capacity = 1;
+            b->items[0] = (struct binding){ vm->realm.ns_var, ns };
+            /* release: pairs with the acquire above */
+            atomic_store_explicit(&n->only_binding, b, memory_order_release);
+        }
+    }
+    lock_release(&vm->realm.lock);
+    return b;
+}
 
 struct ns *term_ns(term_t t)
 {

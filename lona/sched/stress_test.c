@@ -106,8 +106,12 @@ static void programs_agree(void **state)
         const char *text;
         int64_t expected;
     } cases[] = {
-        { ring, 50 * 200 }, { downs, 1500 * 1501 / 2 }, { links, 400 }, { order, 4000 },
-        { timers, 600 },    { data, 40 * 500 },
+        { ring, INT64_C(50) * 200 },
+        { downs, INT64_C(1500) * 1501 / 2 },
+        { links, 400 },
+        { order, 4000 },
+        { timers, 600 },
+        { data, INT64_C(40) * 500 },
     };
 
     (void)state;

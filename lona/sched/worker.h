@@ -7,6 +7,6 @@
 bool worker_init(struct worker *w, struct vm *vm, unsigned index) MUST_CHECK;
 void worker_deinit(struct worker *w);
 /* The loop of a worker thread: until vm->stopping. */
-void worker_main(void *worker);
+void worker_main(void *arg);
 /* Wake everyone, at shutdown. */
 void workers_wake_all(struct vm *vm);

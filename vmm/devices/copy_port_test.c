@@ -10,8 +10,8 @@
 #include "devices/copy_port.h"
 #include "devices/gmem.h"
 
-#define PAGE  4096u
-#define RAM   (16u * PAGE)
+#define PAGE  UINT64_C(4096)
+#define RAM   (16 * PAGE)
 #define IMAGE UINT64_C(0x100000)
 
 static uint8_t ram[RAM];

@@ -92,7 +92,9 @@ static void add_interpreter_hints(const struct machine *m, struct cmdline *c)
 
     arch_host_describe(m->kvm_fd, &is_emulated, names, sizeof(names));
     for (char *p = names; *p != '\0'; p++) {
-        *p = *p == ' ' ? ',' : *p;
+        if (*p == ' ') {
+            *p = ',';
+        }
     }
     if (is_emulated && names[0] != '\0') {
         cmdline_add(c, "drupe.nocpu=%s", names);

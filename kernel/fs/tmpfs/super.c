@@ -155,7 +155,7 @@ int tmpfs_mount_image(struct file_system *type, const struct erofs_image *image,
                       struct super_block **out)
 {
     struct super_block *sb;
-    struct tmpfs_node *root;
+    struct tmpfs_node *root = NULL;
     struct tmpfs *fs;
     int err = fs_create(type, flags, options, &sb);
 
