@@ -24,9 +24,9 @@ two
     run "signal death of a child" 0 "139
 " 'sh -c "kill -SEGV \$\$"; echo $?'
     run "files of a shell's day" 0 "b a
-3
 d
-" 'cd /tmp; echo a >x; echo b >y; echo $(cat y x); mkdir -p d/e; ls -d d; cd d; touch 1 2 3; rm -r e; ls | wc -l' </dev/null
+3
+" 'cd /tmp; echo a >x; echo b >y; echo $(cat y x); mkdir -p d/e; ls -d d; cd d; touch 1 2 3; rm -r e; ls | wc -l'
     printf 'a\nb\n' | expect "$accel: standard input to a dynamic program" 0 "2
 " --accel "$accel" /usr/bin/wc -l
     head -c 300000 /dev/zero | tr '\0' x >"$work/big"
