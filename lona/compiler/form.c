@@ -267,7 +267,7 @@ static bool fold_map(struct compiler *c, term_t *form)
             return false;
         }
     }
-    if (!heap_reserve(c->p, 2 * PAIR_WORDS)) {
+    if (!heap_reserve(c->p, (size_t)2 * PAIR_WORDS)) {
         return false;
     }
     *form = heap_pair(c->p, SYM(quote), heap_pair(c->p, folded, TERM_EMPTY));
