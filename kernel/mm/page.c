@@ -41,7 +41,9 @@ enum kind {
 
 struct page_cpu_list {
     unsigned count[KINDS];
+    unsigned tables_count;
     struct page *stack[KINDS][STACK_SIZE];
+    struct page *tables[STACK_SIZE]; /* former page tables: see page_put_table() */
 };
 
 /* RAM that is not simply free and clean. */
@@ -57,6 +59,8 @@ static struct {
     uint64_t free_count;     /* frames in the lists */
     uint64_t free_clean;     /* of them, known to be zero */
     uint64_t uncarved;       /* frames of chunks not yet carved */
+    struct list tables;      /* former page tables that the CPU stacks have no room for */
+    uint64_t tables_count;
     uint64_t total;
     uint64_t reserve;
     unsigned next_range; /* where carving goes on: a range of boot_info, */
@@ -273,6 +277,18 @@ static uint64_t floor_of(unsigned gfp)
     return gfp & GFP_USER ? zone.reserve : zone.reserve / 2;
 }
 
+/* Memory is short: former page tables become ordinary frames again. */
+static void release_tables_locked(void)
+{
+    while (!list_is_empty(&zone.tables)) {
+        struct page *p = list_first(&zone.tables, struct page, link);
+
+        list_remove(&p->link);
+        zone.tables_count--;
+        free_block_locked(p, 0, USED);
+    }
+}
+
 static struct page *take_locked(unsigned order, unsigned gfp)
 {
     enum kind first = gfp & GFP_ZERO ? CLEAN : USED;
@@ -286,7 +302,10 @@ static struct page *take_locked(unsigned order, unsigned gfp)
         (void)carve_locked(); /* cheaper than clearing; without success a used one is cleared */
     }
     if (zone.free_count + zone.uncarved < floor_of(gfp) + want) {
-        return NULL;
+        release_tables_locked();
+        if (zone.free_count + zone.uncarved < floor_of(gfp) + want) {
+            return NULL;
+        }
     }
     for (;;) {
         struct page *p = take_block_locked(order, first);
@@ -326,6 +345,7 @@ static struct page_cpu_list *cpu_list(void)
         l = page_address(p);
         l->count[USED] = 0;
         l->count[CLEAN] = 0;
+        l->tables_count = 0;
     }
     static_assert(sizeof(*l) <= PAGE_SIZE, "one page holds a CPU's stacks");
     this_cpu()->pages = l;
@@ -481,6 +501,58 @@ void page_put_clean(struct page *p)
     irq_restore(flags);
 }
 
+struct page *page_alloc_table(void)
+{
+    uint64_t flags = irq_save();
+    struct page_cpu_list *l = cpu_list();
+    struct page *p = NULL;
+
+    if (likely(l && l->tables_count > 0)) {
+        p = l->tables[--l->tables_count];
+    } else if (zone.tables_count > 0) {
+        spin_lock(&zone.lock);
+        if (!list_is_empty(&zone.tables)) {
+            p = list_first(&zone.tables, struct page, link);
+            list_remove(&p->link);
+            zone.tables_count--;
+        }
+        spin_unlock(&zone.lock);
+    }
+    irq_restore(flags);
+    if (!p) {
+        p = page_alloc(0, GFP_ZERO | GFP_ATOMIC);
+    } else {
+        p->private = 0;
+        atomic_store_explicit(&p->refcount, 1, memory_order_relaxed); /* nobody else has it */
+    }
+    if (p) {
+        p->flags = PAGE_TOUCHED | PAGE_TABLE;
+        p->index = 0;
+    }
+    return p;
+}
+
+void page_put_table(struct page *p)
+{
+    uint32_t old = atomic_fetch_sub_explicit(&p->refcount, 1, memory_order_acq_rel);
+
+    assert(old == 1 && p->order == 0 && (p->flags & PAGE_TABLE));
+    uint64_t flags = irq_save();
+    struct page_cpu_list *l = cpu_list();
+
+    p->flags = PAGE_TOUCHED;
+    if (l && l->tables_count < STACK_SIZE) {
+        l->tables[l->tables_count++] = p;
+    } else {
+        spin_lock(&zone.lock);
+        list_init(&p->link);
+        list_push_front(&zone.tables, &p->link);
+        zone.tables_count++;
+        spin_unlock(&zone.lock);
+    }
+    irq_restore(flags);
+}
+
 /* Half a stack goes back to the buddy. Interrupts off. */
 static void drain(struct page_cpu_list *l)
 {
@@ -546,12 +618,12 @@ void page_stats(struct page_stats *out)
         const struct page_cpu_list *l = cpus[i].pages;
 
         if (l) {
-            cached += l->count[USED] + l->count[CLEAN];
+            cached += l->count[USED] + l->count[CLEAN] + l->tables_count;
         }
     }
     *out = (struct page_stats){
         .total = zone.total,
-        .free = zone.free_count + zone.uncarved + cached,
+        .free = zone.free_count + zone.uncarved + zone.tables_count + cached,
         .reserve = zone.reserve,
     };
 }
@@ -611,6 +683,8 @@ void page_init(void)
     zone.special_count = 0;
     zone.free_count = 0;
     zone.free_clean = 0;
+    zone.tables_count = 0;
+    list_init(&zone.tables);
     zone.present[USED] = 0;
     zone.present[CLEAN] = 0;
     zone.map_cleared = 0;

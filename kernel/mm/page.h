@@ -74,8 +74,18 @@ bool page_is_low(void);
 /* Free frames, roughly and at once. */
 uint64_t page_free_hint(void);
 
-/* Drop the last reference of an order-0 page whose bytes are all zero again (a page table). */
+/* Drop the last reference of an order-0 page whose bytes are all zero still: it was never written
+ * to. */
 void page_put_clean(struct page *p);
+
+/*
+ * Page tables: zero frames with PAGE_TABLE set, given back when all their entries are zero again.
+ * They stay among themselves: a monitor that shadows page tables keeps watching a frame that was
+ * one, and writes to it as data would cost an exit each, or be missed when they come from outside
+ * the guest. Only when memory is short do they become ordinary frames.
+ */
+struct page *page_alloc_table(void) MUST_CHECK;
+void page_put_table(struct page *p);
 
 /* One struct page for each frame number of RAM; entries exist from the carving of their chunk on.
  */

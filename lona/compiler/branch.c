@@ -151,7 +151,7 @@ static bool is_fresh(struct compiler *c, term_t t)
 
 static bool is_short_circuit(struct compiler *c, term_t form, struct short_circuit *out)
 {
-    if (pair_head(form) != SYM(match) || list_length(form) != 4) {
+    if (!term_is_list(form) || pair_head(form) != SYM(match) || list_length(form) != 4) {
         return false;
     }
     term_t x = *item_at(form, 2);

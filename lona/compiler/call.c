@@ -199,6 +199,11 @@ static bool call_global(struct compiler *c, term_t form, int64_t argc, struct de
     term_t native;
 
     if (v == NULL) {
+        struct place own = c->source->reader == NULL
+                               ? (struct place){ 0, 0 }
+                               : reader_place_of_slot(c->source->reader, term_ptr(form));
+
+        c->place = own.line != 0 ? own : c->place;
         return compile_fail(c, KW(undefined), head, "nothing has this name");
     }
     const struct native *n = native_head(c, form, &native);

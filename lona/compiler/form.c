@@ -239,6 +239,41 @@ static bool put_entry(struct compiler *c, term_t *map, term_t key, term_t value)
     return *map != TERM_ERROR;
 }
 
+/* A form whose value needs no code; *out is the value. */
+static bool constant_value(term_t form, term_t *out)
+{
+    if (term_is_list(form) && pair_head(form) == SYM(quote) && list_length(form) == 2) {
+        *out = pair_head(pair_rest(form));
+        return true;
+    }
+    *out = form;
+    return is_constant(form);
+}
+
+/* A map form whose entries are all constant, as (quote map); any other stays as it is. */
+static bool fold_map(struct compiler *c, term_t *form)
+{
+    term_t folded = map_empty(c->vm);
+    struct map_cursor k;
+
+    for (map_first(&k, *form); !k.done; map_next(&k)) {
+        term_t key = k.key;
+        term_t value;
+
+        if (!is_constant(key) || !constant_value(k.value, &value)) {
+            return true;
+        }
+        if (!put_entry(c, &folded, key, value)) {
+            return false;
+        }
+    }
+    if (!heap_reserve(c->p, 2 * PAIR_WORDS)) {
+        return false;
+    }
+    *form = heap_pair(c->p, SYM(quote), heap_pair(c->p, folded, TERM_EMPTY));
+    return true;
+}
+
 /* The metadata form of a def: what the name carries, and where it stands. */
 static bool def_metadata(struct compiler *c, term_t name, term_t *out)
 {
@@ -255,7 +290,7 @@ static bool def_metadata(struct compiler *c, term_t name, term_t *out)
         return false;
     }
     *out = meta;
-    return true;
+    return fold_map(c, out);
 }
 
 /* One of the natives that def uses: (native var value), the value compiled from *form. */

@@ -18,7 +18,7 @@ static const char usage_text[] =
     "       lona [OPTIONS] test DIR           run the tests in DIR\n"
     "       lona [OPTIONS] disasm FILE        show the code of every form of FILE\n"
     "       lona [OPTIONS] disasm -e EXPR     show the code of EXPR\n"
-    "       lona fmt FILE                     lay out FILE (not supported yet)\n"
+    "       lona fmt FILE                     lay out FILE in place\n"
     "options:\n"
     "  --workers N       threads that run processes (default: one a CPU)\n"
     "  --max-heap BYTES  limit of the heap of each process\n"
@@ -255,8 +255,7 @@ int main(int argc, char **argv)
             return usage_error("wrong number of arguments", command->name);
         }
         if (command->name[0] == 'f') {
-            (void)fputs("lona: :unsupported: fmt is not supported yet\n", stderr);
-            return STATUS_ERROR;
+            return format_files(argc, argv);
         }
     }
     (void)setlocale(LC_CTYPE, "");

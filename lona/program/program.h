@@ -81,3 +81,8 @@ int disasm_run(struct vm *vm, const char *file, const char *text, size_t size);
 
 /* The whole file; false after a message on standard error. The caller frees *bytes with free(). */
 bool file_load(const char *path, char **bytes, size_t *size);
+
+/* ---- format.c ---- */
+
+/* Lay files out in place; those that don't close what they open stay as they are. */
+int format_files(int count, char **paths);

@@ -19,14 +19,14 @@ two
         >"$work/out" 2>"$work/err" </dev/null
     got=$?
     [ $got -eq 139 ] && [ "$(head -n 3 "$work/out" | sort | tr -d '\n')" = n1n2n3 ] &&
-        [ "$(sed -n 4p "$work/out" | grep -E "^[0-9]+$" || echo 0)" -gt 5 ]
+        [ "$(sed -n 4p "$work/out")" -gt 5 ]
     result $? "$accel: pipelines, jobs, death by signal (status $got)"
     run "signal death of a child" 0 "139
 " 'sh -c "kill -SEGV \$\$"; echo $?'
     run "files of a shell's day" 0 "b a
 d
 3
-" 'cd /tmp; echo a >x; echo b >y; echo $(cat y x); mkdir -p d/e; ls -d d; cd d; touch 1 2 3; rm -r e; ls | wc -l' </dev/null
+" 'cd /tmp; echo a >x; echo b >y; echo $(cat y x); mkdir -p d/e; ls -d d; cd d; touch 1 2 3; rm -r e; ls | wc -l'
     printf 'a\nb\n' | expect "$accel: standard input to a dynamic program" 0 "2
 " --accel "$accel" /usr/bin/wc -l
     head -c 300000 /dev/zero | tr '\0' x >"$work/big"

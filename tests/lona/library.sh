@@ -7,7 +7,7 @@ set -u
 run() {
     title=$1
     shift
-    timeout 120 "$@" 2>&1 | sed -n "s/^\(\(not \)\{0,1\}ok [0-9]*\) - /\1 - $title: /p; /^#/p"
+    { timeout 120 "$@" || echo "not ok 0 - it ended with status $?"; } 2>&1 | sed -n "s/^\(\(not \)\{0,1\}ok [0-9]*\) - /\1 - $title: /p; /^#/p"
 }
 
 run "library" "${LONA:-build/lona}" run tests/lona/library.lona

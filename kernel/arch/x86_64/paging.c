@@ -106,18 +106,16 @@ static void reserve_refill(void)
         if (likely(atomic_load_explicit(&reserve[i], memory_order_relaxed) != 0)) {
             continue;
         }
-        struct page *p = page_alloc(0, GFP_ZERO | GFP_ATOMIC);
+        struct page *p = page_alloc_table();
 
         if (!p) {
             return;
         }
         paddr_t nobody = 0;
 
-        p->flags |= PAGE_TABLE;
         if (!atomic_compare_exchange_strong_explicit(&reserve[i], &nobody, page_to_phys(p),
                                                      memory_order_acq_rel, memory_order_relaxed)) {
-            p->flags &= (uint16_t)~PAGE_TABLE;
-            page_put(p); /* somebody else was faster */
+            page_put_table(p); /* somebody else was faster */
         }
     }
 }
@@ -185,12 +183,11 @@ int pt_direct_map(paddr_t pa, uint64_t size, bool is_device)
 static uint64_t *next_table(uint64_t *slot)
 {
     if (*slot == 0) {
-        struct page *p = page_alloc(0, GFP_ZERO | GFP_ATOMIC);
+        struct page *p = page_alloc_table();
 
         if (!p) {
             return NULL;
         }
-        p->flags |= PAGE_TABLE;
         *slot = page_to_phys(p) | TABLE_FLAGS;
     }
     return arch_phys_to_virt(*slot & PTE_ADDRESS);
@@ -261,15 +258,13 @@ void pt_kernel_unmap(uintptr_t va, uint64_t count)
 
 paddr_t pt_create(void)
 {
-    struct page *p = page_alloc(0, GFP_ZERO);
+    struct page *p = page_alloc_table();
     uint64_t *root;
 
     if (!p) {
         return 0;
     }
     reserve_refill();
-    p->flags |= PAGE_TABLE;
-    p->index = 0; /* the summary: see pt_user.c */
     root = page_address(p);
     root[TOP_DIRECT] = kernel_root[TOP_DIRECT];
     root[TOP_VMALLOC] = kernel_root[TOP_VMALLOC];

@@ -79,13 +79,11 @@ static ALWAYS_INLINE void summary_set(const uint64_t *table, unsigned first, uns
 /* A table below table[index], which is empty. NULL: no memory. */
 static NEVER_INLINE uint64_t *make_table(uint64_t *table, unsigned index)
 {
-    struct page *p = page_alloc(0, GFP_ZERO | GFP_ATOMIC);
+    struct page *p = page_alloc_table();
 
     if (!p) {
         return NULL;
     }
-    p->flags |= PAGE_TABLE;
-    p->index = 0;
     table[index] = page_to_phys(p) | TABLE_FLAGS;
     summary_set(table, index, 1);
     return page_address(p);
@@ -418,8 +416,7 @@ static void free_table(uint64_t *table, unsigned level)
         entry[0] = entry[1] = entry[2] = entry[3] = 0;
         entry[4] = entry[5] = entry[6] = entry[7] = 0;
     }
-    p->flags &= (uint16_t)~PAGE_TABLE;
-    page_put_clean(p);
+    page_put_table(p);
 }
 
 void pt_destroy(paddr_t root)
