@@ -59,7 +59,11 @@ expect 2 "" "out of range" --workers 0 eval 1
 expect 2 "" "out of range" --workers 12x eval 1
 expect 0 8 "" --workers 8 eval '(+ 3 5)'
 expect 1 "" ":file-not-found" run /no/such/file.lona
-expect 1 "" ":unsupported" fmt x.lona
+expect 1 "" "x.lona" fmt x.lona
+printf '(defn f [x]\n(+ x 1)) ; kept\n' >layout.lona
+expect 0 "" "" fmt layout.lona
+printf '(defn f [x]\n  (+ x 1)) ; kept\n' | cmp -s - layout.lona
+result "fmt lays out in place" "$([ $? -eq 0 ] || echo ' another layout')"
 
 # ---- scripts ----
 printf '#!/usr/bin/env lona\n(defn main [& args]\n  (println (count args) (first args)))\n' >args.lona
