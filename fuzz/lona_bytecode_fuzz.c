@@ -74,6 +74,7 @@ static void check_term(struct process *p, const struct input *in)
     byte_sink_deinit(&second);
 }
 
+/* NOLINTNEXTLINE(readability-non-const-parameter): the signature of a body */
 static term_t run(void *arg, struct process *p, term_t last, bool *again)
 {
     const struct input *in = arg;

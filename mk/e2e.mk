@@ -14,6 +14,14 @@ checks += tests/e2e/shell.sh tests/e2e/python.sh
 check_needs += $(python_image)
 endif
 
+.PHONY: bench-wall bench-ring0
+bench-wall: $(BUILD)/drupe $(BUILD)/bench/bare_kvm $(python_image)
+	@if [ -r /dev/kvm ] && [ -w /dev/kvm ] && [ -s $(python_image) ]; then bench/wall.sh $(BUILD) $(python_image); \
+	else echo "wall: skipped, no /dev/kvm or no Python image"; fi
+bench-ring0: $(BUILD)/kernel.elf
+	@KERNEL=$(BUILD)/kernel.elf bench/ring0/run
+benches += bench-wall bench-ring0
+
 .PHONY: test-python
 test-python: build
 	@tests/python/run.sh

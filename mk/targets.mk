@@ -66,7 +66,9 @@ $(OUT)/tidy/%.ok: % $(wildcard .clang-tidy */.clang-tidy) | $(tidy_needs)
 coverage: $(unit_tests.cov)
 	@tools/coverage $(OUT)/cov $(unit_tests.cov)
 
-bench: build $(benches)
+# One at a time: each wants the machine for itself.
+bench: build
+	@set -e; for goal in $(benches); do $(MAKE) --no-print-directory $$goal; done
 
 clean:
 	@rm -rf $(BUILD)
