@@ -143,7 +143,7 @@ static void resizing_keeps_the_contents(void **state)
 /* First and last bytes of a full ring share a page when it does not begin at a page's start. */
 static void a_full_unaligned_ring_can_grow(void **state)
 {
-    static unsigned char data[16 * 4096 + 100];
+    static unsigned char data[(size_t)16 * 4096 + 100];
     static unsigned char out[sizeof(data)];
     struct pipe_ring r;
 
@@ -152,12 +152,12 @@ static void a_full_unaligned_ring_can_grow(void **state)
         data[i] = (unsigned char)(i * 13 + (i >> 10));
     }
     assert_int_equal(pipe_ring_init(&r, 16), 0);
-    assert_int_equal(put(&r, data, 16 * 4096), 16 * 4096);
+    assert_int_equal(put(&r, data, (size_t)16 * 4096), (size_t)16 * 4096);
     assert_int_equal(get(&r, out, 100), 100);
-    assert_int_equal(put(&r, data + 16 * 4096, 100), 100);
+    assert_int_equal(put(&r, data + (size_t)16 * 4096, 100), 100);
     assert_int_equal(pipe_ring_resize(&r, 16), -EBUSY);
     assert_int_equal(pipe_ring_resize(&r, 32), 0);
-    assert_int_equal(get(&r, out + 100, sizeof(out)), 16 * 4096);
+    assert_int_equal(get(&r, out + 100, sizeof(out)), (size_t)16 * 4096);
     assert_memory_equal(out, data, sizeof(data));
     pipe_ring_deinit(&r);
 }
