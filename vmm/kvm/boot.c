@@ -99,6 +99,9 @@ static void add_interpreter_hints(const struct machine *m, struct cmdline *c)
     if (is_emulated && names[0] != '\0') {
         cmdline_add(c, "drupe.nocpu=%s", names);
     }
+    if (is_emulated) {
+        cmdline_add(c, "drupe.copy=0x%x", BOOT_COPY_PORT);
+    }
 }
 
 static drupe_vm_err_t write_cmdline(struct machine *m, struct boot_map *map,
