@@ -150,7 +150,7 @@ static void format_cache(const struct libraries *l, struct buffer *out)
 
 int skeleton_add_ld_cache(struct image_tree *t)
 {
-    static const char *const dirs[] = { "/lib/" MULTIARCH, "/lib", "/lib64" };
+    static const char *const dirs[] = { ("/lib/" MULTIARCH), "/lib", "/lib64" };
     struct libraries all = { 0 };
     CLEANUP_BUFFER cache = { 0 };
     int err = 0;
