@@ -760,6 +760,7 @@ static bool spread_rows(struct compiler *c, const struct clauses *k, const unsig
 
         r->test_count = 0;
         for (uint32_t e = 0; e < p->count; e++) {
+            /* NOLINTNEXTLINE(clang-analyzer-core.CallAndMessage): a row has as many as slots */
             if (!add_test(c, r, slots[e], p->parts[e])) {
                 return false;
             }

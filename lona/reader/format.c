@@ -50,7 +50,10 @@ static void indent(struct format *f)
 
 static char closer_of(char c)
 {
-    return c == '(' ? ')' : c == '[' ? ']' : '}';
+    if (c == '(') {
+        return ')';
+    }
+    return (char)(c == '[' ? ']' : '}');
 }
 
 /* Does a name follow, so that what comes after it is a body? */
