@@ -190,7 +190,7 @@ static void close_both(int theirs, int ours)
 
 static void compare_stat(const char *name, bool follow)
 {
-    struct abi_stat a;
+    struct abi_stat a = { 0 };
     struct abi_stat b;
     long theirs = host(follow ? SYS_stat : SYS_lstat, arg(name), arg(&a), 0, 0, 0);
     long ours = follow ? sys_stat(name, &b) : sys_lstat(name, &b);
