@@ -133,20 +133,21 @@ static void echo_input(struct tty *t, uint8_t c)
     }
 }
 
-static size_t output_wait(struct tty *t, int *err)
+/* Until ^Q, a hang-up (which the write then tells), or a signal. */
+static int output_wait(struct tty *t)
 {
     struct waiter w;
+    int err = 0;
 
-    *err = 0;
     if (!t->is_stopped) {
         return 0;
     }
     wait_begin(&w, WAIT_INTERRUPTIBLE, TIME_FOREVER);
     wait_add(&t->unstopped, &w, 0);
-    while (t->is_stopped && !t->is_hung_up && (*err = wait_sleep(&w)) == 0) {
+    while (t->is_stopped && !t->is_hung_up && (err = wait_sleep(&w)) == 0) {
     }
     wait_end(&w);
-    return 0;
+    return err;
 }
 
 static ssize_t tty_write(struct file *f, struct uio *u, int64_t *pos)
@@ -170,7 +171,7 @@ static ssize_t tty_write(struct file *f, struct uio *u, int64_t *pos)
             err = n < 0 ? (int)n : -EFAULT;
             break;
         }
-        (void)output_wait(t, &err);
+        err = output_wait(t);
         while (err == 0 && used < n) {
             size_t out = 0;
             size_t done = 0;
