@@ -14,6 +14,7 @@
 #include <mm/slab.h>
 #include <proc/process.h>
 #include <sched/task.h>
+#include <syscall/uaccess.h>
 
 #define FIRST_CAPACITY 64u
 #define CAPACITY_MAX   (1u << 20) /* fs.nr_open */
@@ -379,6 +380,30 @@ void fd_unreserve(int fd)
     files->used[(unsigned)fd / 64] &= ~bit;
     files->lowest_free = min_of(files->lowest_free, (uint32_t)fd);
     spin_unlock(&files->lock);
+}
+
+int fd_install_pair(struct file *take_files[2], bool close_on_exec, void __user *to)
+{
+    int32_t fds[2];
+    int err;
+
+    fds[0] = fd_reserve(0, close_on_exec);
+    fds[1] = fds[0] < 0 ? fds[0] : fd_reserve(0, close_on_exec);
+    err = fds[1] < 0 ? fds[1] : copy_to_user(to, fds, sizeof(fds));
+    if (err < 0) {
+        if (fds[1] >= 0) {
+            fd_unreserve(fds[1]);
+        }
+        if (fds[0] >= 0) {
+            fd_unreserve(fds[0]);
+        }
+        file_put(take_files[0]);
+        file_put(take_files[1]);
+        return err;
+    }
+    fd_publish(fds[0], take_files[0]);
+    fd_publish(fds[1], take_files[1]);
+    return 0;
 }
 
 int fd_close(int fd)

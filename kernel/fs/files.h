@@ -33,6 +33,12 @@ int fd_reserve(unsigned from, bool close_on_exec) MUST_CHECK;
 void fd_publish(int fd, struct file *f); /* takes the reference */
 void fd_unreserve(int fd);
 int fd_close(int fd);
+/*
+ * Two descriptors at once (pipe, socketpair): their numbers are written to `to`, two int32_t,
+ * before anybody can use them. Takes both files' references on every path. 0, -EMFILE, -ENOMEM or
+ * -EFAULT, and then there are none.
+ */
+int fd_install_pair(struct file *take_files[2], bool close_on_exec, void __user *to) MUST_CHECK;
 
 /* Of any table whose reference the caller holds (or the current task's). */
 struct file *files_get(struct files *files, unsigned fd); /* counted, or NULL */

@@ -341,7 +341,6 @@ long sys_pipe2(void __user *to, int flags)
 {
     bool cloexec = ((unsigned)flags & O_CLOEXEC) != 0;
     struct file *ends[2];
-    int32_t fds[2];
     int err;
 
     if ((unsigned)flags & ~(O_CLOEXEC | O_NONBLOCK)) {
@@ -351,23 +350,7 @@ long sys_pipe2(void __user *to, int flags)
     if (err < 0) {
         return err;
     }
-    fds[0] = fd_reserve(0, cloexec);
-    fds[1] = fds[0] < 0 ? fds[0] : fd_reserve(0, cloexec);
-    err = fds[1] < 0 ? fds[1] : copy_to_user(to, fds, sizeof(fds));
-    if (err < 0) {
-        if (fds[1] >= 0) {
-            fd_unreserve(fds[1]);
-        }
-        if (fds[0] >= 0) {
-            fd_unreserve(fds[0]);
-        }
-        file_put(ends[0]);
-        file_put(ends[1]);
-        return err;
-    }
-    fd_publish(fds[0], ends[0]);
-    fd_publish(fds[1], ends[1]);
-    return 0;
+    return fd_install_pair(ends, cloexec, to);
 }
 
 long sys_pipe(void __user *to)

@@ -255,29 +255,12 @@ long sys_socketpair(int family, int type, int protocol, void __user *to)
 {
     bool cloexec = ((unsigned)type & SOCK_CLOEXEC) != 0;
     struct file *files[2];
-    int32_t fds[2];
     int err = create_pair(family, type, protocol, files);
 
     if (err < 0) {
         return err;
     }
-    fds[0] = fd_reserve(0, cloexec);
-    fds[1] = fds[0] < 0 ? fds[0] : fd_reserve(0, cloexec);
-    err = fds[1] < 0 ? fds[1] : copy_to_user(to, fds, sizeof(fds));
-    if (err < 0) {
-        if (fds[1] >= 0) {
-            fd_unreserve(fds[1]);
-        }
-        if (fds[0] >= 0) {
-            fd_unreserve(fds[0]);
-        }
-        file_put(files[0]);
-        file_put(files[1]);
-        return err;
-    }
-    fd_publish(fds[0], files[0]);
-    fd_publish(fds[1], files[1]);
-    return 0;
+    return fd_install_pair(files, cloexec, to);
 }
 
 /* --- addresses and connections
