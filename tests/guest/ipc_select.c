@@ -34,6 +34,7 @@ int main(void)
     fd_set ex;
     struct timeval tv = { 0, 50000 };
     struct timespec start;
+    int dead;
 
     if (pipe(p) < 0) {
         return 1;
@@ -62,8 +63,10 @@ int main(void)
     tv = (struct timeval){ 5, 0 };
     printf("ready %d", select(p[1] + 1, &in, NULL, &ex, &tv));
     printf(" in %d ex %d left %d\n", FD_ISSET(p[0], &in), FD_ISSET(p[0], &ex), tv.tv_sec >= 4);
-    FD_SET(99, &in);
-    printf("dead descriptor %d", select(100, &in, NULL, NULL, &tv));
+    dead = dup(p[0]); /* a number of our own: whoever started us may have left others open */
+    close(dead);
+    FD_SET(dead, &in);
+    printf("dead descriptor %d", select(dead + 1, &in, NULL, NULL, &tv));
     printf(" errno %d\n", errno);
     printf("negative %d", select(-1, NULL, NULL, NULL, &tv));
     printf(" errno %d\n", errno);

@@ -204,7 +204,7 @@ static void control_data(void)
     result("through the pipe", read(p[0], buf, 10));
     send_fd(s[0], p[1]);
     receive(s[1], 0, 0);
-    send_fd(s[0], 999);
+    send_fd(s[0], -1);
     send_fd(s[0], p[1]);
     close(p[1]);
     fcntl(p[0], F_SETFL, O_NONBLOCK);

@@ -58,7 +58,7 @@ static void test_refusals(void)
 
     printf("length 0: %s\n", error(mmap(NULL, 0, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0)));
     printf("no type: %s\n", error(mmap(NULL, PAGE, PROT_READ, MAP_ANONYMOUS, -1, 0)));
-    printf("bad fd: %s\n", error(mmap(NULL, PAGE, PROT_READ, MAP_PRIVATE, 99, 0)));
+    printf("bad fd: %s\n", error(mmap(NULL, PAGE, PROT_READ, MAP_PRIVATE, -1, 0)));
     printf("odd offset: %s\n", error(mmap(NULL, PAGE, PROT_READ, MAP_PRIVATE, fd, 100)));
     printf("write-shared, read-only: %s\n",
            error(mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0)));
