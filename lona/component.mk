@@ -55,7 +55,7 @@ bench-lona: $(BUILD)/lona
 	@bench/lona/run
 
 # Fuzz targets of the language, with the library for its macros.
-lona_fuzz := lona_reader lona_bytecode
-$(foreach f,$(lona_fuzz),$(call program,fuzz/$(f),fuzz,fuzz/$(f)_fuzz.c,lona_image lona base base_hosted,$(lona_image_libs) -lgmp -lpthread -lm,$(lona.sees),$(lona.cflags)))
-$(foreach f,$(lona_fuzz),$(eval lint_sees.fuzz/$(f)_fuzz.c := $(lona.sees)))
+lona_fuzz := lona_reader lona_bytecode lona_decoder lona_pattern lona_gc
+$(foreach f,$(lona_fuzz),$(call program,fuzz/$(f),fuzz,fuzz/$(f)_fuzz.c,lona_image lona base base_hosted,$(lona_image_libs) -lgmp -lpthread -lm,$(lona.sees) tests/include,$(lona.cflags)))
+$(foreach f,$(lona_fuzz),$(eval lint_sees.fuzz/$(f)_fuzz.c := $(lona.sees) tests/include))
 fuzz_targets += $(addprefix $(BUILD)/fuzz/,$(lona_fuzz))
