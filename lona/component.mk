@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-# lona: the actor-language VM. Only lona/platform/posix sees libc and threads; GMP's mpn is the one
+# lona: the actor-language VM. Only lona/platform/posix (and platform/sim, for tests) sees libc and threads; GMP's mpn is the one
 # library (lona/number).
 
-lona_dirs := term gc interp process sched realm number data native reader compiler embed platform/posix
+lona_dirs := term gc interp process sched realm number data native reader compiler embed platform/posix \
+    platform/sim
 lona.srcs := $(filter-out %_test.c,$(foreach d,$(lona_dirs),$(wildcard lona/$(d)/*.c)) $(wildcard lona/*.c))
 lona.sees := lona base/include include
 lona.variants := host asan tsan cov fuzz

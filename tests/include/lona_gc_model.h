@@ -195,7 +195,7 @@ static inline void model_check_object(struct gc_model *m, term_t t, int64_t numb
 }
 
 /* Everything reachable is what it was. */
-static inline void gc_model_verify(struct gc_model *m)
+static inline void model_verify_reachable(struct gc_model *m)
 {
     memset(m->seen, 0, sizeof(m->seen));
     m->seen_count = 0;
@@ -208,6 +208,11 @@ static inline void gc_model_verify(struct gc_model *m)
     for (uint32_t i = 0; i < m->todo_count; i++) {
         model_check_object(m, m->todo[i], m->todo_expected[i]);
     }
+}
+
+static inline void gc_model_verify(struct gc_model *m)
+{
+    model_verify_reachable(m);
     heap_verify(m->p);
 }
 
@@ -480,7 +485,11 @@ static inline bool gc_model_run(struct gc_model *m, struct process *p, const uin
     while (ok && m->at < m->size && m->node_count < MODEL_NODES) {
         ok = model_step(m);
     }
-    gc_model_verify(m);
+    if (ok) {
+        gc_model_verify(m);
+    } else { /* dead objects may point into a message that was let go */
+        model_verify_reachable(m);
+    }
     for (unsigned i = MODEL_ROOTS; i-- > 0;) {
         root_pop(p, &m->links[i]);
     }
