@@ -18,7 +18,8 @@ struct sim_options {
     unsigned
         lose_wake_one_in; /* a fault, for tests of tests: drop one wake-up of so many; 0: none */
     uint64_t commit_fail_from; /* a fault: from this commit on there is no memory; 0: never */
-    /* Everyone sleeps for ever: a wake-up was lost. Does not return. */
+    uint64_t time_max_ns;      /* the clock begins at a second; 0: no limit */
+    /* Everyone sleeps for ever, or the time is over: a wake-up was lost. Does not return. */
     void (*stuck)(void);
 };
 
