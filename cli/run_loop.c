@@ -51,28 +51,14 @@ void run_block_signals(void)
 
 int refuse_vm(const struct drupe_error *err)
 {
-    switch (err->code) {
-    case DRUPE_CONFIG_INVALID:
+    if (err->code == DRUPE_CONFIG_INVALID) {
         return complain(STATUS_USAGE, "run: %s", err->text);
-    case DRUPE_UNAVAILABLE:
+    }
+    if (err->code == DRUPE_UNAVAILABLE) {
         return complain(STATUS_HOST, "run: %s; drupe doctor says what to do", err->text);
-    case DRUPE_CRASHED:
-    case DRUPE_BOOT_TIMEOUT:
+    }
+    if (err->code == DRUPE_CRASHED || err->code == DRUPE_BOOT_TIMEOUT) {
         return complain(STATUS_GUEST, "run: %s", err->text);
-    case DRUPE_OK:
-    case DRUPE_NOT_FOUND:
-    case DRUPE_NO_ACCESS:
-    case DRUPE_NO_MEMORY:
-    case DRUPE_BOOT_FAILED:
-    case DRUPE_BAD_STATE:
-    case DRUPE_NOT_RUNNING:
-    case DRUPE_ALREADY_RUNNING:
-    case DRUPE_BUSY:
-    case DRUPE_NEEDS_RECREATE:
-    case DRUPE_TIMEOUT:
-    case DRUPE_UNSUPPORTED:
-    case DRUPE_INTERNAL:
-        break;
     }
     return complain(STATUS_FAILED, "run: %s",
                     err->text[0] ? err->text : drupe_vm_err_name(err->code));
