@@ -330,6 +330,7 @@ static void config_clear(struct config *c)
     for (size_t i = 0; i < array_size(c->disks); i++) {
         c->disks[i].fd = -1;
     }
+    c->kvm_fd = -1;
     c->host_stdin = -1;
     c->host_stdout = -1;
     c->host_stderr = -1;
@@ -406,6 +407,7 @@ void config_deinit(struct config *c)
     for (size_t i = 0; i < array_size(c->disks); i++) {
         file_deinit(&c->disks[i]);
     }
+    close_fd(&c->kvm_fd);
     close_fd(&c->host_stdin);
     close_fd(&c->host_stdout);
     close_fd(&c->host_stderr);

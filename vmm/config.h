@@ -41,6 +41,7 @@ struct config {
     uint32_t uid;
     uint32_t gid;
     enum drupe_stdio stdio;
+    int kvm_fd; /* /dev/kvm, opened while paths can be; -1: at start */
     int host_stdin;
     int host_stdout;
     int host_stderr;
