@@ -380,6 +380,7 @@ drupe_vm_err_t config_take(struct config *out, const drupe_vm_config_t *from,
     out->log = from->log;
     out->log_ctx = from->log_ctx;
     out->boot_timeout_ms = from->boot_timeout_ms;
+    out->is_dirty_tracked = from->is_dirty_tracked;
     r = take_texts(out, from, err);
     if (r == DRUPE_OK) {
         r = take_all_files(out, from, err);

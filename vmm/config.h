@@ -60,6 +60,7 @@ struct config {
     drupe_log_fn log;
     void *log_ctx;
     unsigned boot_timeout_ms;
+    bool is_dirty_tracked;
 };
 
 /* Validate *from and take what it names. On failure *out holds nothing to free. */

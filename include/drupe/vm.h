@@ -68,6 +68,26 @@ typedef enum drupe_vm_err {
     DRUPE_UNSUPPORTED,    /* not by this backend or this build */
     DRUPE_INTERNAL, /* the host refused something that it should not; `os_errno` and `text` say what
                      */
+    DRUPE_EXEC_FAILED,  /* the agent refused, or its connection was lost */
+    DRUPE_EXEC_TIMEOUT, /* the command's own time limit; what it printed is delivered */
+    DRUPE_INTERRUPTED,  /* a snapshot closed the connection under the command */
+    DRUPE_PAUSE_FAILED,
+    DRUPE_RESUME_FAILED,
+    DRUPE_SNAPSHOT_FAILED,    /* disk full, a device that does not come to rest */
+    DRUPE_SNAPSHOT_TOO_LARGE, /* larger than memory + 16 MiB */
+    DRUPE_RESTORE_FAILED,     /* the host cannot do what the snapshot needs */
+    DRUPE_SNAPSHOT_CORRUPTED, /* damaged or not a snapshot; the text names the part */
+    DRUPE_ARCH_MISMATCH,      /* another architecture, or a CPU without a feature that was used */
+    DRUPE_IMAGE_MISMATCH,     /* another root image, memory size, vCPU count or version */
+    DRUPE_STORE_FAILED,
+    DRUPE_STORE_TIMEOUT,
+    DRUPE_STORE_NOT_FOUND,
+    DRUPE_STORE_TOO_LARGE,
+    DRUPE_FS_MOUNT_FAILED, /* a shared folder */
+    DRUPE_POOL_EXHAUSTED,
+    DRUPE_POOL_TIMEOUT,
+    DRUPE_JAIL_FAILED, /* the text names the step */
+    DRUPE_ERR_COUNT    /* not a code: how many there are */
 } drupe_vm_err_t;
 
 struct drupe_error {
@@ -198,6 +218,9 @@ typedef struct drupe_vm_config {
     void *log_ctx;
 
     unsigned boot_timeout_ms; /* 30 000; the guest must touch a device by then */
+
+    /* Record which pages the guest writes, so that DRUPE_SNAPSHOT_DIFF stores only those. false */
+    bool is_dirty_tracked;
 } drupe_vm_config_t;
 
 DRUPE_API void drupe_vm_config_init(drupe_vm_config_t *cfg);
@@ -281,6 +304,87 @@ DRUPE_API DRUPE_MUST_CHECK drupe_vm_err_t drupe_vm_outcome(const drupe_vm_t *vm,
  */
 DRUPE_API DRUPE_MUST_CHECK drupe_vm_err_t drupe_vm_stop(drupe_vm_t *vm, uint32_t grace_ms,
                                                         struct drupe_error *err);
+
+/*
+ * RUNNING -> PAUSED: all vCPUs stand outside the guest and no device touches its memory when this
+ * returns. PAUSE_FAILED leaves it RUNNING; a guest that ends meanwhile gives CRASHED or
+ * NOT_RUNNING. Host time goes on; the guest's clocks do not see it as run time.
+ */
+DRUPE_API DRUPE_MUST_CHECK drupe_vm_err_t drupe_vm_pause(drupe_vm_t *vm, struct drupe_error *err);
+
+/* PAUSED -> RUNNING, also after a restore. RESUME_FAILED leaves it PAUSED. */
+DRUPE_API DRUPE_MUST_CHECK drupe_vm_err_t drupe_vm_resume(drupe_vm_t *vm, struct drupe_error *err);
+
+/* ---- Snapshots ----------------------------------------------------------------------------- */
+
+enum drupe_snapshot_kind {
+    DRUPE_SNAPSHOT_FULL, /* every page in use */
+    DRUPE_SNAPSHOT_DIFF, /* pages written since the last snapshot or restore: is_dirty_tracked */
+};
+
+/* Zero it, set struct_size, then what differs. Paths and descriptors are borrowed for the call. */
+struct drupe_snapshot_options {
+    size_t struct_size;
+    enum drupe_snapshot_kind kind;
+    /*
+     * The guest stands still only while registers and device state are taken; its memory is copied
+     * behind its back, page by page, before it overwrites them. The call returns when all is
+     * written.
+     */
+    bool is_live;
+    /* Where to: a path, written under another name and renamed when complete; or an open file. */
+    const char *path;
+    int fd; /* used when path is NULL; -1: none */
+    /* Firecracker's two files: guest memory by itself. NULL and -1: in the same container. */
+    const char *memory_path;
+    int memory_fd;
+};
+
+struct drupe_snapshot_info {
+    char id[64];
+    uint64_t size;         /* bytes written, all files */
+    uint64_t memory_bytes; /* guest memory among them */
+    uint64_t stopped_ns;   /* how long the guest stood still; 0 when it was PAUSED before */
+    uint64_t took_ns;
+};
+
+/*
+ * RUNNING (pauses and resumes by itself) or PAUSED (stays so). Connections over vsock are reset.
+ * On failure the VM goes on as it was and no file is left. `info` may be NULL.
+ */
+DRUPE_API DRUPE_MUST_CHECK drupe_vm_err_t
+drupe_vm_snapshot(drupe_vm_t *vm, const struct drupe_snapshot_options *options,
+                  struct drupe_snapshot_info *info, struct drupe_error *err);
+
+struct drupe_restore_options {
+    size_t struct_size;
+    const char *path; /* or fd when NULL */
+    int fd;
+    const char *memory_path; /* of a snapshot in two files */
+    int memory_fd;
+    /*
+     * The same snapshot may run more than once: the guest gets new entropy, a new generation id
+     * and the host's time; its writable disks must be others than the snapshot's.
+     */
+    bool is_clone;
+    /* The memory's hashes are not computed: the caller vouches for the file (a pool that checked
+     * it before, and keeps it open). The state is always verified. */
+    bool is_memory_trusted;
+};
+
+/*
+ * CREATED or STOPPED -> PAUSED: a machine as it was when the snapshot was taken, with this VM's
+ * configuration for all that lies outside the guest (files, descriptors, sockets). vCPU count,
+ * memory size and devices must be those of the snapshot (IMAGE_MISMATCH names what differs). Guest
+ * memory is mapped, not read. All or nothing: on failure the state is the one before.
+ */
+DRUPE_API DRUPE_MUST_CHECK drupe_vm_err_t drupe_vm_restore(
+    drupe_vm_t *vm, const struct drupe_restore_options *options, struct drupe_error *err);
+
+/* create and restore; destroyed on failure. */
+DRUPE_API DRUPE_MUST_CHECK drupe_vm_err_t drupe_vm_create_from_snapshot(
+    const drupe_vm_config_t *cfg, const struct drupe_restore_options *options, drupe_vm_t **out,
+    struct drupe_error *err);
 
 /*
  * End it if it runs, and free everything. NULL is fine. A caller that is about to exit need not:

@@ -291,6 +291,13 @@ void machine_devices_deinit(struct machine *m)
     }
 }
 
+void machine_devices_quiesce(struct machine *m)
+{
+    for (unsigned i = 0; i < m->virtio->disk_count; i++) {
+        virtio_blk_quiesce(m->virtio->disks[i]);
+    }
+}
+
 bool machine_has_console(const struct machine *m)
 {
     return m->virtio->console != NULL;

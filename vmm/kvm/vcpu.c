@@ -198,12 +198,36 @@ static void count_exit(struct vcpu *v, enum drupe_exit_reason reason)
     atomic_store_explicit(&v->exits[reason], n + 1, memory_order_relaxed);
 }
 
+/*
+ * Stand still. KVM completes the access that the last exit was for only when the guest is entered
+ * again: with immediate_exit set it does that and no more. A completion may need another access.
+ */
+static void park(struct vcpu *v)
+{
+    struct machine *m = v->machine;
+
+    __atomic_store_n(&v->run->immediate_exit, 1, __ATOMIC_SEQ_CST);
+    while (!atomic_load(&m->is_ending) && ioctl(v->fd, KVM_RUN, 0) == 0) {
+        count_exit(v, handle_exit(v));
+    }
+    if (errno != EINTR && errno != EAGAIN && !atomic_load(&m->is_ending)) {
+        run_failed(v, errno);
+    }
+    machine_park_vcpu(m);
+    /* Before the loop looks at the flags again: a kick that comes from now on is not lost. */
+    __atomic_store_n(&v->run->immediate_exit, 0, __ATOMIC_SEQ_CST);
+}
+
 static void run_guest(struct vcpu *v)
 {
     struct machine *m = v->machine;
 
-    /* seq_cst: machine_end() sets the flag and then immediate_exit; we look in the other order. */
+    /* seq_cst: who sets a flag sets immediate_exit after it; we look in the other order. */
     while (!atomic_load(&m->is_ending)) {
+        if (atomic_load(&m->is_pausing)) {
+            park(v);
+            continue;
+        }
         if (ioctl(v->fd, KVM_RUN, 0) < 0) {
             /* EAGAIN: a vCPU that waits for its start-up message was woken by a signal. */
             if (errno != EINTR && errno != EAGAIN) {

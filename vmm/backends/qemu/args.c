@@ -177,6 +177,9 @@ static void add_machine(struct qemu_args *a, const struct config *c)
     add_socket(a, "serial", QEMU_FD_SERIAL);
     add(a, "-serial");
     add(a, "chardev:serial");
+    add_socket(a, "qmp", QEMU_FD_MONITOR);
+    add(a, "-mon");
+    add(a, "chardev=qmp,mode=control");
     add_output(a, "status", QEMU_FD_STATUS);
     add(a, "-device");
     add(a, "isa-debugcon,iobase=0x%x,chardev=status", BOOT_STATUS_PORT);
