@@ -7,7 +7,7 @@ vmm.srcs := $(filter-out %_test.c $(vmm.arch_others),$(vmm.all))
 vmm.tests := $(filter %_test.c,$(filter-out $(vmm.arch_others),$(vmm.all)))
 vmm.sees := vmm vmm/arch/$(ARCH) base/include include
 vmm.variants := host asan tsan cov fuzz
-vmm.libs := $(shell pkg-config --libs liburing 2>/dev/null) -lpthread
+vmm.libs := $(shell pkg-config --libs liburing 2>/dev/null) -l:liblz4.a -lpthread
 $(call component,vmm)
 
 $(call unit_tests,vmm,$(vmm.tests),vmm base base_hosted,$(vmm.libs),asan tsan cov)
