@@ -21,6 +21,9 @@ size_t vm_descriptors(const drupe_vm_t *vm, int *fds, size_t max)
     for (unsigned i = 0; i < c->disk_count; i++) {
         add(c->disks[i].fd, fds, max, &count);
     }
+    for (unsigned i = 0; i < c->share_count; i++) {
+        add(c->shares[i].fd, fds, max, &count);
+    }
     add(c->host_stdin, fds, max, &count);
     add(c->host_stdout, fds, max, &count);
     add(c->host_stderr, fds, max, &count);

@@ -223,6 +223,9 @@ static int give_files(struct qemu_machine *m)
     for (unsigned i = 0; r == 0 && i < c->disk_count; i++) {
         r = give_child(m, (unsigned)QEMU_FD_DISK + i, c->disks[i].fd);
     }
+    for (unsigned i = 0; r == 0 && i < c->share_count; i++) {
+        r = give_child(m, (unsigned)QEMU_FD_SHARE + i, c->shares[i].fd);
+    }
     return r;
 }
 

@@ -37,10 +37,11 @@ enum qemu_fd {
     QEMU_FD_STDERR,
     QEMU_FD_MONITOR, /* a socket: QMP */
     QEMU_FD_ROOT,
-    QEMU_FD_DISK, /* and DRUPE_DISKS_MAX - 1 more */
+    QEMU_FD_DISK,                                   /* and DRUPE_DISKS_MAX - 1 more */
+    QEMU_FD_SHARE = QEMU_FD_DISK + DRUPE_DISKS_MAX, /* and DRUPE_SHARES_MAX - 1 more */
 };
 
-#define QEMU_FDS ((unsigned)QEMU_FD_DISK - (unsigned)QEMU_FD_KERNEL + DRUPE_DISKS_MAX)
+#define QEMU_FDS ((unsigned)QEMU_FD_SHARE - (unsigned)QEMU_FD_KERNEL + DRUPE_SHARES_MAX)
 
 /* The child's command line: pure text, made from the configuration. */
 struct qemu_args {
