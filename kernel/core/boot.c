@@ -19,12 +19,18 @@ static uint16_t word_start[WORDS_MAX];
 static unsigned word_count;
 
 static const char *const known_keys[] = {
-    "root=",      "rootflags=",    "init=",        "console=",
-    "quiet",      "loglevel=",     "maxcpus=",     "nosmp",
-    "mem=",       "norandmaps",    "panic=",       "virtio_mmio.device=",
-    "drupe.ram=", "drupe.status=", "drupe.test=",  "drupe.nocpu=",
-    "ip=",        "reboot=",       "earlyprintk=", "rw",
-    "ro",         "rootfstype=",   "BOOT_IMAGE=",
+    "root=",        "rootflags=",
+    "init=",        "console=",
+    "quiet",        "loglevel=",
+    "maxcpus=",     "nosmp",
+    "mem=",         "norandmaps",
+    "panic=",       "virtio_mmio.device=",
+    "drupe.ram=",   "drupe.status=",
+    "drupe.test=",  "drupe.nocpu=",
+    "ip=",          "reboot=",
+    "earlyprintk=", "rw",
+    "drupe.share=", "ro",
+    "rootfstype=",  "BOOT_IMAGE=",
 };
 
 /* Control characters separate words too; so does the end. One comparison: this runs for each byte.
@@ -91,6 +97,20 @@ const char *boot_option(const char *key, size_t *length)
         if (n != 0) {
             *length = word_length(word + n);
             return word + n;
+        }
+    }
+    return NULL;
+}
+
+const char *boot_option_at(const char *key, unsigned n, size_t *length)
+{
+    for (unsigned i = 0; i < word_count; i++) {
+        const char *word = boot_info.command_line + word_start[i];
+        size_t skip = match_key(word, key);
+
+        if (skip != 0 && n-- == 0) {
+            *length = word_length(word + skip);
+            return word + skip;
         }
     }
     return NULL;

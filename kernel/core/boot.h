@@ -43,6 +43,8 @@ extern struct boot_info boot_info;
  * next blank (*length bytes, not terminated), or NULL. The last of several wins.
  */
 const char *boot_option(const char *key, size_t *length);
+/* The n-th of several (from 0, in their order), or NULL. */
+const char *boot_option_at(const char *key, unsigned n, size_t *length);
 bool boot_option_u64(const char *key, uint64_t *value); /* with 0x and K/M/G suffixes */
 
 struct boot_args;
