@@ -35,8 +35,9 @@ struct p9_channel {
     struct virtqueue *queue;
     struct wait_queue room; /* tasks that found the ring full */
     char tag[P9_TAG_MAX + 1];
-    struct spinlock garbage_lock;
+    struct spinlock lock;       /* irq-safe; the next two */
     struct p9_message *garbage; /* answered, and nobody waits for them */
+    unsigned sleepers;          /* tasks that need the interrupt */
     void *session;              /* fs/p9's; under its lock */
 };
 

@@ -109,8 +109,10 @@ static int p9_open(struct inode *inode, struct file *f)
         return err;
     }
     f->private = (void *)(uintptr_t)fid;
-    p9_refresh_old(n);
-    p9_check_pages(n);
+    if (inode->mapping.page_count > 0) {
+        p9_refresh_old(n);
+        p9_check_pages(n);
+    }
     return 0;
 }
 
@@ -370,13 +372,16 @@ static int open_page_fid(struct p9_node *n)
 
 static int p9_mmap(struct file *f, uint32_t vma_flags, struct mapping **mapping)
 {
+    struct p9_node *n = p9_node_of(f->inode);
     int err;
 
     if ((vma_flags & VMA_SHARED) && (vma_flags & VMA_MAYWRITE)) {
         return -ENODEV; /* nobody would carry the bytes back */
     }
-    err = open_page_fid(p9_node_of(f->inode));
+    err = open_page_fid(n);
     if (err == 0) {
+        p9_refresh_old(n);
+        p9_check_pages(n);
         *mapping = &f->inode->mapping;
     }
     return err;

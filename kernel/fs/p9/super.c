@@ -18,7 +18,9 @@
 #define VERSION_EXTENDED "9P2000.L.drupe"
 #define TAG_ALL          "drupe.shares"
 #define QID_SIZE         13u
-#define CACHE_RO_NS      UINT64_C(1000000000)
+/* How long a name is believed when the mount does not say: changes by the host show that late. */
+#define CACHE_RO_NS UINT64_C(1000000000)
+#define CACHE_RW_NS UINT64_C(100000000)
 
 /* --- sessions --------------------------------------------------------------------------------- */
 
@@ -194,7 +196,7 @@ static int p9_mount(struct file_system *type, const char *source, unsigned flags
     }
     memset(fs, 0, sizeof(*fs));
     fs->session = session;
-    fs->cache_ns = flags & MS_RDONLY ? CACHE_RO_NS : 0;
+    fs->cache_ns = flags & MS_RDONLY ? CACHE_RO_NS : CACHE_RW_NS;
     if (mount_option_size(options, "cache_ms", 0, &cache_ms) && cache_ms <= 3600000) {
         fs->cache_ns = cache_ms * NSEC_PER_MSEC;
     }
