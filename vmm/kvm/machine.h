@@ -50,6 +50,7 @@ struct vcpu {
     _Atomic uint64_t exits[DRUPE_EXIT_REASONS];
     _Atomic uint64_t time_ns; /* set when the thread leaves */
     atomic_bool has_left;
+    struct arch_vcpu_clock clock; /* while the clocks are stopped */
 };
 
 struct machine {

@@ -3,6 +3,8 @@
  * topology. */
 #pragma once
 
+#include <linux/kvm.h>
+
 #include <base/compiler.h>
 
 #include "drupe/vm.h"
@@ -10,3 +12,16 @@
 /* Give vCPU `index` of `count` its table. `kvm_fd` is /dev/kvm. */
 drupe_vm_err_t cpuid_set(int kvm_fd, int vcpu_fd, unsigned index, unsigned count,
                          struct drupe_error *err) MUST_CHECK;
+
+#define CPUID_ENTRIES_MAX 128u
+
+/* The vCPU's table as it is, to be freed; NULL with errno set. */
+struct kvm_cpuid2 *cpuid_get(int vcpu_fd);
+
+/*
+ * Give a vCPU the table that a snapshot has. Hostile. ARCH_MISMATCH when it announces a feature
+ * that this host's vCPUs do not have, or another make of CPU.
+ */
+drupe_vm_err_t cpuid_restore(int kvm_fd, int vcpu_fd, unsigned index,
+                             const struct kvm_cpuid_entry2 *entries, uint32_t count,
+                             struct drupe_error *err) MUST_CHECK;
