@@ -21,14 +21,6 @@
 #define ROOT_SIZE  8192
 #define ROOT_MAGIC UINT64_C(0x4547414d49455044)
 
-static void need_qemu(void)
-{
-    if (access("/usr/bin/qemu-system-x86_64", X_OK) != 0) {
-        print_message("qemu-system-x86_64 is not installed\n");
-        skip();
-    }
-}
-
 static void check_all(struct run *r)
 {
     run_start(r);

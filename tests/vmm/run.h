@@ -35,6 +35,14 @@ static inline void need_kvm(void)
     }
 }
 
+static inline void need_qemu(void)
+{
+    if (access("/usr/bin/qemu-system-x86_64", X_OK) != 0) {
+        print_message("qemu-system-x86_64 is not installed\n");
+        skip();
+    }
+}
+
 static inline int memory_file(void)
 {
     int fd = memfd_create("test", MFD_CLOEXEC);

@@ -71,6 +71,9 @@ void arch_clock_go(struct machine *m);
 /* Where the vCPU stands, for messages: "rip=... bytes=...". Its own thread. */
 void arch_vcpu_describe(const struct vcpu *v, char *text, size_t size);
 
+/* Learn what CPUs of this host offer, from a cache or by trying: once a process, while paths can
+ * still be opened. */
+void arch_host_prepare(int kvm_fd);
 /* What ring 0 is on this host, and the names of CPU features that don't work there (text[size]). */
 void arch_host_describe(int kvm_fd, bool *is_ring0_emulated, char *masked, size_t size);
 

@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdlib.h>
@@ -15,11 +16,12 @@
 #include <base/fmt.h>
 
 #include "error.h"
+#include "jail/filter.h"
 
 #define KVM_VERSION            12
 #define LOOP_THREAD_STACK_SIZE (64u << 10)
 #define NS_PER_MS              UINT64_C(1000000)
-#define DRAIN_LOOK_NS          2000000
+#define DRAIN_LOOK_MS          2
 
 static uint64_t now_ns(void)
 {
@@ -77,10 +79,8 @@ void machine_wait_gate(struct machine *m)
  */
 static void wait_drained(struct machine *m)
 {
-    const struct timespec pause = { .tv_nsec = DRAIN_LOOK_NS };
-
     while (!machine_is_drained(m) && !atomic_load(&m->is_killed)) {
-        (void)clock_nanosleep(CLOCK_MONOTONIC, 0, &pause, NULL);
+        (void)poll(NULL, 0, DRAIN_LOOK_MS); /* a call that a vCPU thread makes anyway */
     }
 }
 
@@ -135,7 +135,8 @@ static drupe_vm_err_t open_kvm(struct machine *m, struct drupe_error *err)
 {
     int run_size = 0;
 
-    m->kvm_fd = open("/dev/kvm", O_RDWR | O_CLOEXEC);
+    m->kvm_fd = m->config->kvm_fd >= 0 ? fcntl(m->config->kvm_fd, F_DUPFD_CLOEXEC, 3)
+                                       : open("/dev/kvm", O_RDWR | O_CLOEXEC);
     if (m->kvm_fd < 0) {
         return error_set(err, DRUPE_UNAVAILABLE, errno, "open /dev/kvm");
     }
@@ -162,7 +163,12 @@ static drupe_vm_err_t open_kvm(struct machine *m, struct drupe_error *err)
 static void *loop_main(void *arg)
 {
     struct machine *m = arg;
+    const int r = filter_install(DRUPE_JAIL_THREAD_LOOP);
 
+    if (r < 0) {
+        machine_end(m, DRUPE_END_MONITOR, 0, "jail: seccomp: confine the loop thread: %s",
+                    strerrorname_np(-r));
+    }
     loop_run(&m->loop);
     return NULL;
 }
@@ -347,6 +353,7 @@ static drupe_vm_err_t kvm_create(const struct config *c, const struct backend_ev
     m->events = *events;
     m->kvm_fd = -1;
     m->vm_fd = -1;
+    m->pid = getpid();
     log_init(&m->log, c->log, c->log_ctx);
     init_locks(m);
     r = build(m, err);

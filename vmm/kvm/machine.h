@@ -46,6 +46,7 @@ struct vcpu {
     struct kvm_run *run;
     pthread_t thread;
     bool has_thread;
+    atomic_int tid; /* set by the thread; 0: it has not begun */
     /* Written by the vCPU's thread only, relaxed; anyone may read. */
     _Atomic uint64_t exits[DRUPE_EXIT_REASONS];
     _Atomic uint64_t time_ns; /* set when the thread leaves */
@@ -59,6 +60,7 @@ struct machine {
     struct log log;
     int kvm_fd;
     int vm_fd;
+    pid_t pid; /* of this process */
     size_t run_size;
 
     /* Memory: built once, then constant. */
