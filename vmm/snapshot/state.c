@@ -65,11 +65,24 @@ void *state_add(struct state_writer *w, enum snapshot_kind kind, uint32_t index,
         w->has_failed = true;
         return NULL;
     }
+    w->last = w->size;
     memcpy(w->bytes + w->size, &record, sizeof(record));
     payload = w->bytes + w->size + sizeof(record);
     w->size += sizeof(record) + align_up(size, RECORD_ALIGN);
     w->record_count++;
     return payload;
+}
+
+void state_trim(struct state_writer *w, size_t size)
+{
+    struct snapshot_record record;
+
+    assert(w->last != 0);
+    memcpy(&record, w->bytes + w->last, sizeof(record));
+    assert(size <= record.size);
+    record.size = (uint32_t)size;
+    memcpy(w->bytes + w->last, &record, sizeof(record));
+    w->size = w->last + sizeof(record) + align_up(size, (size_t)RECORD_ALIGN);
 }
 
 struct snapshot_state *state_finish(struct state_writer *w)

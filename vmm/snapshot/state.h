@@ -14,6 +14,7 @@ struct state_writer {
     uint8_t *bytes; /* owned; freed by state_writer_deinit() */
     size_t size;
     size_t room;
+    size_t last; /* where the last record stands */
     uint32_t record_count;
     bool has_failed; /* out of memory; every later call does nothing */
 };
@@ -23,6 +24,8 @@ void state_writer_deinit(struct state_writer *w);
 /* A record's payload, zeroed, to be filled before the next call. NULL: out of memory. */
 void *state_add(struct state_writer *w, enum snapshot_kind kind, uint32_t index, uint32_t version,
                 size_t size);
+/* The payload added last is shorter than was asked. */
+void state_trim(struct state_writer *w, size_t size);
 /* The header, in place; NULL when something failed. Pads to whole pages. */
 struct snapshot_state *state_finish(struct state_writer *w);
 

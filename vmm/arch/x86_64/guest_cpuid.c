@@ -199,24 +199,31 @@ void arch_host_describe(int kvm_fd, bool *is_ring0_emulated, char *masked, size_
     free(t);
 }
 
-drupe_vm_err_t cpuid_set(int kvm_fd, int vcpu_fd, unsigned index, unsigned count,
-                         struct drupe_error *err)
+struct kvm_cpuid2 *cpuid_make(int kvm_fd, unsigned index, unsigned count)
 {
     const struct kvm_cpuid2 *host = get_host_table(kvm_fd);
     bool has_deadline = ioctl(kvm_fd, KVM_CHECK_EXTENSION, KVM_CAP_TSC_DEADLINE_TIMER) > 0;
-    struct kvm_cpuid2 *t = NULL;
-    drupe_vm_err_t r = DRUPE_OK;
+    struct kvm_cpuid2 *t = host == NULL ? NULL : malloc(table_size(host->nent));
 
-    if (host == NULL) {
-        return error_set(err, DRUPE_INTERNAL, errno, "ask KVM for its CPUID");
-    }
-    t = malloc(table_size(host->nent));
     if (t == NULL) {
-        return error_set(err, DRUPE_NO_MEMORY, ENOMEM, "make the CPUID table");
+        return NULL;
     }
     memcpy(t, host, table_size(host->nent));
     for (uint32_t i = 0; i < t->nent; i++) {
         adapt_entry(&t->entries[i], index, count, has_deadline);
+    }
+    return t;
+}
+
+drupe_vm_err_t cpuid_set(int kvm_fd, int vcpu_fd, unsigned index, unsigned count,
+                         struct drupe_error *err)
+{
+    struct kvm_cpuid2 *t = cpuid_make(kvm_fd, index, count);
+    drupe_vm_err_t r = DRUPE_OK;
+
+    if (t == NULL) {
+        return error_set(err, errno == ENOMEM ? DRUPE_NO_MEMORY : DRUPE_INTERNAL, errno,
+                         "make the CPUID table");
     }
     if (ioctl(vcpu_fd, KVM_SET_CPUID2, t) < 0) {
         r = error_set(err, DRUPE_INTERNAL, errno, "set the CPUID of vCPU %u", index);
@@ -226,20 +233,6 @@ drupe_vm_err_t cpuid_set(int kvm_fd, int vcpu_fd, unsigned index, unsigned count
 }
 
 /* ---- Snapshots ---- */
-
-struct kvm_cpuid2 *cpuid_get(int vcpu_fd)
-{
-    struct kvm_cpuid2 *t = calloc(1, table_size(ENTRIES_MAX));
-
-    if (t != NULL) {
-        t->nent = ENTRIES_MAX;
-        if (ioctl(vcpu_fd, KVM_GET_CPUID2, t) < 0) {
-            free(t);
-            t = NULL;
-        }
-    }
-    return t;
-}
 
 /* Where the feature bits stand; a bit that is set promises something to the guest. */
 static const struct feature_word {

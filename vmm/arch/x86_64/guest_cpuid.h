@@ -15,8 +15,11 @@ drupe_vm_err_t cpuid_set(int kvm_fd, int vcpu_fd, unsigned index, unsigned count
 
 #define CPUID_ENTRIES_MAX 128u
 
-/* The vCPU's table as it is, to be freed; NULL with errno set. */
-struct kvm_cpuid2 *cpuid_get(int vcpu_fd);
+/*
+ * The table that cpuid_set() gives, to be freed; NULL with errno set. What KVM answers when asked for
+ * a vCPU's is not always what it was given.
+ */
+struct kvm_cpuid2 *cpuid_make(int kvm_fd, unsigned index, unsigned count);
 
 /*
  * Give a vCPU the table that a snapshot has. Hostile. ARCH_MISMATCH when it announces a feature

@@ -16,7 +16,7 @@
 #include "arch/x86_64/guest_cpuid.h"
 #include "error.h"
 #include "kvm/machine.h"
-#include "snapshot/state.h"
+#include "snapshot/container.h"
 
 #define MSRS_MAX         1024u
 #define XSAVE_ALIGN      16u
@@ -148,10 +148,33 @@ static bool read_xsave(const struct vcpu *v, struct vcpu_parts *p)
            ioctl(v->fd, is_large ? KVM_GET_XSAVE2 : KVM_GET_XSAVE, p->xsave) == 0;
 }
 
+static const struct snapshot_vcpu_x86 *find_vcpu(const struct state_reader *r, unsigned index);
+static const struct kvm_cpuid_entry2 *cpuid_entries(const struct snapshot_vcpu_x86 *in);
+
+/* What the vCPU was given, when it was made or restored. */
+static struct kvm_cpuid2 *current_cpuid(const struct vcpu *v)
+{
+    const struct machine *m = v->machine;
+    const struct snapshot_vcpu_x86 *from = NULL;
+    struct kvm_cpuid2 *t = NULL;
+
+    if (m->snapshot == NULL) {
+        return cpuid_make(m->kvm_fd, v->index, m->vcpu_count);
+    }
+    from = find_vcpu(&m->snapshot->state, v->index);
+    assert(from != NULL); /* it was restored from it */
+    t = calloc(1, sizeof(*t) + from->cpuid_count * sizeof(t->entries[0]));
+    if (t != NULL) {
+        t->nent = from->cpuid_count;
+        memcpy(t->entries, cpuid_entries(from), t->nent * sizeof(t->entries[0]));
+    }
+    return t;
+}
+
 static bool read_parts(const struct vcpu *v, struct vcpu_parts *p)
 {
     p->msr = calloc(1, sizeof(*p->msr));
-    p->cpuid = cpuid_get(v->fd);
+    p->cpuid = current_cpuid(v);
     return p->msr != NULL && p->cpuid != NULL && read_msrs(v, p) && read_xsave(v, p);
 }
 
@@ -359,24 +382,34 @@ static bool sizes_fit(const struct snapshot_vcpu_x86 *in, size_t size)
     return size == want;
 }
 
-static drupe_vm_err_t load_vcpu(struct vcpu *v, const struct state_reader *reader,
-                                struct drupe_error *err)
+static const struct snapshot_vcpu_x86 *find_vcpu(const struct state_reader *r, unsigned index)
 {
     uint32_t version = 0;
     size_t size = 0;
-    const struct snapshot_vcpu_x86 *in =
-        state_find(reader, SNAPSHOT_VCPU, v->index, &version, &size);
-    const uint8_t *cpuid = NULL;
+    const struct snapshot_vcpu_x86 *in = state_find(r, SNAPSHOT_VCPU, index, &version, &size);
+
+    return in != NULL && version == 1 && sizes_fit(in, size) ? in : NULL;
+}
+
+static const struct kvm_cpuid_entry2 *cpuid_entries(const struct snapshot_vcpu_x86 *in)
+{
+    const uint8_t *at = (const uint8_t *)(in + 1) + in->xsave_size +
+                        in->msr_count * sizeof(struct snapshot_msr_x86);
+
+    return (const struct kvm_cpuid_entry2 *)(const void *)at;
+}
+
+static drupe_vm_err_t load_vcpu(struct vcpu *v, const struct state_reader *reader,
+                                struct drupe_error *err)
+{
+    const struct snapshot_vcpu_x86 *in = find_vcpu(reader, v->index);
     drupe_vm_err_t r = DRUPE_OK;
 
-    if (in == NULL || version != 1 || !sizes_fit(in, size)) {
+    if (in == NULL) {
         return error_set(err, DRUPE_SNAPSHOT_CORRUPTED, 0, "the state of vCPU %u is damaged",
                          v->index);
     }
-    cpuid = (const uint8_t *)(in + 1) + in->xsave_size +
-            in->msr_count * sizeof(struct snapshot_msr_x86);
-    r = cpuid_restore(v->machine->kvm_fd, v->fd, v->index,
-                      (const struct kvm_cpuid_entry2 *)(const void *)cpuid, in->cpuid_count, err);
+    r = cpuid_restore(v->machine->kvm_fd, v->fd, v->index, cpuid_entries(in), in->cpuid_count, err);
     if (r == DRUPE_OK) {
         r = load_registers(v, in, err);
     }
