@@ -6,7 +6,7 @@ vmm.arch_others := $(filter-out vmm/arch/$(ARCH)/%,$(wildcard vmm/arch/*/*.c))
 vmm.srcs := $(filter-out %_test.c $(vmm.arch_others),$(vmm.all))
 vmm.tests := $(filter %_test.c,$(filter-out $(vmm.arch_others),$(vmm.all)))
 vmm.sees := vmm vmm/arch/$(ARCH) base/include include
-vmm.variants := host asan tsan cov fuzz
+vmm.variants := host asan tsan cov fuzz sim
 vmm.libs := $(shell pkg-config --libs liburing 2>/dev/null) -lpthread
 $(call component,vmm)
 
