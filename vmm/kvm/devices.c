@@ -17,6 +17,7 @@
 #include "devices/virtio_console.h"
 #include "devices/virtio_mmio.h"
 #include "devices/virtio_rng.h"
+#include "devices/virtio_vsock.h"
 #include "error.h"
 #include "layout.h"
 #include "outcome.h"
@@ -28,6 +29,7 @@ struct machine_virtio {
     struct virtio_blk *disks[DRUPE_DISKS_MAX + 1]; /* the root may be one */
     unsigned disk_count;
     struct virtio_rng *rng;
+    struct virtio_vsock *vsock;
     struct virtio_device *slots[LAYOUT_VIRTIO_SLOTS]; /* in order of their windows */
     unsigned count;
 };
@@ -94,8 +96,9 @@ static int add_virtio(struct machine *m, struct virtio_device *device)
 {
     struct io_window window = virtio_mmio_window(device, slot_gpa(m->virtio->count));
 
-    /* 11: one console, one root, eight disks, one entropy device. */
-    assert(m->virtio->count < LAYOUT_VIRTIO_SLOTS);
+    if (m->virtio->count == LAYOUT_VIRTIO_SLOTS) {
+        return -ENOSPC;
+    }
     m->virtio->slots[m->virtio->count++] = device;
     return bus_add(&m->mmio, &window);
 }
@@ -167,11 +170,34 @@ static int add_rng(struct machine *m)
     return r < 0 ? r : add_virtio(m, virtio_rng_device(m->virtio->rng));
 }
 
+static int add_vsock(struct machine *m)
+{
+    const struct config *c = m->config;
+    struct virtio_vsock_setup setup = {
+        .host = &m->device_host,
+        .irq = next_irq(m),
+        .guest_cid = c->vsock_cid,
+        .listen_fd = c->vsock_fd,
+        .path = c->vsock_path,
+    };
+    int r = 0;
+
+    if (c->vsock_path == NULL) {
+        return 0;
+    }
+    r = virtio_vsock_create(&setup, &m->virtio->vsock);
+    return r < 0 ? r : add_virtio(m, virtio_vsock_device(m->virtio->vsock));
+}
+
 static drupe_vm_err_t failed(int r, const char *what, struct drupe_error *err)
 {
     drupe_vm_err_t code =
         r == -ENOMEM || r == -EMFILE || r == -ENFILE ? DRUPE_NO_MEMORY : DRUPE_INTERNAL;
 
+    if (r == -ENOSPC) {
+        return error_field(err, "disks", "more than %u devices; no room for %s",
+                           LAYOUT_VIRTIO_SLOTS, what);
+    }
     return r == 0 ? DRUPE_OK : error_set(err, code, -r, "make %s", what);
 }
 
@@ -212,6 +238,9 @@ drupe_vm_err_t machine_devices_init(struct machine *m, struct drupe_error *err)
     if (r == DRUPE_OK) {
         r = failed(add_rng(m), "the entropy device", err);
     }
+    if (r == DRUPE_OK) {
+        r = failed(add_vsock(m), "the socket device", err);
+    }
     bus_seal(&m->pio);
     bus_seal(&m->mmio);
     return r;
@@ -229,6 +258,9 @@ void machine_devices_deinit(struct machine *m)
         if (m->virtio->rng != NULL) {
             virtio_rng_destroy(m->virtio->rng);
         }
+        if (m->virtio->vsock != NULL) {
+            virtio_vsock_destroy(m->virtio->vsock);
+        }
         free(m->virtio);
         m->virtio = NULL;
     }
@@ -236,6 +268,14 @@ void machine_devices_deinit(struct machine *m)
         uart_deinit(&m->uart);
         status_port_deinit(&m->status_port);
         m->has_legacy = false;
+    }
+}
+
+void machine_reset_vsock(struct machine *m)
+{
+    if (m->virtio->vsock != NULL) {
+        virtio_vsock_set_cid(m->virtio->vsock, m->config->vsock_cid);
+        virtio_vsock_reset(m->virtio->vsock);
     }
 }
 
