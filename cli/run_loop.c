@@ -49,18 +49,18 @@ void run_block_signals(void)
     (void)signal(SIGPIPE, SIG_IGN);
 }
 
-int refuse_vm(const struct drupe_error *err)
+int refuse_vm(const char *verb, const struct drupe_error *err)
 {
     if (err->code == DRUPE_CONFIG_INVALID) {
-        return complain(STATUS_USAGE, "run: %s", err->text);
+        return complain(STATUS_USAGE, "%s: %s", verb, err->text);
     }
     if (err->code == DRUPE_UNAVAILABLE) {
-        return complain(STATUS_HOST, "run: %s; drupe doctor says what to do", err->text);
+        return complain(STATUS_HOST, "%s: %s; drupe doctor says what to do", verb, err->text);
     }
     if (err->code == DRUPE_CRASHED || err->code == DRUPE_BOOT_TIMEOUT) {
-        return complain(STATUS_GUEST, "run: %s", err->text);
+        return complain(STATUS_GUEST, "%s: %s", verb, err->text);
     }
-    return complain(STATUS_FAILED, "run: %s",
+    return complain(STATUS_FAILED, "%s: %s", verb,
                     err->text[0] ? err->text : drupe_vm_err_name(err->code));
 }
 
@@ -195,7 +195,7 @@ static int report_outcome(const struct loop *l)
     struct drupe_error err;
 
     if (drupe_vm_outcome(l->vm, &end, &err) != DRUPE_OK) {
-        return refuse_vm(&err);
+        return refuse_vm("run", &err);
     }
     const char *text = end.text[0] ? end.text : "no details";
 
@@ -231,7 +231,7 @@ static int stop_vm(struct loop *l)
         return complain(STATUS_TIMEOUT, "run: stopped after --timeout");
     }
     if (!is_stopped && err.code != DRUPE_NOT_RUNNING) {
-        return refuse_vm(&err);
+        return refuse_vm("run", &err);
     }
     return SIGNAL_STATUS + l->stop_signal;
 }
@@ -255,7 +255,7 @@ int run_vm(drupe_vm_t *vm, struct console *c, uint64_t timeout_s)
         console_drain(c);
         console_stop(c);
         (void)close(l.signal_fd);
-        return refuse_vm(&err);
+        return refuse_vm("run", &err);
     }
     bool has_ended = serve(&l);
     int status = 0;

@@ -338,6 +338,9 @@ static drupe_vm_err_t take_all_files(struct config *c, const drupe_vm_config_t *
         r = take_file("disk", d->path, d->is_read_only, &c->disks[c->disk_count], err);
     }
     if (r == DRUPE_OK) {
+        r = config_take_shares(c, from, err);
+    }
+    if (r == DRUPE_OK) {
         r = take_fd("host_stdin", from->host_stdin, &c->host_stdin, err);
     }
     if (r == DRUPE_OK) {
@@ -389,6 +392,8 @@ static void config_clear(struct config *c)
     for (size_t i = 0; i < array_size(c->disks); i++) {
         c->disks[i].fd = -1;
     }
+    c->kvm_fd = -1;
+    config_clear_shares(c);
     c->host_stdin = -1;
     c->host_stdout = -1;
     c->host_stderr = -1;
@@ -408,6 +413,9 @@ drupe_vm_err_t config_take(struct config *out, const drupe_vm_config_t *from,
 
     if (r == DRUPE_OK) {
         r = check_files(from, err);
+    }
+    if (r == DRUPE_OK) {
+        r = config_check_shares(from, err);
     }
     if (r == DRUPE_OK) {
         r = check_cmdline(from->cmdline_extra, err);
@@ -472,6 +480,8 @@ void config_deinit(struct config *c)
     for (size_t i = 0; i < array_size(c->disks); i++) {
         file_deinit(&c->disks[i]);
     }
+    close_fd(&c->kvm_fd);
+    config_deinit_shares(c);
     close_fd(&c->host_stdin);
     close_fd(&c->host_stdout);
     close_fd(&c->host_stderr);

@@ -16,6 +16,13 @@ struct config_file {
     bool is_read_only;
 };
 
+struct config_share {
+    char *tag;
+    char *guest_path; /* NULL: not mounted */
+    int fd;           /* O_PATH, a directory */
+    bool is_read_only;
+};
+
 struct config_strings {
     char **items; /* count pointers and a NULL; the strings stand in one block behind them */
     size_t count;
@@ -34,6 +41,8 @@ struct config {
     enum drupe_root_mode root_mode;
     struct config_file disks[DRUPE_DISKS_MAX];
     unsigned disk_count;
+    struct config_share shares[DRUPE_SHARES_MAX];
+    unsigned share_count;
     struct config_strings argv;
     struct config_strings env;
     char *cwd;      /* never NULL */
@@ -41,6 +50,7 @@ struct config {
     uint32_t uid;
     uint32_t gid;
     enum drupe_stdio stdio;
+    int kvm_fd; /* /dev/kvm, opened while paths can be; -1: at start */
     int host_stdin;
     int host_stdout;
     int host_stderr;
@@ -63,3 +73,17 @@ struct config {
 drupe_vm_err_t config_take(struct config *out, const drupe_vm_config_t *from,
                            struct drupe_error *err) MUST_CHECK;
 void config_deinit(struct config *c);
+
+/* The shares' checks and descriptors (config_shares.c). */
+drupe_vm_err_t config_check_shares(const drupe_vm_config_t *from,
+                                   struct drupe_error *err) MUST_CHECK;
+drupe_vm_err_t config_take_shares(struct config *c, const drupe_vm_config_t *from,
+                                  struct drupe_error *err) MUST_CHECK;
+void config_clear_shares(struct config *c); /* no descriptor: before anything was taken */
+void config_deinit_shares(struct config *c);
+
+/* The words that tell the kernel what to mount where: root=9p:..., drupe.share=... */
+struct cmdline;
+void config_announce_shares(const struct config *c, struct cmdline *line);
+/* The share that is the root, or NULL. */
+const struct config_share *config_root_share(const struct config *c);

@@ -128,7 +128,7 @@ drupe_vm_err_t drupe_vm_create(const drupe_vm_config_t *cfg, drupe_vm_t **out,
         r = error_set(err, DRUPE_NO_MEMORY, errno, "make the event descriptor");
     }
     if (r == DRUPE_OK) {
-        r = host_pick_backend(vm->config.accel, &vm->backend, err);
+        r = host_pick_backend(vm->config.accel, &vm->backend, &vm->config.kvm_fd, err);
     }
     if (r == DRUPE_OK) {
         r = make_id(vm, err);

@@ -53,3 +53,6 @@ void vm_reap_machine_locked(drupe_vm_t *vm);
 /* Use the machine outside the lock: NULL when there is none. Each success owes one put. */
 void *vm_get_machine_locked(drupe_vm_t *vm);
 void vm_put_machine_locked(drupe_vm_t *vm);
+
+/* The descriptors that the VM holds, at most `max` of them, for a jail that closes all others. */
+size_t vm_descriptors(const drupe_vm_t *vm, int *fds, size_t max);

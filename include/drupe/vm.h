@@ -137,6 +137,19 @@ struct drupe_disk {
     bool is_read_only;
 };
 
+/*
+ * A folder of the host that the guest sees at guest_path. The guest can reach nothing outside of
+ * it; it acts with the rights of the monitor's process. See docs/shares.md.
+ */
+struct drupe_share {
+    const char *host_path;  /* a directory; opened once by create */
+    const char *tag;        /* 1 to 36 bytes, unique: what the guest's mount names */
+    const char *guest_path; /* absolute; NULL: announced, not mounted (the root: "/") */
+    bool is_read_only;      /* the monitor refuses every change */
+};
+
+#define DRUPE_SHARES_MAX          16u
+#define DRUPE_TAG_SIZE_MAX        36u
 #define DRUPE_VCPUS_MAX           32u
 #define DRUPE_MEMORY_MIB_MIN      4u
 #define DRUPE_MEMORY_MIB_MAX      16384u
@@ -178,6 +191,10 @@ typedef struct drupe_vm_config {
     enum drupe_root_mode root_mode;
     const struct drupe_disk *disks; /* vda, vdb, ... (from vdb when the root is a disk) */
     size_t disk_count;
+
+    /* Shared folders. One whose guest_path is "/" is the root, then root_path is NULL. */
+    const struct drupe_share *shares;
+    size_t share_count;
 
     /* The workload. argv NULL or empty: the kernel looks for init= on the command line. */
     const char *const *argv; /* NULL-terminated */

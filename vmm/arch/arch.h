@@ -10,6 +10,13 @@
 #include "drupe/vm.h"
 
 struct machine;
+
+/* What arch_clock_stop() keeps for arch_clock_go(). */
+struct arch_clock {
+    uint64_t counter; /* the host's */
+    uint64_t vm_ns;   /* the paravirtual clock's, 0: has none */
+};
+
 struct machine_boot;
 struct vcpu;
 
@@ -29,9 +36,18 @@ drupe_vm_err_t arch_vcpu_set_entry(struct vcpu *v, const struct machine_boot *bo
 
 /* While it runs. An edge on an interrupt line; any thread. */
 void arch_irq_raise(struct machine *m, unsigned irq);
+/*
+ * The guest's clocks stand still from stop to go; no vCPU runs from before the one until after the
+ * other. Best effort: where the host cannot set a counter back, the guest sees the time pass.
+ */
+void arch_clock_stop(struct machine *m);
+void arch_clock_go(struct machine *m);
 /* Where the vCPU stands, for messages: "rip=... bytes=...". Its own thread. */
 void arch_vcpu_describe(const struct vcpu *v, char *text, size_t size);
 
+/* Learn what CPUs of this host offer, from a cache or by trying: once a process, while paths can
+ * still be opened. */
+void arch_host_prepare(int kvm_fd);
 /* What ring 0 is on this host, and the names of CPU features that don't work there (text[size]). */
 void arch_host_describe(int kvm_fd, bool *is_ring0_emulated, char *masked, size_t size);
 

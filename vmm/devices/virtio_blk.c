@@ -447,6 +447,16 @@ void virtio_blk_destroy(struct virtio_blk *blk)
     free(blk);
 }
 
+void virtio_blk_quiesce(struct virtio_blk *blk)
+{
+    virtio_device_lock(&blk->dev);
+    block_file_drain(blk->file);
+    if (virtio_device_is_live(&blk->dev)) {
+        virtio_queue_publish(&blk->dev, 0);
+    }
+    virtio_device_unlock(&blk->dev);
+}
+
 struct virtio_device *virtio_blk_device(struct virtio_blk *blk)
 {
     return &blk->dev;

@@ -127,6 +127,7 @@ static drupe_vm_err_t write_cmdline(struct machine *m, struct boot_map *map,
     }
     add_interpreter_hints(m, &c);
     machine_devices_announce(m, &c);
+    config_announce_shares(config, &c);
     cmdline_add(&c, "%s", config->cmdline_extra);
     if (c.has_overflowed) {
         return error_field(err, "cmdline_extra",

@@ -13,6 +13,7 @@
 
 #include "boot/cmdline.h"
 #include "devices/copy_port.h"
+#include "devices/virtio_9p.h"
 #include "devices/virtio_blk.h"
 #include "devices/virtio_console.h"
 #include "devices/virtio_mmio.h"
@@ -28,6 +29,7 @@ struct machine_virtio {
     struct virtio_console *console;
     struct virtio_blk *disks[DRUPE_DISKS_MAX + 1]; /* the root may be one */
     unsigned disk_count;
+    struct virtio_9p *shares; /* all of them */
     struct virtio_rng *rng;
     struct virtio_vsock *vsock;
     struct virtio_device *slots[LAYOUT_VIRTIO_SLOTS]; /* in order of their windows */
@@ -97,7 +99,7 @@ static int add_virtio(struct machine *m, struct virtio_device *device)
     struct io_window window = virtio_mmio_window(device, slot_gpa(m->virtio->count));
 
     if (m->virtio->count == LAYOUT_VIRTIO_SLOTS) {
-        return -ENOSPC;
+        return -ENOSPC; /* check_slots() looked before */
     }
     m->virtio->slots[m->virtio->count++] = device;
     return bus_add(&m->mmio, &window);
@@ -163,6 +165,31 @@ static int add_disks(struct machine *m)
     return r;
 }
 
+static int add_shares(struct machine *m)
+{
+    const struct config *c = m->config;
+    struct p9_share_setup shares[DRUPE_SHARES_MAX];
+    struct virtio_9p_setup setup = {
+        .host = &m->device_host,
+        .irq = next_irq(m),
+        .shares = shares,
+        .share_count = c->share_count,
+        .proc_fd = -1,
+    };
+    int r;
+
+    if (c->share_count == 0) {
+        return 0;
+    }
+    for (unsigned i = 0; i < c->share_count; i++) {
+        shares[i] = (struct p9_share_setup){ .tag = c->shares[i].tag,
+                                             .root_fd = c->shares[i].fd,
+                                             .is_read_only = c->shares[i].is_read_only };
+    }
+    r = virtio_9p_create(&setup, &m->virtio->shares);
+    return r < 0 ? r : add_virtio(m, virtio_9p_device(m->virtio->shares));
+}
+
 static int add_rng(struct machine *m)
 {
     int r = virtio_rng_create(&m->device_host, next_irq(m), &m->virtio->rng);
@@ -193,12 +220,21 @@ static drupe_vm_err_t failed(int r, const char *what, struct drupe_error *err)
 {
     drupe_vm_err_t code =
         r == -ENOMEM || r == -EMFILE || r == -ENFILE ? DRUPE_NO_MEMORY : DRUPE_INTERNAL;
-
-    if (r == -ENOSPC) {
-        return error_field(err, "disks", "more than %u devices; no room for %s",
-                           LAYOUT_VIRTIO_SLOTS, what);
-    }
     return r == 0 ? DRUPE_OK : error_set(err, code, -r, "make %s", what);
+}
+
+/* Each virtio device takes a slot with an interrupt line of its own. */
+static drupe_vm_err_t check_slots(const struct config *c, struct drupe_error *err)
+{
+    const unsigned wanted = (c->stdio != DRUPE_STDIO_NONE) + c->disk_count +
+                            (c->root.fd >= 0 && c->root_mode != DRUPE_ROOT_MAPPED) +
+                            (c->share_count > 0) + (c->vsock_path != NULL) + 1;
+
+    if (wanted > LAYOUT_VIRTIO_SLOTS) {
+        return error_field(err, "disks", "a VM has at most %u virtio devices; this one has %u",
+                           LAYOUT_VIRTIO_SLOTS, wanted);
+    }
+    return DRUPE_OK;
 }
 
 drupe_vm_err_t machine_devices_init(struct machine *m, struct drupe_error *err)
@@ -225,6 +261,10 @@ drupe_vm_err_t machine_devices_init(struct machine *m, struct drupe_error *err)
     if (m->virtio == NULL) {
         return error_set(err, DRUPE_NO_MEMORY, ENOMEM, "make the devices");
     }
+    r = check_slots(m->config, err);
+    if (r != DRUPE_OK) {
+        return r;
+    }
     r = failed(add_port_windows(m), "the port devices", err);
     if (r == DRUPE_OK) {
         r = failed(bus_add(&m->mmio, &ioapic), "the IOAPIC", err);
@@ -234,6 +274,9 @@ drupe_vm_err_t machine_devices_init(struct machine *m, struct drupe_error *err)
     }
     if (r == DRUPE_OK) {
         r = failed(add_disks(m), "the disks", err);
+    }
+    if (r == DRUPE_OK) {
+        r = failed(add_shares(m), "the shared folders", err);
     }
     if (r == DRUPE_OK) {
         r = failed(add_rng(m), "the entropy device", err);
@@ -254,6 +297,9 @@ void machine_devices_deinit(struct machine *m)
         }
         for (unsigned i = 0; i < m->virtio->disk_count; i++) {
             virtio_blk_destroy(m->virtio->disks[i]);
+        }
+        if (m->virtio->shares != NULL) {
+            virtio_9p_destroy(m->virtio->shares);
         }
         if (m->virtio->rng != NULL) {
             virtio_rng_destroy(m->virtio->rng);
@@ -276,6 +322,13 @@ void machine_reset_vsock(struct machine *m)
     if (m->virtio->vsock != NULL) {
         virtio_vsock_set_cid(m->virtio->vsock, m->config->vsock_cid);
         virtio_vsock_reset(m->virtio->vsock);
+    }
+}
+
+void machine_devices_quiesce(struct machine *m)
+{
+    for (unsigned i = 0; i < m->virtio->disk_count; i++) {
+        virtio_blk_quiesce(m->virtio->disks[i]);
     }
 }
 

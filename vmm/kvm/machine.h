@@ -5,6 +5,9 @@
  * Threads: one per vCPU, one loop thread, and the caller's for build, release, kill, destroy. All
  * threads exist from build on, the vCPUs' waiting at a gate; so release cannot fail.
  *
+ * Pausing: all vCPUs are kicked out of the guest, finish what KVM left half done, and park at the
+ * gate; then the loop is held and the disks are drained. pause.c.
+ *
  * Ending: whoever notices calls machine_end(), the first outcome counts; all vCPUs are kicked out
  * of the guest; the last one that leaves writes out what the devices hold and reports. Everything
  * else (joining, unmapping) is destroy's, off the path on which somebody waits for the status.
@@ -43,6 +46,7 @@ struct vcpu {
     struct kvm_run *run;
     pthread_t thread;
     bool has_thread;
+    atomic_int tid; /* set by the thread; 0: it has not begun */
     /* Written by the vCPU's thread only, relaxed; anyone may read. */
     _Atomic uint64_t exits[DRUPE_EXIT_REASONS];
     _Atomic uint64_t time_ns; /* set when the thread leaves */
@@ -55,6 +59,7 @@ struct machine {
     struct log log;
     int kvm_fd;
     int vm_fd;
+    pid_t pid; /* of this process */
     size_t run_size;
 
     /* Memory: built once, then constant. */
@@ -88,10 +93,24 @@ struct machine {
     atomic_uint vcpus_inside;
     atomic_bool is_alive; /* the guest has touched a device */
     atomic_bool is_ending;
-    atomic_bool is_killed; /* output that still waits for its reader is given up */
+    atomic_bool is_killed;  /* output that still waits for its reader is given up */
+    atomic_bool is_pausing; /* vCPUs go to the gate; written under lock */
+
+    /*
+     * Keeps the callers' signals and resizes away from devices whose state is being taken or whose
+     * guest stands still. Taken before any device's lock, never with `lock` held.
+     */
+    pthread_mutex_t control;
+    bool is_quiesced; /* under control: no device touches guest memory */
+    bool has_resize;  /* under control: a resize came meanwhile */
+    uint16_t resize_rows;
+    uint16_t resize_cols;
+    struct arch_clock clock; /* as it stopped; one pause at a time */
 
     pthread_mutex_t lock;
     pthread_cond_t gate;
+    pthread_cond_t parked;           /* vcpus_parked, vcpus_inside, has_outcome; CLOCK_MONOTONIC */
+    unsigned vcpus_parked;           /* under lock */
     bool is_gate_open;               /* under lock */
     bool is_released;                /* under lock */
     bool has_outcome;                /* under lock */
@@ -122,6 +141,9 @@ bool machine_has_console(const struct machine *m);
 /* What the guest printed has been written. */
 bool machine_is_drained(const struct machine *m);
 bool machine_resize_console(struct machine *m, unsigned rows, unsigned cols);
+/* The loop is held and no vCPU runs: finish what is under way, so that nothing touches guest memory
+ * until the loop goes on. */
+void machine_devices_quiesce(struct machine *m);
 struct cmdline;
 void machine_devices_announce(const struct machine *m, struct cmdline *c);
 
@@ -145,3 +167,14 @@ void vcpu_destroy(struct vcpu *v);
 void machine_vcpu_left(struct machine *m);
 /* Block until released or ending. */
 void machine_wait_gate(struct machine *m);
+
+/* pause.c: the backend's two calls, and the vCPU's side: stand still until resumed or ending. */
+drupe_vm_err_t machine_pause(void *machine, struct drupe_error *err) MUST_CHECK;
+drupe_vm_err_t machine_resume(void *machine, struct drupe_error *err) MUST_CHECK;
+void machine_park_vcpu(struct machine *m);
+/* The backend's signal and resize: safe while it stands still. */
+drupe_vm_err_t machine_signal(void *machine, int signo, struct drupe_error *err) MUST_CHECK;
+drupe_vm_err_t machine_resize_tty(void *machine, unsigned rows, unsigned cols,
+                                  struct drupe_error *err) MUST_CHECK;
+/* machine.c: kick every vCPU but the calling thread's out of the guest. With the lock held. */
+void machine_kick_all_locked(struct machine *m);

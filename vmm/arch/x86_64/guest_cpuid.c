@@ -174,6 +174,11 @@ static const struct kvm_cpuid2 *get_host_table(int kvm_fd)
     return host_table;
 }
 
+void arch_host_prepare(int kvm_fd)
+{
+    (void)get_host_table(kvm_fd); /* without memory for it: tried again at start, and told then */
+}
+
 void arch_host_describe(int kvm_fd, bool *is_ring0_emulated, char *masked, size_t size)
 {
     struct kvm_cpuid2 *t = calloc(1, table_size(ENTRIES_MAX));

@@ -113,6 +113,19 @@ static void add_disk(struct builder *b, const struct config_file *f, unsigned fd
     add(b->args, "virtio-blk-device,drive=disk%u,bus=virtio-mmio-bus.%u", slot, slot);
 }
 
+/* "none" and not "passthrough": an owner that QEMU may not set is no error. */
+static void add_share(struct builder *b, const struct config_share *share, unsigned fd)
+{
+    unsigned slot = take_slot(b);
+
+    add(b->args, "-fsdev");
+    add(b->args, "local,id=share%u,path=/proc/self/fd/%u,security_model=none,multidevs=remap%s",
+        slot, fd, share->is_read_only ? ",readonly=on" : "");
+    add(b->args, "-device");
+    add(b->args, "virtio-9p-device,fsdev=share%u,mount_tag=%s,bus=virtio-mmio-bus.%u", slot,
+        share->tag, slot);
+}
+
 static void add_devices(struct builder *b)
 {
     const struct config *c = b->config;
@@ -127,6 +140,10 @@ static void add_devices(struct builder *b)
     for (unsigned i = 0; i < c->disk_count; i++) {
         add_disk(b, &c->disks[i], (unsigned)QEMU_FD_DISK + i);
     }
+    for (unsigned i = 0; i < c->share_count; i++) {
+        add_share(b, &c->shares[i], (unsigned)QEMU_FD_SHARE + i);
+    }
+    config_announce_shares(c, &b->cmdline);
     slot = take_slot(b);
     add(b->args, "-device");
     add(b->args, "virtio-rng-device,bus=virtio-mmio-bus.%u", slot);
@@ -160,6 +177,9 @@ static void add_machine(struct qemu_args *a, const struct config *c)
     add_socket(a, "serial", QEMU_FD_SERIAL);
     add(a, "-serial");
     add(a, "chardev:serial");
+    add_socket(a, "qmp", QEMU_FD_MONITOR);
+    add(a, "-mon");
+    add(a, "chardev=qmp,mode=control");
     add_output(a, "status", QEMU_FD_STATUS);
     add(a, "-device");
     add(a, "isa-debugcon,iobase=0x%x,chardev=status", BOOT_STATUS_PORT);

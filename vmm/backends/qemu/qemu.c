@@ -135,6 +135,9 @@ static int make_pipes(struct qemu_machine *m)
     int r = make_serial(m);
 
     if (r == 0) {
+        r = socket_to_child(m, QEMU_FD_MONITOR, &m->qmp.fd);
+    }
+    if (r == 0) {
         r = pipe_from_child(m, STREAM_STATUS, QEMU_FD_STATUS, -1);
     }
     if (r == 0) {
@@ -219,6 +222,9 @@ static int give_files(struct qemu_machine *m)
     }
     for (unsigned i = 0; r == 0 && i < c->disk_count; i++) {
         r = give_child(m, (unsigned)QEMU_FD_DISK + i, c->disks[i].fd);
+    }
+    for (unsigned i = 0; r == 0 && i < c->share_count; i++) {
+        r = give_child(m, (unsigned)QEMU_FD_SHARE + i, c->shares[i].fd);
     }
     return r;
 }
@@ -313,6 +319,7 @@ static void qemu_destroy(void *machine)
     }
     close_fd(&m->child_messages);
     close_fd(&m->serial_in);
+    close_fd(&m->qmp.fd);
     close_fd(&m->wake_fd);
     log_deinit(&m->log);
     (void)pthread_cond_destroy(&m->gate);
@@ -333,6 +340,7 @@ static drupe_vm_err_t qemu_create(const struct config *c, const struct backend_e
     m->events = *events;
     m->wake_fd = -1;
     m->serial_in = -1;
+    m->qmp.fd = -1;
     m->child_messages = -1;
     m->pid_fd = -1;
     for (unsigned i = 0; i < QEMU_FDS; i++) {
@@ -357,6 +365,20 @@ static drupe_vm_err_t qemu_create(const struct config *c, const struct backend_e
 static void qemu_release(void *machine)
 {
     open_gate(machine, true);
+}
+
+static drupe_vm_err_t qemu_pause(void *machine, struct drupe_error *err)
+{
+    struct qemu_machine *m = machine;
+
+    return qmp_do(&m->qmp, "stop", DRUPE_PAUSE_FAILED, err);
+}
+
+static drupe_vm_err_t qemu_resume(void *machine, struct drupe_error *err)
+{
+    struct qemu_machine *m = machine;
+
+    return qmp_do(&m->qmp, "cont", DRUPE_RESUME_FAILED, err);
 }
 
 static drupe_vm_err_t qemu_signal(void *machine, int signo, struct drupe_error *err)
@@ -394,6 +416,8 @@ const struct backend backend_qemu = {
     .name = "qemu",
     .create = qemu_create,
     .release = qemu_release,
+    .pause = qemu_pause,
+    .resume = qemu_resume,
     .kill = qemu_kill,
     .signal = qemu_signal,
     .resize_tty = qemu_resize_tty,
