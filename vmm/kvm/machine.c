@@ -257,6 +257,9 @@ static drupe_vm_err_t load_state(struct machine *m, struct drupe_error *err)
     if (r == DRUPE_OK) {
         r = machine_devices_load(m, &m->snapshot->state, err);
     }
+    if (r == DRUPE_OK) {
+        machine_reset_vsock(m);
+    }
     loop_begin_paused(&m->loop);
     m->is_quiesced = true;
     atomic_store(&m->is_pausing, true);

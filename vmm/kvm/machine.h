@@ -142,6 +142,11 @@ void machine_devices_deinit(struct machine *m);
 void machine_devices_save(struct machine *m, struct state_writer *w);
 drupe_vm_err_t machine_devices_load(struct machine *m, const struct state_reader *r,
                                     struct drupe_error *err) MUST_CHECK;
+/*
+ * Close all connections over vsock and tell the guest so: before a snapshot is taken, when the
+ * vCPUs stand still, and after a restore (with the CID of the configuration).
+ */
+void machine_reset_vsock(struct machine *m);
 bool machine_has_console(const struct machine *m);
 /* What the guest printed has been written. */
 bool machine_is_drained(const struct machine *m);

@@ -98,6 +98,7 @@ static drupe_vm_err_t gather(struct job *j, struct drupe_error *err)
     drupe_vm_err_t r = DRUPE_OK;
 
     (void)pthread_mutex_lock(&m->control);
+    machine_reset_vsock(m);
     r = arch_state_save(m, &j->state, err);
     ioapic = state_add(&j->state, SNAPSHOT_IOAPIC, 0, 1, sizeof(*ioapic));
     if (ioapic != NULL) {
