@@ -113,6 +113,10 @@ static void plan_devices(struct vm_plan *p, const struct api *a)
     }
     p->cfg.has_boot_timer = a->options.has_boot_timer;
     p->cfg.entropy_limit = s->entropy.limit;
+    if (s->vsock.is_set) {
+        p->cfg.vsock_path = s->vsock.uds_path;
+        p->cfg.vsock_cid = (uint32_t)s->vsock.guest_cid;
+    }
     if (s->balloon.is_set) {
         p->cfg.balloon = (struct drupe_balloon){
             .is_present = true,
