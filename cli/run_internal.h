@@ -28,6 +28,7 @@ struct run_options {
     struct strings volumes;
     bool has_timeout;
     bool is_verbose;
+    bool has_no_jail;
 };
 
 /* What to run, and in what; owned. */
@@ -129,8 +130,11 @@ void console_read_size(struct console *c);
 
 uint64_t clock_ns(void);
 
-/* Start the VM, serve console and signals until it ends. Returns the exit status. */
-int run_vm(drupe_vm_t *vm, struct console *c, uint64_t timeout_s) MUST_CHECK;
+struct monitor;
+
+/* Start the VM in the monitor, which then owns it; serve console and signals until it ends. Returns
+ * the exit status. */
+int run_vm(struct monitor *m, drupe_vm_t *vm, struct console *c, uint64_t timeout_s) MUST_CHECK;
 
 /* Block the signals that run_vm() takes from a descriptor; before any thread exists. */
 void run_block_signals(void);

@@ -13,6 +13,7 @@
 
 #include "cli.h"
 #include "run_internal.h"
+#include "run_monitor.h"
 
 #define NS_PER_S      UINT64_C(1000000000)
 #define NS_PER_MS     UINT64_C(1000000)
@@ -77,7 +78,7 @@ enum {
 };
 
 struct loop {
-    drupe_vm_t *vm;
+    struct monitor *monitor;
     struct console *console;
     int signal_fd;
     int stop_signal;     /* the signal that asked us to stop; 0: none */
@@ -95,7 +96,7 @@ static void take_stop_signal(struct loop *l, int signo)
     }
     l->stop_signal = signo;
     l->kill_ns = clock_ns() + STOP_GRACE_S * NS_PER_S;
-    if (drupe_vm_signal(l->vm, signo, NULL) != DRUPE_OK) {
+    if (monitor_signal(l->monitor, signo) != DRUPE_OK) {
         l->kill_ns = clock_ns(); /* it does not run (any more): nothing to wait for */
     }
 }
@@ -109,7 +110,7 @@ static void take_signals(struct loop *l)
             take_stop_signal(l, (int)info.ssi_signo);
         } else if (l->console->is_tty) {
             console_read_size(l->console);
-            (void)!drupe_vm_resize_tty(l->vm, l->console->rows, l->console->cols, NULL);
+            monitor_resize(l->monitor, l->console->rows, l->console->cols);
         }
     }
 }
@@ -120,7 +121,7 @@ static void fill_polls(const struct loop *l, struct pollfd *polls)
     bool has_input = c->input_size > 0;
     bool is_reading = c->stdin_writer >= 0 && !has_input;
 
-    polls[POLL_END] = (struct pollfd){ drupe_vm_event_fd(l->vm), POLLIN, 0 };
+    polls[POLL_END] = (struct pollfd){ monitor_event_fd(l->monitor), POLLIN, 0 };
     polls[POLL_SIGNAL] = (struct pollfd){ l->signal_fd, POLLIN, 0 };
     polls[POLL_INPUT] = (struct pollfd){ is_reading ? STDIN_FILENO : -1, POLLIN, 0 };
     polls[POLL_GUEST_INPUT] = (struct pollfd){ has_input ? c->stdin_writer : -1, POLLOUT, 0 };
@@ -194,7 +195,7 @@ static int report_outcome(const struct loop *l)
     struct drupe_vm_outcome end;
     struct drupe_error err;
 
-    if (drupe_vm_outcome(l->vm, &end, &err) != DRUPE_OK) {
+    if (monitor_outcome(l->monitor, &end, &err) != DRUPE_OK) {
         return refuse_vm("run", &err);
     }
     const char *text = end.text[0] ? end.text : "no details";
@@ -223,7 +224,7 @@ static int report_outcome(const struct loop *l)
 static int stop_vm(struct loop *l)
 {
     struct drupe_error err;
-    bool is_stopped = drupe_vm_stop(l->vm, 0, &err) == DRUPE_OK;
+    bool is_stopped = monitor_stop(l->monitor, &err) == DRUPE_OK;
 
     console_drain(l->console);
     console_stop(l->console);
@@ -236,9 +237,9 @@ static int stop_vm(struct loop *l)
     return SIGNAL_STATUS + l->stop_signal;
 }
 
-int run_vm(drupe_vm_t *vm, struct console *c, uint64_t timeout_s)
+int run_vm(struct monitor *m, drupe_vm_t *vm, struct console *c, uint64_t timeout_s)
 {
-    struct loop l = { .vm = vm, .console = c, .kill_ns = NEVER, .timeout_ns = NEVER };
+    struct loop l = { .monitor = m, .console = c, .kill_ns = NEVER, .timeout_ns = NEVER };
     struct drupe_error err;
     sigset_t set;
 
@@ -251,7 +252,7 @@ int run_vm(drupe_vm_t *vm, struct console *c, uint64_t timeout_s)
         l.timeout_ns = clock_ns() + timeout_s * NS_PER_S;
     }
     console_start(c);
-    if (drupe_vm_start(vm, &err) != DRUPE_OK) {
+    if (monitor_start(m, vm, &err) != DRUPE_OK) {
         console_drain(c);
         console_stop(c);
         (void)close(l.signal_fd);
