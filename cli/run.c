@@ -41,7 +41,10 @@ static int start(const struct job *j, const struct run_options *o)
     run_block_signals();
     int status = job_config(j, o, &cfg);
 
-    if (status == 0 && !o->has_no_jail && monitor_prepare(&monitor, &limits, &err) != DRUPE_OK) {
+    /* What serves a folder acts with its owner's rights, which a jail would take: docs/shares.md.
+     */
+    if (status == 0 && !o->has_no_jail && j->share_count == 0 &&
+        monitor_prepare(&monitor, &limits, &err) != DRUPE_OK) {
         status = refuse_vm("run", &err);
     }
     if (status == 0) {
