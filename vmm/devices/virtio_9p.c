@@ -19,6 +19,8 @@
 
 #include <base/assert.h>
 
+#include "jail/filter.h"
+
 #define QUEUE_SIZE        128u
 #define THREAD_STACK_SIZE (128u << 10)
 
@@ -126,6 +128,9 @@ static void *worker(void *arg)
 {
     struct virtio_9p *v = arg;
 
+    if (filter_install(DRUPE_JAIL_THREAD_FILES) < 0) {
+        return NULL; /* not confined: it serves nothing */
+    }
     virtio_device_lock(&v->dev);
     while (!v->is_ending) {
         if (!v->has_work) {
