@@ -16,6 +16,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -125,13 +126,18 @@ static void keep_own(const struct jail_setup *s, int *keep, size_t *count)
  */
 static _Noreturn void wait_for(pid_t pid)
 {
+    const struct rlimit none = { 0, 0 };
     int status = 0;
+    sigset_t all;
 
     (void)syscall(SYS_close_range, 0, ~0u, 0);
+    (void)setrlimit(RLIMIT_CORE, &none);
     while (waitpid(pid, &status, 0) < 0 && errno == EINTR) {
     }
     if (WIFSIGNALED(status)) {
         (void)signal(WTERMSIG(status), SIG_DFL);
+        (void)sigfillset(&all);
+        (void)sigprocmask(SIG_UNBLOCK, &all, NULL);
         (void)kill(getpid(), WTERMSIG(status));
     }
     _exit(WEXITSTATUS(status));
