@@ -53,6 +53,7 @@ extern const struct verb verb_logs;
 extern const struct verb verb_pack;
 extern const struct verb verb_run;
 extern const struct verb verb_version;
+extern const struct verb verb_vmm;
 extern const struct verb verb_help;
 
 /* The verb of that name, or NULL. verb_at() counts from 0 and returns NULL after the last. */

@@ -10,7 +10,7 @@
 
 static int refuse_verb(const char *word)
 {
-    const char *names[16] = { NULL };
+    const char *names[64] = { NULL };
     const struct verb *v = NULL;
 
     for (unsigned i = 0; i + 1 < array_size(names) && (v = verb_at(i)) != NULL; i++) {

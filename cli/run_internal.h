@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The parts of `drupe run`: what to run (run.c), its console (run_console.c), its life
- * (run_loop.c). */
+/* The parts of `drupe run`: options (run.c), what to run (run_job.c), its console
+ * (run_console.c), its life (run_loop.c). */
 #pragma once
 
 #include <stdint.h>
@@ -10,6 +10,59 @@
 #include <drupe/vm.h>
 
 #include "files.h"
+#include "options.h"
+
+/* ---- What runs ---- */
+
+struct run_options {
+    const char *root;
+    const char *kernel;
+    const char *kernel_args;
+    const char *log;
+    const char *accel;
+    const char *cwd;
+    uint64_t memory_mib; /* 0: not given, like the next two */
+    uint64_t vcpus;
+    uint64_t timeout_s;
+    struct strings env;
+    struct strings volumes;
+    bool has_timeout;
+    bool is_verbose;
+    bool has_no_jail;
+};
+
+/* What to run, and in what; owned. */
+struct job {
+    char *image; /* NULL: a share is the root */
+    struct strings argv;
+    struct strings env;
+    char *cwd;
+    char *kernel_args;
+    char *log; /* NULL: none */
+    uint64_t memory_mib;
+    uint64_t vcpus;
+    uint64_t timeout_s;
+    struct drupe_share shares[DRUPE_SHARES_MAX]; /* strings owned */
+    unsigned share_count;
+};
+
+/* run_shares.c. A folder as image becomes a share at "/", and image NULL. */
+int job_share_root(struct job *j) MUST_CHECK;
+int job_share_volumes(struct job *j, const struct strings *volumes) MUST_CHECK;
+void job_free_shares(struct job *j);
+
+void job_free(struct job *j); /* also as a cleanup function */
+#define CLEANUP_JOB __attribute__((cleanup(job_free))) struct job
+
+/*
+ * Three ways: the project here (its entry, or a command behind --), a command in an image (--root),
+ * a program of this host. Then what the options change. Returns 0 or an exit status after printing.
+ */
+int job_make(struct job *j, const struct run_options *o, int argc, char **argv,
+             const struct operands *operands) MUST_CHECK;
+
+/* The configuration of its machine, but for the console. Borrows from both. */
+int job_config(const struct job *j, const struct run_options *o, drupe_vm_config_t *cfg) MUST_CHECK;
 
 /* ---- Console ------------------------------------------------------------------------------------
  */
@@ -77,11 +130,14 @@ void console_read_size(struct console *c);
 
 uint64_t clock_ns(void);
 
-/* Start the VM, serve console and signals until it ends. Returns the exit status. */
-int run_vm(drupe_vm_t *vm, struct console *c, uint64_t timeout_s) MUST_CHECK;
+struct monitor;
+
+/* Start the VM in the monitor, which then owns it; serve console and signals until it ends. Returns
+ * the exit status. */
+int run_vm(struct monitor *m, drupe_vm_t *vm, struct console *c, uint64_t timeout_s) MUST_CHECK;
 
 /* Block the signals that run_vm() takes from a descriptor; before any thread exists. */
 void run_block_signals(void);
 
 /* Print the library's error and return the exit status that fits it. */
-int refuse_vm(const struct drupe_error *err);
+int refuse_vm(const char *verb, const struct drupe_error *err);

@@ -13,6 +13,7 @@
 
 #include "cli.h"
 #include "run_internal.h"
+#include "run_monitor.h"
 
 #define NS_PER_S      UINT64_C(1000000000)
 #define NS_PER_MS     UINT64_C(1000000)
@@ -49,32 +50,18 @@ void run_block_signals(void)
     (void)signal(SIGPIPE, SIG_IGN);
 }
 
-int refuse_vm(const struct drupe_error *err)
+int refuse_vm(const char *verb, const struct drupe_error *err)
 {
-    switch (err->code) {
-    case DRUPE_CONFIG_INVALID:
-        return complain(STATUS_USAGE, "run: %s", err->text);
-    case DRUPE_UNAVAILABLE:
-        return complain(STATUS_HOST, "run: %s; drupe doctor says what to do", err->text);
-    case DRUPE_CRASHED:
-    case DRUPE_BOOT_TIMEOUT:
-        return complain(STATUS_GUEST, "run: %s", err->text);
-    case DRUPE_OK:
-    case DRUPE_NOT_FOUND:
-    case DRUPE_NO_ACCESS:
-    case DRUPE_NO_MEMORY:
-    case DRUPE_BOOT_FAILED:
-    case DRUPE_BAD_STATE:
-    case DRUPE_NOT_RUNNING:
-    case DRUPE_ALREADY_RUNNING:
-    case DRUPE_BUSY:
-    case DRUPE_NEEDS_RECREATE:
-    case DRUPE_TIMEOUT:
-    case DRUPE_UNSUPPORTED:
-    case DRUPE_INTERNAL:
-        break;
+    if (err->code == DRUPE_CONFIG_INVALID) {
+        return complain(STATUS_USAGE, "%s: %s", verb, err->text);
     }
-    return complain(STATUS_FAILED, "run: %s",
+    if (err->code == DRUPE_UNAVAILABLE) {
+        return complain(STATUS_HOST, "%s: %s; drupe doctor says what to do", verb, err->text);
+    }
+    if (err->code == DRUPE_CRASHED || err->code == DRUPE_BOOT_TIMEOUT) {
+        return complain(STATUS_GUEST, "%s: %s", verb, err->text);
+    }
+    return complain(STATUS_FAILED, "%s: %s", verb,
                     err->text[0] ? err->text : drupe_vm_err_name(err->code));
 }
 
@@ -91,7 +78,7 @@ enum {
 };
 
 struct loop {
-    drupe_vm_t *vm;
+    struct monitor *monitor;
     struct console *console;
     int signal_fd;
     int stop_signal;     /* the signal that asked us to stop; 0: none */
@@ -109,7 +96,7 @@ static void take_stop_signal(struct loop *l, int signo)
     }
     l->stop_signal = signo;
     l->kill_ns = clock_ns() + STOP_GRACE_S * NS_PER_S;
-    if (drupe_vm_signal(l->vm, signo, NULL) != DRUPE_OK) {
+    if (monitor_signal(l->monitor, signo) != DRUPE_OK) {
         l->kill_ns = clock_ns(); /* it does not run (any more): nothing to wait for */
     }
 }
@@ -123,7 +110,7 @@ static void take_signals(struct loop *l)
             take_stop_signal(l, (int)info.ssi_signo);
         } else if (l->console->is_tty) {
             console_read_size(l->console);
-            (void)!drupe_vm_resize_tty(l->vm, l->console->rows, l->console->cols, NULL);
+            monitor_resize(l->monitor, l->console->rows, l->console->cols);
         }
     }
 }
@@ -134,7 +121,7 @@ static void fill_polls(const struct loop *l, struct pollfd *polls)
     bool has_input = c->input_size > 0;
     bool is_reading = c->stdin_writer >= 0 && !has_input;
 
-    polls[POLL_END] = (struct pollfd){ drupe_vm_event_fd(l->vm), POLLIN, 0 };
+    polls[POLL_END] = (struct pollfd){ monitor_event_fd(l->monitor), POLLIN, 0 };
     polls[POLL_SIGNAL] = (struct pollfd){ l->signal_fd, POLLIN, 0 };
     polls[POLL_INPUT] = (struct pollfd){ is_reading ? STDIN_FILENO : -1, POLLIN, 0 };
     polls[POLL_GUEST_INPUT] = (struct pollfd){ has_input ? c->stdin_writer : -1, POLLOUT, 0 };
@@ -208,8 +195,8 @@ static int report_outcome(const struct loop *l)
     struct drupe_vm_outcome end;
     struct drupe_error err;
 
-    if (drupe_vm_outcome(l->vm, &end, &err) != DRUPE_OK) {
-        return refuse_vm(&err);
+    if (monitor_outcome(l->monitor, &end, &err) != DRUPE_OK) {
+        return refuse_vm("run", &err);
     }
     const char *text = end.text[0] ? end.text : "no details";
 
@@ -237,7 +224,7 @@ static int report_outcome(const struct loop *l)
 static int stop_vm(struct loop *l)
 {
     struct drupe_error err;
-    bool is_stopped = drupe_vm_stop(l->vm, 0, &err) == DRUPE_OK;
+    bool is_stopped = monitor_stop(l->monitor, &err) == DRUPE_OK;
 
     console_drain(l->console);
     console_stop(l->console);
@@ -245,14 +232,14 @@ static int stop_vm(struct loop *l)
         return complain(STATUS_TIMEOUT, "run: stopped after --timeout");
     }
     if (!is_stopped && err.code != DRUPE_NOT_RUNNING) {
-        return refuse_vm(&err);
+        return refuse_vm("run", &err);
     }
     return SIGNAL_STATUS + l->stop_signal;
 }
 
-int run_vm(drupe_vm_t *vm, struct console *c, uint64_t timeout_s)
+int run_vm(struct monitor *m, drupe_vm_t *vm, struct console *c, uint64_t timeout_s)
 {
-    struct loop l = { .vm = vm, .console = c, .kill_ns = NEVER, .timeout_ns = NEVER };
+    struct loop l = { .monitor = m, .console = c, .kill_ns = NEVER, .timeout_ns = NEVER };
     struct drupe_error err;
     sigset_t set;
 
@@ -265,11 +252,11 @@ int run_vm(drupe_vm_t *vm, struct console *c, uint64_t timeout_s)
         l.timeout_ns = clock_ns() + timeout_s * NS_PER_S;
     }
     console_start(c);
-    if (drupe_vm_start(vm, &err) != DRUPE_OK) {
+    if (monitor_start(m, vm, &err) != DRUPE_OK) {
         console_drain(c);
         console_stop(c);
         (void)close(l.signal_fd);
-        return refuse_vm(&err);
+        return refuse_vm("run", &err);
     }
     bool has_ended = serve(&l);
     int status = 0;

@@ -4,7 +4,7 @@
 #
 #   <name>.srcs      C and assembly sources, paths from the top
 #   <name>.sees      its include path, and nothing else
-#   <name>.variants  host asan tsan cov fuzz kernel: each gets objects of its own
+#   <name>.variants  host asan tsan cov fuzz sim kernel: each gets objects of its own
 #   <name>.cflags    more flags (pkg-config results, -mgeneral-regs-only, ...)
 #   <name>.needs     generated headers that must exist before its first compilation
 #   $(call component,<name>)                       -> $(OUT)/<variant>/<name>.a
@@ -22,7 +22,7 @@ say = $(if $(filter 1,$(V)),@:,@printf '  %-7s %s\n' $(1) $(patsubst $(BUILD)/%,
 
 CC := $(if $(filter default,$(origin CC)),gcc,$(CC))
 CLANG ?= clang
-AR ?= ar
+AR := $(if $(IS_CLANG),ar,gcc-ar)
 IS_CLANG := $(findstring clang,$(shell $(CC) --version | head -n 1))
 
 warnings := -Wall -Wextra -Werror -Wshadow -Wconversion -Wstrict-prototypes -Wmissing-prototypes \
@@ -35,6 +35,7 @@ cc.asan := $(CC)
 cc.tsan := $(CC)
 cc.cov := gcc
 cc.fuzz := $(CLANG)
+cc.sim := $(CC)
 cc.kernel := $(CC)
 
 cflags.host := -O2 -D_GNU_SOURCE $(hardened)
@@ -44,18 +45,23 @@ cflags.tsan := -O1 -D_GNU_SOURCE -DTEST_BUILD=1 -fPIE -fno-omit-frame-pointer -f
 cflags.cov := -O0 -D_GNU_SOURCE -DTEST_BUILD=1 -fPIE --coverage
 cflags.fuzz := -O1 -D_GNU_SOURCE -DTEST_BUILD=1 -fPIE -fno-omit-frame-pointer -fno-sanitize-recover=all \
     -fsanitize=fuzzer-no-link,address,undefined
+# For the simulation (sim/): without the wrappers of _FORTIFY_SOURCE, whose names the linker would not replace.
+cflags.sim := -O2 -D_GNU_SOURCE -DTEST_BUILD=1 -fPIE -fno-omit-frame-pointer
 # Ring 0 is paid for by the instruction on some hosts: no padding to run through, no frames in leaves.
 kernel_machine.x86_64 := -march=x86-64 -mgeneral-regs-only -mno-red-zone -mcmodel=kernel -fcf-protection=none \
-    -momit-leaf-frame-pointer $(if $(IS_CLANG),,-fno-align-loops -fno-align-jumps)
+    $(if $(IS_CLANG),,-fno-align-loops -fno-align-jumps)
+# gcc sees the kernel as a whole; clang compiles it file by file (its objects would want lld).
+kernel_lto := $(if $(IS_CLANG),,-flto)
 kernel_isystem := $(shell $(CC) -print-file-name=include)
-cflags.kernel := -O2 -ffreestanding -nostdinc -isystem $(kernel_isystem) -fno-strict-aliasing \
+cflags.kernel := -O3 -ffreestanding -nostdinc -isystem $(kernel_isystem) -fno-strict-aliasing \
     -fno-delete-null-pointer-checks -fno-pic -fno-pie -fno-stack-protector -fno-asynchronous-unwind-tables \
-    -fno-omit-frame-pointer $(kernel_machine.$(ARCH))
+    -fomit-frame-pointer $(kernel_lto) $(kernel_machine.$(ARCH))
 
 ldflags.host := -pie -Wl,-z,relro,-z,now
 ldflags.asan := -pie -fsanitize=address,undefined
 ldflags.tsan := -pie -fsanitize=thread
 ldflags.cov := -pie --coverage
+ldflags.sim := -pie -Wl,-z,relro,-z,now
 ldflags.fuzz := -pie -fsanitize=fuzzer,address,undefined
 
 # A file that changes only when the text of the flags does.

@@ -55,7 +55,7 @@ lint-cppcheck:
 lint-tidy: $(patsubst %,$(OUT)/tidy/%.ok,$(tidy_sources))
 	@echo "  TIDY    ok"
 # Generated headers must stand before the first file that includes them is read.
-tidy_needs := $(kernel.needs)
+tidy_needs += $(kernel.needs)
 $(OUT)/tidy/%.ok: % $(wildcard .clang-tidy */.clang-tidy) | $(tidy_needs)
 	@mkdir -p $(@D)
 	$(call say,TIDY)

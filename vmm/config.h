@@ -14,6 +14,16 @@ struct config_file {
     int fd;     /* -1: none */
     uint64_t size;
     bool is_read_only;
+    bool is_flush_ignored; /* a disk's, like the next two */
+    bool is_synchronous;
+    struct drupe_rate_limit limit;
+};
+
+struct config_share {
+    char *tag;
+    char *guest_path; /* NULL: not mounted */
+    int fd;           /* O_PATH, a directory */
+    bool is_read_only;
 };
 
 struct config_strings {
@@ -30,10 +40,14 @@ struct config {
     const void *kernel_image;
     size_t kernel_image_size;
     char *cmdline_extra; /* never NULL */
+    char *cmdline;       /* NULL: the default one */
+    struct config_file initrd;
     struct config_file root;
     enum drupe_root_mode root_mode;
     struct config_file disks[DRUPE_DISKS_MAX];
     unsigned disk_count;
+    struct config_share shares[DRUPE_SHARES_MAX];
+    unsigned share_count;
     struct config_strings argv;
     struct config_strings env;
     char *cwd;      /* never NULL */
@@ -41,19 +55,53 @@ struct config {
     uint32_t uid;
     uint32_t gid;
     enum drupe_stdio stdio;
+    int kvm_fd; /* /dev/kvm, opened while paths can be; -1: at start */
     int host_stdin;
     int host_stdout;
     int host_stderr;
     int serial_log;
+    int serial_in;
+    bool has_boot_timer;
+    struct drupe_cpuid_modifier *cpuid; /* NULL when cpuid_count is 0 */
+    size_t cpuid_count;
+    struct drupe_balloon balloon;
+    struct drupe_rate_limit entropy_limit;
     unsigned tty_rows;
     unsigned tty_cols;
     bool is_quiet;
     drupe_log_fn log;
     void *log_ctx;
     unsigned boot_timeout_ms;
+    char *vsock_path; /* NULL: no device */
+    int vsock_fd;     /* listens there */
+    uint32_t vsock_cid;
+    const void *agent_image; /* NULL: none */
+    size_t agent_image_size;
+    bool is_dirty_tracked;
 };
 
 /* Validate *from and take what it names. On failure *out holds nothing to free. */
 drupe_vm_err_t config_take(struct config *out, const drupe_vm_config_t *from,
                            struct drupe_error *err) MUST_CHECK;
 void config_deinit(struct config *c);
+
+/* Disk `index` in the guest's order: the root, when it is a disk, is 0. NULL: there is none. */
+struct config_file *config_disk(struct config *c, unsigned index);
+/* Open one file as the configuration's are opened. On failure *out may hold a path to free. */
+drupe_vm_err_t config_take_file(const char *what, const char *path, bool is_read_only,
+                                struct config_file *out, struct drupe_error *err) MUST_CHECK;
+void config_file_deinit(struct config_file *f);
+
+/* The shares' checks and descriptors (config_shares.c). */
+drupe_vm_err_t config_check_shares(const drupe_vm_config_t *from,
+                                   struct drupe_error *err) MUST_CHECK;
+drupe_vm_err_t config_take_shares(struct config *c, const drupe_vm_config_t *from,
+                                  struct drupe_error *err) MUST_CHECK;
+void config_clear_shares(struct config *c); /* no descriptor: before anything was taken */
+void config_deinit_shares(struct config *c);
+
+/* The words that tell the kernel what to mount where: root=9p:..., drupe.share=... */
+struct cmdline;
+void config_announce_shares(const struct config *c, struct cmdline *line);
+/* The share that is the root, or NULL. */
+const struct config_share *config_root_share(const struct config *c);

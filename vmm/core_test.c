@@ -276,7 +276,7 @@ static void test_states(void **state)
         assert_int_equal(vm_state_check(s, VM_OP_DESTROY), DRUPE_OK);
         assert_string_not_equal(drupe_vm_state_name(s), "UNKNOWN");
     }
-    for (int code = DRUPE_OK; code <= DRUPE_INTERNAL; code++) {
+    for (int code = DRUPE_OK; code < DRUPE_ERR_COUNT; code++) {
         assert_string_not_equal(drupe_vm_err_name((drupe_vm_err_t)code), "UNKNOWN");
     }
     assert_int_equal(vm_state_after(DRUPE_END_EXIT), DRUPE_VM_STOPPED);

@@ -43,26 +43,17 @@ bool host_find_qemu(char *path, size_t size)
     return false;
 }
 
-/* 0 if /dev/kvm opens, otherwise errno. */
-static int try_kvm(void)
-{
-    int fd = open("/dev/kvm", O_RDWR | O_CLOEXEC);
-
-    if (fd < 0) {
-        return errno;
-    }
-    (void)close(fd);
-    return 0;
-}
-
-drupe_vm_err_t host_pick_backend(enum drupe_accel accel, const struct backend **out,
+drupe_vm_err_t host_pick_backend(enum drupe_accel accel, const struct backend **out, int *kvm_fd,
                                  struct drupe_error *err)
 {
     char path[QEMU_SIZE_MAX];
-    int kvm_errno = accel == DRUPE_ACCEL_QEMU ? 0 : try_kvm();
+    int fd = accel == DRUPE_ACCEL_QEMU ? -1 : open("/dev/kvm", O_RDWR | O_CLOEXEC);
+    int kvm_errno = fd < 0 ? errno : 0;
     bool has_qemu = false;
 
-    if (accel != DRUPE_ACCEL_QEMU && kvm_errno == 0) {
+    if (fd >= 0) {
+        arch_host_prepare(fd);
+        *kvm_fd = fd;
         *out = &backend_kvm;
         return DRUPE_OK;
     }

@@ -24,6 +24,7 @@ static uint64_t now_ns(void)
 int loop_init(struct loop *l)
 {
     struct epoll_event wake = { .events = EPOLLIN, .data.u64 = WAKE_KEY };
+    pthread_condattr_t attr;
 
     memset(l, 0, sizeof(*l));
     for (unsigned i = 0; i < LOOP_WATCHES_MAX; i++) {
@@ -44,6 +45,10 @@ int loop_init(struct loop *l)
         return r;
     }
     (void)pthread_mutex_init(&l->lock, NULL);
+    (void)pthread_condattr_init(&attr);
+    (void)pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+    (void)pthread_cond_init(&l->changed, &attr);
+    (void)pthread_condattr_destroy(&attr);
     return 0;
 }
 
@@ -51,6 +56,7 @@ void loop_deinit(struct loop *l)
 {
     (void)close(l->epoll_fd);
     (void)close(l->wake_fd);
+    (void)pthread_cond_destroy(&l->changed);
     (void)pthread_mutex_destroy(&l->lock);
 }
 
@@ -180,18 +186,89 @@ static void dispatch(struct loop *l, const struct epoll_event *e)
     }
 }
 
+/* ---- Standing still ---- */
+
+static void park(struct loop *l)
+{
+    (void)pthread_mutex_lock(&l->lock);
+    l->is_parked = true;
+    (void)pthread_cond_broadcast(&l->changed);
+    while (atomic_load(&l->is_pause_wanted) && !atomic_load(&l->is_stopping)) {
+        (void)pthread_cond_wait(&l->changed, &l->lock);
+    }
+    l->is_parked = false;
+    (void)pthread_mutex_unlock(&l->lock);
+}
+
+void loop_begin_paused(struct loop *l)
+{
+    (void)pthread_mutex_lock(&l->lock);
+    l->paused_ns = now_ns();
+    atomic_store(&l->is_pause_wanted, true);
+    (void)pthread_mutex_unlock(&l->lock);
+}
+
+int loop_pause(struct loop *l, uint64_t timeout_ns)
+{
+    uint64_t until_ns = now_ns() + timeout_ns;
+    const struct timespec until = {
+        .tv_sec = (time_t)(until_ns / UINT64_C(1000000000)),
+        .tv_nsec = (long)(until_ns % UINT64_C(1000000000)),
+    };
+    int r = 0;
+
+    (void)pthread_mutex_lock(&l->lock);
+    assert(!atomic_load(&l->is_pause_wanted));
+    l->paused_ns = now_ns();
+    atomic_store(&l->is_pause_wanted, true);
+    wake(l);
+    while (r == 0 && !l->is_parked) {
+        r = pthread_cond_timedwait(&l->changed, &l->lock, &until);
+    }
+    if (!l->is_parked) {
+        atomic_store(&l->is_pause_wanted, false);
+        (void)pthread_mutex_unlock(&l->lock);
+        return -ETIMEDOUT;
+    }
+    (void)pthread_mutex_unlock(&l->lock);
+    return 0;
+}
+
+void loop_resume(struct loop *l)
+{
+    (void)pthread_mutex_lock(&l->lock);
+    if (atomic_load(&l->is_pause_wanted)) {
+        if (l->deadline_ns != 0) {
+            l->deadline_ns += now_ns() - l->paused_ns;
+        }
+        atomic_store(&l->is_pause_wanted, false);
+        (void)pthread_cond_broadcast(&l->changed);
+    }
+    (void)pthread_mutex_unlock(&l->lock);
+}
+
+/* ---- Running ---- */
+
 void loop_run(struct loop *l)
 {
     struct epoll_event events[EVENTS_AT_ONCE];
 
     /* acquire: pairs with the release in loop_stop(). */
     while (!atomic_load_explicit(&l->is_stopping, memory_order_acquire)) {
-        int n = epoll_wait(l->epoll_fd, events, EVENTS_AT_ONCE, wait_ms(l));
+        int n = 0;
 
+        if (atomic_load(&l->is_pause_wanted)) {
+            park(l);
+            continue;
+        }
+        n = epoll_wait(l->epoll_fd, events, EVENTS_AT_ONCE, wait_ms(l));
         for (int i = 0; i < n; i++) {
             dispatch(l, &events[i]);
         }
-        run_deadline(l);
+        /* What came due while a pause was wanted comes due after it. */
+        if (!atomic_load(&l->is_pause_wanted)) {
+            run_deadline(l);
+        }
     }
 }
 
@@ -199,5 +276,8 @@ void loop_stop(struct loop *l)
 {
     /* release: what the caller did before is seen by the loop thread when it leaves. */
     atomic_store_explicit(&l->is_stopping, true, memory_order_release);
+    (void)pthread_mutex_lock(&l->lock);
+    (void)pthread_cond_broadcast(&l->changed);
+    (void)pthread_mutex_unlock(&l->lock);
     wake(l);
 }

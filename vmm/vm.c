@@ -25,36 +25,13 @@
 #include "config.h"
 #include "error.h"
 #include "host.h"
+#include "vm_internal.h"
 #include "vm_state.h"
 
-#define ID_SIZE_MAX   128u
-#define SIGNAL_MAX    64
-#define SIGNAL_TERM   15
-#define NS_PER_SECOND UINT64_C(1000000000)
-#define NS_PER_MS     UINT64_C(1000000)
+#define SIGNAL_MAX  64
+#define SIGNAL_TERM 15
 
-struct drupe_vm {
-    struct config config;
-    const struct backend *backend;
-    char id[ID_SIZE_MAX];
-    int event_fd;
-    _Atomic unsigned state; /* enum drupe_vm_state; written under lock */
-
-    pthread_mutex_t lock;
-    pthread_cond_t changed; /* the state; CLOCK_MONOTONIC */
-    /* under lock */
-    void *
-        machine; /* from STARTING on; kept after the end until the next start, for its statistics */
-    struct drupe_vm_outcome outcome;
-    bool has_run;
-    bool is_reaping;     /* the machine is being destroyed by a thread */
-    unsigned in_machine; /* calls that use the machine outside the lock */
-    uint64_t started_ns;
-    uint64_t ended_ns;
-    uint64_t start_took_ns;
-};
-
-static uint64_t now_ns(void)
+uint64_t vm_now_ns(void)
 {
     struct timespec t;
 
@@ -62,13 +39,13 @@ static uint64_t now_ns(void)
     return (uint64_t)t.tv_sec * NS_PER_SECOND + (uint64_t)t.tv_nsec;
 }
 
-static enum drupe_vm_state state_of(const drupe_vm_t *vm)
+enum drupe_vm_state vm_state_of(const drupe_vm_t *vm)
 {
-    /* acquire: pairs with the release in set_state_locked(); what led to the state is seen. */
+    /* acquire: pairs with the release in vm_set_state_locked(); what led to the state is seen. */
     return (enum drupe_vm_state)atomic_load_explicit(&vm->state, memory_order_acquire);
 }
 
-static void set_state_locked(drupe_vm_t *vm, enum drupe_vm_state state)
+void vm_set_state_locked(drupe_vm_t *vm, enum drupe_vm_state state)
 {
     uint64_t count = 1;
     bool is_ended = (state & DRUPE_VM_ENDED) != 0;
@@ -84,10 +61,10 @@ static void set_state_locked(drupe_vm_t *vm, enum drupe_vm_state state)
     (void)pthread_cond_broadcast(&vm->changed);
 }
 
-static drupe_vm_err_t wrong_state(drupe_vm_t *vm, drupe_vm_err_t code, const char *what,
-                                  struct drupe_error *err)
+drupe_vm_err_t vm_wrong_state(const drupe_vm_t *vm, drupe_vm_err_t code, const char *what,
+                              struct drupe_error *err)
 {
-    return error_set(err, code, 0, "%s: the VM is %s", what, drupe_vm_state_name(state_of(vm)));
+    return error_set(err, code, 0, "%s: the VM is %s", what, drupe_vm_state_name(vm_state_of(vm)));
 }
 
 /* ---- Creation ---- */
@@ -151,7 +128,7 @@ drupe_vm_err_t drupe_vm_create(const drupe_vm_config_t *cfg, drupe_vm_t **out,
         r = error_set(err, DRUPE_NO_MEMORY, errno, "make the event descriptor");
     }
     if (r == DRUPE_OK) {
-        r = host_pick_backend(vm->config.accel, &vm->backend, err);
+        r = host_pick_backend(vm->config.accel, &vm->backend, &vm->config.kvm_fd, err);
     }
     if (r == DRUPE_OK) {
         r = make_id(vm, err);
@@ -166,20 +143,19 @@ drupe_vm_err_t drupe_vm_create(const drupe_vm_config_t *cfg, drupe_vm_t **out,
 
 /* ---- Start and end ---- */
 
-static void machine_ended(void *ctx, const struct drupe_vm_outcome *outcome)
+void vm_machine_ended(void *ctx, const struct drupe_vm_outcome *outcome)
 {
     drupe_vm_t *vm = ctx;
 
     (void)pthread_mutex_lock(&vm->lock);
-    assert(state_of(vm) == DRUPE_VM_RUNNING || state_of(vm) == DRUPE_VM_PAUSED);
+    assert(vm_state_of(vm) == DRUPE_VM_RUNNING || vm_state_of(vm) == DRUPE_VM_PAUSED);
     vm->outcome = *outcome;
-    vm->ended_ns = now_ns();
-    set_state_locked(vm, vm_state_after(outcome->kind));
+    vm->ended_ns = vm_now_ns();
+    vm_set_state_locked(vm, vm_state_after(outcome->kind));
     (void)pthread_mutex_unlock(&vm->lock);
 }
 
-/* Destroy the machine that has ended. Called with the lock held, which is dropped meanwhile. */
-static void reap_machine_locked(drupe_vm_t *vm)
+void vm_reap_machine_locked(drupe_vm_t *vm)
 {
     void *machine = NULL;
 
@@ -201,55 +177,75 @@ static void reap_machine_locked(drupe_vm_t *vm)
 
 static drupe_vm_err_t start_machine(drupe_vm_t *vm, uint64_t began_ns, struct drupe_error *err)
 {
-    struct backend_events events = { .ctx = vm, .ended = machine_ended };
+    struct backend_events events = { .ctx = vm, .ended = vm_machine_ended };
     void *machine = NULL;
     drupe_vm_err_t r = vm->backend->create(&vm->config, &events, &machine, err);
 
     (void)pthread_mutex_lock(&vm->lock);
     vm->has_run = true;
-    vm->started_ns = now_ns();
+    vm->started_ns = vm_now_ns();
     vm->ended_ns = 0;
     vm->start_took_ns = vm->started_ns - began_ns;
     vm->machine = machine;
     memset(&vm->outcome, 0, sizeof(vm->outcome));
     if (r == DRUPE_OK) {
-        set_state_locked(vm, DRUPE_VM_RUNNING);
+        vm_set_state_locked(vm, DRUPE_VM_RUNNING);
         vm->backend->release(machine); /* commit point: the guest may end before this returns */
     } else {
         vm->ended_ns = vm->started_ns;
         vm->outcome.kind = DRUPE_END_BOOT_ERROR;
         (void)fmt_snprintf(vm->outcome.text, sizeof(vm->outcome.text), "%s",
                            err == NULL ? "the machine could not be built" : err->text);
-        set_state_locked(vm, DRUPE_VM_CRASHED);
+        vm_set_state_locked(vm, DRUPE_VM_CRASHED);
     }
     (void)pthread_mutex_unlock(&vm->lock);
     return r;
+}
+
+/*
+ * Calls that still use a machine that has ended leave it first, while the state says so: a stop
+ * waits for just that state, and would never see it behind STARTING, which waits for the stop.
+ */
+static void wait_unused_locked(drupe_vm_t *vm)
+{
+    while (vm->is_busy ||
+           (((unsigned)vm_state_of(vm) & DRUPE_VM_ENDED) != 0 && vm->in_machine > 0)) {
+        (void)pthread_cond_wait(&vm->changed, &vm->lock);
+    }
 }
 
 drupe_vm_err_t drupe_vm_start(drupe_vm_t *vm, struct drupe_error *err)
 {
     struct drupe_error own; /* the outcome wants the text even when the caller doesn't */
-    uint64_t began_ns = now_ns();
+    uint64_t began_ns = vm_now_ns();
     drupe_vm_err_t r = DRUPE_OK;
 
     (void)pthread_mutex_lock(&vm->lock);
-    r = vm_state_check(state_of(vm), VM_OP_START);
+    wait_unused_locked(vm);
+    r = vm_state_check(vm_state_of(vm), VM_OP_START);
     if (r == DRUPE_OK) {
-        set_state_locked(vm, DRUPE_VM_STARTING);
-        reap_machine_locked(vm);
+        vm_set_state_locked(vm, DRUPE_VM_STARTING);
+        vm_reap_machine_locked(vm);
     }
     (void)pthread_mutex_unlock(&vm->lock);
     if (r != DRUPE_OK) {
-        return wrong_state(vm, r, "start", err);
+        return vm_wrong_state(vm, r, "start", err);
     }
     r = start_machine(vm, began_ns, err == NULL ? &own : err);
     return r;
 }
 
+void vm_wait_idle_locked(drupe_vm_t *vm)
+{
+    while (vm->is_busy) {
+        (void)pthread_cond_wait(&vm->changed, &vm->lock);
+    }
+}
+
 /* True when the state is one of `mask`; false after the deadline (0: none). */
 static bool wait_state_locked(drupe_vm_t *vm, unsigned mask, uint64_t deadline_ns)
 {
-    while (((unsigned)state_of(vm) & mask) == 0) {
+    while (((unsigned)vm_state_of(vm) & mask) == 0) {
         if (deadline_ns == 0) {
             (void)pthread_cond_wait(&vm->changed, &vm->lock);
         } else {
@@ -259,7 +255,7 @@ static bool wait_state_locked(drupe_vm_t *vm, unsigned mask, uint64_t deadline_n
             };
 
             if (pthread_cond_timedwait(&vm->changed, &vm->lock, &until) == ETIMEDOUT) {
-                return ((unsigned)state_of(vm) & mask) != 0;
+                return ((unsigned)vm_state_of(vm) & mask) != 0;
             }
         }
     }
@@ -269,13 +265,14 @@ static bool wait_state_locked(drupe_vm_t *vm, unsigned mask, uint64_t deadline_n
 drupe_vm_err_t drupe_vm_wait(drupe_vm_t *vm, unsigned mask, uint32_t timeout_ms,
                              enum drupe_vm_state *state, struct drupe_error *err)
 {
-    uint64_t deadline_ns = timeout_ms == DRUPE_WAIT_FOREVER ? 0 : now_ns() + timeout_ms * NS_PER_MS;
+    uint64_t deadline_ns =
+        timeout_ms == DRUPE_WAIT_FOREVER ? 0 : vm_now_ns() + timeout_ms * NS_PER_MS;
     bool is_reached = false;
     enum drupe_vm_state reached = DRUPE_VM_CREATED;
 
     (void)pthread_mutex_lock(&vm->lock);
     is_reached = wait_state_locked(vm, mask, deadline_ns);
-    reached = state_of(vm);
+    reached = vm_state_of(vm);
     (void)pthread_mutex_unlock(&vm->lock);
     if (!is_reached) {
         return error_set(err, DRUPE_TIMEOUT, 0, "wait: the VM is still %s after %u ms",
@@ -296,18 +293,16 @@ drupe_vm_err_t drupe_vm_outcome(const drupe_vm_t *vm, struct drupe_vm_outcome *o
     (void)pthread_mutex_lock(&v->lock);
     if (!v->has_run) {
         r = DRUPE_NOT_RUNNING;
-    } else if (((unsigned)state_of(v) & DRUPE_VM_ENDED) == 0) {
+    } else if (((unsigned)vm_state_of(v) & DRUPE_VM_ENDED) == 0) {
         r = DRUPE_BAD_STATE;
     } else {
         *out = v->outcome;
     }
     (void)pthread_mutex_unlock(&v->lock);
-    return r == DRUPE_OK ? DRUPE_OK : wrong_state(v, r, "outcome", err);
+    return r == DRUPE_OK ? DRUPE_OK : vm_wrong_state(v, r, "outcome", err);
 }
 
-/* Use the machine outside the lock: NULL when there is none that runs. Each success owes one
- * put_machine(). */
-static void *get_machine_locked(drupe_vm_t *vm)
+void *vm_get_machine_locked(drupe_vm_t *vm)
 {
     if (vm->machine != NULL) {
         vm->in_machine++;
@@ -315,7 +310,7 @@ static void *get_machine_locked(drupe_vm_t *vm)
     return vm->machine;
 }
 
-static void put_machine_locked(drupe_vm_t *vm)
+void vm_put_machine_locked(drupe_vm_t *vm)
 {
     assert(vm->in_machine > 0);
     vm->in_machine--;
@@ -330,20 +325,23 @@ drupe_vm_err_t drupe_vm_stop(drupe_vm_t *vm, uint32_t grace_ms, struct drupe_err
     void *machine = NULL;
 
     (void)pthread_mutex_lock(&vm->lock);
+    vm_wait_idle_locked(vm);
     (void)wait_state_locked(vm, ~(unsigned)DRUPE_VM_STARTING, 0);
-    r = vm_state_check(state_of(vm), VM_OP_STOP);
+    r = vm_state_check(vm_state_of(vm), VM_OP_STOP);
     if (r == DRUPE_OK) {
-        machine = get_machine_locked(vm);
+        machine = vm_get_machine_locked(vm);
         assert(machine != NULL);
-        if (grace_ms > 0 && vm->backend->signal(machine, SIGNAL_TERM, NULL) == DRUPE_OK) {
-            (void)wait_state_locked(vm, DRUPE_VM_ENDED, now_ns() + grace_ms * NS_PER_MS);
+        /* A paused workload cannot hear a polite word. */
+        if (grace_ms > 0 && vm_state_of(vm) == DRUPE_VM_RUNNING &&
+            vm->backend->signal(machine, SIGNAL_TERM, NULL) == DRUPE_OK) {
+            (void)wait_state_locked(vm, DRUPE_VM_ENDED, vm_now_ns() + grace_ms * NS_PER_MS);
         }
         vm->backend->kill(machine);
         (void)wait_state_locked(vm, DRUPE_VM_ENDED, 0);
-        put_machine_locked(vm);
+        vm_put_machine_locked(vm);
     }
     (void)pthread_mutex_unlock(&vm->lock);
-    return r == DRUPE_OK ? DRUPE_OK : wrong_state(vm, r, "stop", err);
+    return r == DRUPE_OK ? DRUPE_OK : vm_wrong_state(vm, r, "stop", err);
 }
 
 void drupe_vm_destroy(drupe_vm_t *vm)
@@ -351,11 +349,11 @@ void drupe_vm_destroy(drupe_vm_t *vm)
     if (vm == NULL) {
         return;
     }
-    if (((unsigned)state_of(vm) & ((unsigned)DRUPE_VM_CREATED | DRUPE_VM_ENDED)) == 0) {
+    if (((unsigned)vm_state_of(vm) & ((unsigned)DRUPE_VM_CREATED | DRUPE_VM_ENDED)) == 0) {
         (void)!drupe_vm_stop(vm, 0, NULL); /* a VM that ended meanwhile is as good */
     }
     (void)pthread_mutex_lock(&vm->lock);
-    reap_machine_locked(vm);
+    vm_reap_machine_locked(vm);
     (void)pthread_mutex_unlock(&vm->lock);
     free_vm(vm);
 }
@@ -367,9 +365,9 @@ static drupe_vm_err_t get_running(drupe_vm_t *vm, void **machine)
     drupe_vm_err_t r = DRUPE_OK;
 
     (void)pthread_mutex_lock(&vm->lock);
-    r = vm_state_check(state_of(vm), VM_OP_EXEC);
+    r = vm_state_check(vm_state_of(vm), VM_OP_EXEC);
     if (r == DRUPE_OK) {
-        *machine = get_machine_locked(vm);
+        *machine = vm_get_machine_locked(vm);
         assert(*machine != NULL);
     }
     (void)pthread_mutex_unlock(&vm->lock);
@@ -379,7 +377,7 @@ static drupe_vm_err_t get_running(drupe_vm_t *vm, void **machine)
 static void put_machine(drupe_vm_t *vm)
 {
     (void)pthread_mutex_lock(&vm->lock);
-    put_machine_locked(vm);
+    vm_put_machine_locked(vm);
     (void)pthread_mutex_unlock(&vm->lock);
 }
 
@@ -394,7 +392,7 @@ drupe_vm_err_t drupe_vm_signal(drupe_vm_t *vm, int signo, struct drupe_error *er
     }
     r = get_running(vm, &machine);
     if (r != DRUPE_OK) {
-        return wrong_state(vm, r, "signal", err);
+        return vm_wrong_state(vm, r, "signal", err);
     }
     r = vm->backend->signal(machine, signo, err);
     put_machine(vm);
@@ -413,7 +411,7 @@ drupe_vm_err_t drupe_vm_resize_tty(drupe_vm_t *vm, unsigned rows, unsigned cols,
     }
     r = get_running(vm, &machine);
     if (r != DRUPE_OK) {
-        return wrong_state(vm, r, "resize", err);
+        return vm_wrong_state(vm, r, "resize", err);
     }
     r = vm->backend->resize_tty(machine, rows, cols, err);
     put_machine(vm);
@@ -422,7 +420,7 @@ drupe_vm_err_t drupe_vm_resize_tty(drupe_vm_t *vm, unsigned rows, unsigned cols,
 
 enum drupe_vm_state drupe_vm_state(const drupe_vm_t *vm)
 {
-    return state_of(vm);
+    return vm_state_of(vm);
 }
 
 const char *drupe_vm_id(const drupe_vm_t *vm)
@@ -442,14 +440,14 @@ drupe_vm_err_t drupe_vm_stats(drupe_vm_t *vm, struct drupe_vm_stats *out, struct
 
     memset(&stats, 0, sizeof(stats));
     (void)pthread_mutex_lock(&vm->lock);
-    if (vm->has_run && state_of(vm) != DRUPE_VM_STARTING) {
-        stats.uptime_ns = (vm->ended_ns != 0 ? vm->ended_ns : now_ns()) - vm->started_ns;
+    if (vm->has_run && vm_state_of(vm) != DRUPE_VM_STARTING) {
+        stats.uptime_ns = (vm->ended_ns != 0 ? vm->ended_ns : vm_now_ns()) - vm->started_ns;
         stats.start_ns = vm->start_took_ns;
-        machine = get_machine_locked(vm);
+        machine = vm_get_machine_locked(vm);
     }
     (void)pthread_mutex_unlock(&vm->lock);
     if (machine == NULL) {
-        return wrong_state(vm, DRUPE_NOT_RUNNING, "stats", err);
+        return vm_wrong_state(vm, DRUPE_NOT_RUNNING, "stats", err);
     }
     vm->backend->stats(machine, &stats);
     put_machine(vm);

@@ -68,6 +68,26 @@ typedef enum drupe_vm_err {
     DRUPE_UNSUPPORTED,    /* not by this backend or this build */
     DRUPE_INTERNAL, /* the host refused something that it should not; `os_errno` and `text` say what
                      */
+    DRUPE_EXEC_FAILED,  /* the agent refused, or its connection was lost */
+    DRUPE_EXEC_TIMEOUT, /* the command's own time limit; what it printed is delivered */
+    DRUPE_INTERRUPTED,  /* a snapshot closed the connection under the command */
+    DRUPE_PAUSE_FAILED,
+    DRUPE_RESUME_FAILED,
+    DRUPE_SNAPSHOT_FAILED,    /* disk full, a device that does not come to rest */
+    DRUPE_SNAPSHOT_TOO_LARGE, /* larger than memory + 16 MiB */
+    DRUPE_RESTORE_FAILED,     /* the host cannot do what the snapshot needs */
+    DRUPE_SNAPSHOT_CORRUPTED, /* damaged or not a snapshot; the text names the part */
+    DRUPE_ARCH_MISMATCH,      /* another architecture, or a CPU without a feature that was used */
+    DRUPE_IMAGE_MISMATCH,     /* another root image, memory size, vCPU count or version */
+    DRUPE_STORE_FAILED,
+    DRUPE_STORE_TIMEOUT,
+    DRUPE_STORE_NOT_FOUND,
+    DRUPE_STORE_TOO_LARGE,
+    DRUPE_FS_MOUNT_FAILED, /* a shared folder */
+    DRUPE_POOL_EXHAUSTED,
+    DRUPE_POOL_TIMEOUT,
+    DRUPE_JAIL_FAILED, /* the text names the step */
+    DRUPE_ERR_COUNT    /* not a code: how many there are */
 } drupe_vm_err_t;
 
 struct drupe_error {
@@ -112,11 +132,68 @@ enum drupe_log_level {
  * call back. */
 typedef void (*drupe_log_fn)(void *ctx, enum drupe_log_level level, const char *text);
 
+/*
+ * `size` tokens (bytes or operations), refilled evenly within refill_ms; one_time_burst more are
+ * spent first and never come back. size 0 or refill_ms 0: no limit.
+ */
+struct drupe_token_bucket {
+    uint64_t size;
+    uint64_t refill_ms;
+    uint64_t one_time_burst;
+};
+
+struct drupe_rate_limit {
+    struct drupe_token_bucket bandwidth;
+    struct drupe_token_bucket ops;
+};
+
+/* A path may be "fd:N" in every place of the configuration that names a file: the caller's open
+ * descriptor N, which is duplicated. */
 struct drupe_disk {
     const char *path;
     bool is_read_only;
+    bool is_flush_ignored; /* no FLUSH is offered, nothing waits for the disk */
+    bool is_synchronous;   /* without io_uring */
+    struct drupe_rate_limit limit;
 };
 
+/* What drupe_vm_update_disk() changes; NULL: not that. */
+struct drupe_disk_update {
+    const char *path; /* the file that takes the place of the old one; opened as that was */
+    const struct drupe_rate_limit *limit;
+};
+
+struct drupe_balloon {
+    bool is_present;
+    uint32_t target_mib;
+    bool is_deflated_on_oom;   /* the guest may take pages back before it kills */
+    uint32_t stats_interval_s; /* 0: no statistics, for good */
+    bool has_reporting;        /* the guest tells which pages are free, the host drops them */
+};
+
+/* One register of a CPUID leaf: result = (value & ~mask) | set. */
+struct drupe_cpuid_modifier {
+    uint32_t leaf;
+    uint32_t subleaf;
+    uint32_t flags; /* of struct kvm_cpuid_entry2 */
+    unsigned reg;   /* 0..3: eax, ebx, ecx, edx */
+    uint32_t mask;
+    uint32_t set; /* within mask */
+};
+
+/*
+ * A folder of the host that the guest sees at guest_path. The guest can reach nothing outside of
+ * it; it acts with the rights of the monitor's process. See docs/shares.md.
+ */
+struct drupe_share {
+    const char *host_path;  /* a directory; opened once by create */
+    const char *tag;        /* 1 to 36 bytes, unique: what the guest's mount names */
+    const char *guest_path; /* absolute; NULL: announced, not mounted (the root: "/") */
+    bool is_read_only;      /* the monitor refuses every change */
+};
+
+#define DRUPE_SHARES_MAX          16u
+#define DRUPE_TAG_SIZE_MAX        36u
 #define DRUPE_VCPUS_MAX           32u
 #define DRUPE_MEMORY_MIB_MIN      4u
 #define DRUPE_MEMORY_MIB_MAX      16384u
@@ -124,6 +201,9 @@ struct drupe_disk {
 #define DRUPE_PATH_SIZE_MAX       4096u
 #define DRUPE_CMDLINE_SIZE_MAX    2047u /* after our additions */
 #define DRUPE_ENV_COUNT_MAX       256u
+#define DRUPE_VSOCK_CID_MIN       3u
+#define DRUPE_VSOCK_PATH_SIZE_MAX 96u
+#define DRUPE_AGENT_SIZE_MAX      (4u << 20)
 #define DRUPE_BOOT_TIMEOUT_MS_MIN 100u
 #define DRUPE_BOOT_TIMEOUT_MS_MAX 600000u
 
@@ -150,11 +230,22 @@ typedef struct drupe_vm_config {
     size_t kernel_image_size;
     const char
         *cmdline_extra; /* NULL, or text put at the end of the command line (before any "--") */
+    /*
+     * NULL: the line that our kernel expects. Otherwise the whole line, to which only the root, the
+     * devices and, for a kernel that knows docs/boot.md, what it must be told are added.
+     */
+    const char *cmdline;
+    /* NULL: none. Our kernel takes a cpio archive here only in the place of its boot arguments. */
+    const char *initrd_path;
 
     const char *root_path; /* NULL: no root; otherwise an EROFS image */
     enum drupe_root_mode root_mode;
     const struct drupe_disk *disks; /* vda, vdb, ... (from vdb when the root is a disk) */
     size_t disk_count;
+
+    /* Shared folders. One whose guest_path is "/" is the root, then root_path is NULL. */
+    const struct drupe_share *shares;
+    size_t share_count;
 
     /* The workload. argv NULL or empty: the kernel looks for init= on the command line. */
     const char *const *argv; /* NULL-terminated */
@@ -174,13 +265,39 @@ typedef struct drupe_vm_config {
     unsigned tty_cols;
 
     int serial_log; /* -1; where the serial line's output (the kernel's messages) goes */
-    bool is_quiet;  /* true: kernel messages up to `warn` only; false: with `loglevel` left to the
-                       kernel */
+    int serial_in;  /* -1; bytes for the serial line: a terminal's, or signals (docs/boot.md) */
+    bool has_boot_timer; /* a device to which the guest reports that it has started */
+    const struct drupe_cpuid_modifier *cpuid; /* what the guest's CPUID differs in */
+    size_t cpuid_count;
+    struct drupe_balloon balloon;
+    struct drupe_rate_limit entropy_limit;
+    bool is_quiet; /* true: kernel messages up to `warn` only; false: with `loglevel` left to the
+                      kernel */
 
     drupe_log_fn log; /* NULL: none. The monitor's own messages */
     void *log_ctx;
 
     unsigned boot_timeout_ms; /* 30 000; the guest must touch a device by then */
+
+    /* Record which pages the guest writes, so that DRUPE_SNAPSHOT_DIFF stores only those. false */
+    bool is_dirty_tracked;
+
+    /*
+     * vsock (kvm only): a Unix socket made at create at this path, which must not exist, and
+     * removed by destroy. A host program that connects there and writes "CONNECT <port>\n" reaches
+     * a port of the guest; a connection of the guest to port P of the host reaches `<path>_P`.
+     * NULL: no vsock device.
+     */
+    const char *vsock_path;
+    uint32_t vsock_cid; /* 3; the guest's address, DRUPE_VSOCK_CID_MIN or more */
+
+    /*
+     * The agent (docs/agent.md), a static ELF program, started beside the workload so that
+     * drupe_vm_exec() works; not copied, as kernel_image. Without argv it is the workload. NULL:
+     * none. Needs vsock_path.
+     */
+    const void *agent_image;
+    size_t agent_image_size;
 } drupe_vm_config_t;
 
 DRUPE_API void drupe_vm_config_init(drupe_vm_config_t *cfg);
@@ -266,6 +383,87 @@ DRUPE_API DRUPE_MUST_CHECK drupe_vm_err_t drupe_vm_stop(drupe_vm_t *vm, uint32_t
                                                         struct drupe_error *err);
 
 /*
+ * RUNNING -> PAUSED: all vCPUs stand outside the guest and no device touches its memory when this
+ * returns. PAUSE_FAILED leaves it RUNNING; a guest that ends meanwhile gives CRASHED or
+ * NOT_RUNNING. Host time goes on; the guest's clocks do not see it as run time.
+ */
+DRUPE_API DRUPE_MUST_CHECK drupe_vm_err_t drupe_vm_pause(drupe_vm_t *vm, struct drupe_error *err);
+
+/* PAUSED -> RUNNING, also after a restore. RESUME_FAILED leaves it PAUSED. */
+DRUPE_API DRUPE_MUST_CHECK drupe_vm_err_t drupe_vm_resume(drupe_vm_t *vm, struct drupe_error *err);
+
+/* ---- Snapshots ----------------------------------------------------------------------------- */
+
+enum drupe_snapshot_kind {
+    DRUPE_SNAPSHOT_FULL, /* every page in use */
+    DRUPE_SNAPSHOT_DIFF, /* pages written since the last snapshot or restore: is_dirty_tracked */
+};
+
+/* Zero it, set struct_size, then what differs. Paths and descriptors are borrowed for the call. */
+struct drupe_snapshot_options {
+    size_t struct_size;
+    enum drupe_snapshot_kind kind;
+    /*
+     * The guest stands still only while registers and device state are taken; its memory is copied
+     * behind its back, page by page, before it overwrites them. The call returns when all is
+     * written.
+     */
+    bool is_live;
+    /* Where to: a path, written under another name and renamed when complete; or an open file. */
+    const char *path;
+    int fd; /* used when path is NULL; -1: none */
+    /* Firecracker's two files: guest memory by itself. NULL and -1: in the same container. */
+    const char *memory_path;
+    int memory_fd;
+};
+
+struct drupe_snapshot_info {
+    char id[64];
+    uint64_t size;         /* bytes written, all files */
+    uint64_t memory_bytes; /* guest memory among them */
+    uint64_t stopped_ns;   /* how long the guest stood still; 0 when it was PAUSED before */
+    uint64_t took_ns;
+};
+
+/*
+ * RUNNING (pauses and resumes by itself) or PAUSED (stays so). Connections over vsock are reset.
+ * On failure the VM goes on as it was and no file is left. `info` may be NULL.
+ */
+DRUPE_API DRUPE_MUST_CHECK drupe_vm_err_t
+drupe_vm_snapshot(drupe_vm_t *vm, const struct drupe_snapshot_options *options,
+                  struct drupe_snapshot_info *info, struct drupe_error *err);
+
+struct drupe_restore_options {
+    size_t struct_size;
+    const char *path; /* or fd when NULL */
+    int fd;
+    const char *memory_path; /* of a snapshot in two files */
+    int memory_fd;
+    /*
+     * The same snapshot may run more than once: the guest gets new entropy, a new generation id
+     * and the host's time; its writable disks must be others than the snapshot's.
+     */
+    bool is_clone;
+    /* The memory's hashes are not computed: the caller vouches for the file (a pool that checked
+     * it before, and keeps it open). The state is always verified. */
+    bool is_memory_trusted;
+};
+
+/*
+ * CREATED or STOPPED -> PAUSED: a machine as it was when the snapshot was taken, with this VM's
+ * configuration for all that lies outside the guest (files, descriptors, sockets). vCPU count,
+ * memory size and devices must be those of the snapshot (IMAGE_MISMATCH names what differs). Guest
+ * memory is mapped, not read. All or nothing: on failure the state is the one before.
+ */
+DRUPE_API DRUPE_MUST_CHECK drupe_vm_err_t drupe_vm_restore(
+    drupe_vm_t *vm, const struct drupe_restore_options *options, struct drupe_error *err);
+
+/* create and restore; destroyed on failure. */
+DRUPE_API DRUPE_MUST_CHECK drupe_vm_err_t drupe_vm_create_from_snapshot(
+    const drupe_vm_config_t *cfg, const struct drupe_restore_options *options, drupe_vm_t **out,
+    struct drupe_error *err);
+
+/*
  * End it if it runs, and free everything. NULL is fine. A caller that is about to exit need not:
  * the kernel takes a machine down faster when the process ends.
  */
@@ -318,6 +516,40 @@ struct drupe_vm_stats {
 
 DRUPE_API DRUPE_MUST_CHECK drupe_vm_err_t drupe_vm_stats(drupe_vm_t *vm, struct drupe_vm_stats *out,
                                                          struct drupe_error *err);
+
+/*
+ * The disk's file or limits change under the running guest (RUNNING or PAUSED), which is told of a
+ * new size. `index` counts disks in the guest's order: vda is 0.
+ */
+DRUPE_API DRUPE_MUST_CHECK drupe_vm_err_t
+drupe_vm_update_disk(drupe_vm_t *vm, unsigned index, const struct drupe_disk_update *update,
+                     struct drupe_error *err);
+
+/* The balloon's new target: the guest follows as it can. UNSUPPORTED without a balloon. */
+DRUPE_API DRUPE_MUST_CHECK drupe_vm_err_t drupe_vm_set_balloon(drupe_vm_t *vm, uint32_t target_mib,
+                                                               struct drupe_error *err);
+/* How often the guest is asked for figures; only where they were asked for at the start. */
+DRUPE_API DRUPE_MUST_CHECK drupe_vm_err_t drupe_vm_set_balloon_interval(drupe_vm_t *vm,
+                                                                        uint32_t interval_s,
+                                                                        struct drupe_error *err);
+
+/* Tags of VIRTIO 1.2, 5.5.6.3, in their order. */
+#define DRUPE_BALLOON_STATS 16u
+
+struct drupe_balloon_stats {
+    uint64_t target_pages; /* of 4 KiB */
+    uint64_t actual_pages;
+    uint32_t reported; /* bit n: values[n] came from the guest */
+    uint64_t values[DRUPE_BALLOON_STATS];
+};
+
+DRUPE_API DRUPE_MUST_CHECK drupe_vm_err_t drupe_vm_balloon_stats(drupe_vm_t *vm,
+                                                                 struct drupe_balloon_stats *out,
+                                                                 struct drupe_error *err);
+
+/* Ctrl-Alt-Del on the guest's keyboard. */
+DRUPE_API DRUPE_MUST_CHECK drupe_vm_err_t drupe_vm_ctrl_alt_del(drupe_vm_t *vm,
+                                                                struct drupe_error *err);
 
 /* ---- The host ------------------------------------------------------------------------------ */
 

@@ -126,6 +126,19 @@ static void print(const char *text)
     }
 }
 
+static void print_number(uint32_t value)
+{
+    char digits[11];
+    unsigned at = sizeof(digits) - 1;
+
+    digits[at] = '\0';
+    do {
+        digits[--at] = (char)('0' + value % 10);
+        value /= 10;
+    } while (value != 0);
+    print(digits + at);
+}
+
 static void print_hex(uint64_t value)
 {
     for (int shift = 60; shift >= 0; shift -= 4) {
@@ -546,6 +559,24 @@ static uint8_t wait_signal(void)
     return in8(SERIAL);
 }
 
+/* Count in lines, one about each millisecond of the counter's time, until a signal comes; that is
+ * the status. */
+static uint8_t count(uint64_t tsc_khz)
+{
+    for (uint32_t n = 0;; n++) {
+        uint64_t start = read_tsc();
+
+        print("n ");
+        print_number(n);
+        print("\n");
+        while (read_tsc() - start < tsc_khz) {
+        }
+        if ((in8(SERIAL + 5) & 1) != 0) {
+            return in8(SERIAL);
+        }
+    }
+}
+
 static void end_without_status(const char *mode)
 {
     static const struct idt_register none;
@@ -591,6 +622,8 @@ void guest_main(const uint8_t *zero_page)
     } else if (is_equal(mode, "echo")) {
         echo(args, cmdline);
         report(BOOT_STATUS_EXIT, 0);
+    } else if (is_equal(mode, "count")) {
+        report(BOOT_STATUS_EXIT, (uint8_t)(128 + count(args->tsc_khz)));
     } else if (is_equal(mode, "panic")) {
         report(BOOT_STATUS_PANIC, 7);
     } else if (is_equal(mode, "error")) {

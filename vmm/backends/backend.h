@@ -27,11 +27,42 @@ struct backend {
                              void **out, struct drupe_error *err);
     /* Let it go. Cannot fail; events->ended() will follow. */
     void (*release)(void *machine);
+    /*
+     * The next four are NULL where the backend cannot. pause: all vCPUs outside the guest, devices
+     * at rest, or an error and it runs on; resume: the reverse. Never both at once, only between
+     * release and ended(); a machine that ends meanwhile may answer either way.
+     */
+    drupe_vm_err_t (*pause)(void *machine, struct drupe_error *err);
+    drupe_vm_err_t (*resume)(void *machine, struct drupe_error *err);
+    /*
+     * Write a snapshot of a released machine; `is_paused` says how it stands, and it stands so
+     * again on return, whatever came of it.
+     */
+    drupe_vm_err_t (*snapshot)(void *machine, bool is_paused,
+                               const struct drupe_snapshot_options *options,
+                               struct drupe_snapshot_info *info, struct drupe_error *err);
+    /* As create, from a snapshot; release() then makes it a paused machine. */
+    drupe_vm_err_t (*restore)(const struct config *c, const struct backend_events *events,
+                              const struct drupe_restore_options *options, void **out,
+                              struct drupe_error *err);
     /* End it now with DRUPE_END_STOPPED; returns at once, ended() follows. Harmless afterwards. */
     void (*kill)(void *machine);
     drupe_vm_err_t (*signal)(void *machine, int signo, struct drupe_error *err);
     drupe_vm_err_t (*resize_tty)(void *machine, unsigned rows, unsigned cols,
                                  struct drupe_error *err);
+    /*
+     * NULL where the backend cannot. Between release and ended(), one at a time and never with
+     * pause and the like. update_disk: `fd` (-1: the old one stays) is borrowed until the next
+     * update or destroy; `limit` may be NULL.
+     */
+    drupe_vm_err_t (*update_disk)(void *machine, unsigned index, int fd,
+                                  const struct drupe_rate_limit *limit, struct drupe_error *err);
+    drupe_vm_err_t (*set_balloon)(void *machine, uint32_t target_mib, struct drupe_error *err);
+    drupe_vm_err_t (*set_balloon_interval)(void *machine, uint32_t interval_s,
+                                           struct drupe_error *err);
+    drupe_vm_err_t (*balloon_stats)(void *machine, struct drupe_balloon_stats *out,
+                                    struct drupe_error *err);
+    drupe_vm_err_t (*ctrl_alt_del)(void *machine, struct drupe_error *err);
     /* Fill what it knows; the rest is zero. Any state from release to destroy. */
     void (*stats)(void *machine, struct drupe_vm_stats *out);
     /* Not released, or ended() has been called. Frees everything. */

@@ -32,4 +32,10 @@ int virtio_blk_create(const struct virtio_blk_setup *setup, struct virtio_blk **
 /* Waits for what is under way. */
 void virtio_blk_destroy(struct virtio_blk *blk);
 
+/*
+ * Wait for what is under way and show it to the driver: until the next kick nothing touches guest
+ * memory. No kick comes meanwhile.
+ */
+void virtio_blk_quiesce(struct virtio_blk *blk);
+
 struct virtio_device *virtio_blk_device(struct virtio_blk *blk);

@@ -13,13 +13,16 @@
 
 #include "boot/cmdline.h"
 #include "devices/copy_port.h"
+#include "devices/virtio_9p.h"
 #include "devices/virtio_blk.h"
 #include "devices/virtio_console.h"
 #include "devices/virtio_mmio.h"
 #include "devices/virtio_rng.h"
+#include "devices/virtio_vsock.h"
 #include "error.h"
 #include "layout.h"
 #include "outcome.h"
+#include "snapshot/state.h"
 
 #include "abi/boot.h"
 
@@ -27,7 +30,9 @@ struct machine_virtio {
     struct virtio_console *console;
     struct virtio_blk *disks[DRUPE_DISKS_MAX + 1]; /* the root may be one */
     unsigned disk_count;
+    struct virtio_9p *shares; /* all of them */
     struct virtio_rng *rng;
+    struct virtio_vsock *vsock;
     struct virtio_device *slots[LAYOUT_VIRTIO_SLOTS]; /* in order of their windows */
     unsigned count;
 };
@@ -94,8 +99,9 @@ static int add_virtio(struct machine *m, struct virtio_device *device)
 {
     struct io_window window = virtio_mmio_window(device, slot_gpa(m->virtio->count));
 
-    /* 11: one console, one root, eight disks, one entropy device. */
-    assert(m->virtio->count < LAYOUT_VIRTIO_SLOTS);
+    if (m->virtio->count == LAYOUT_VIRTIO_SLOTS) {
+        return -ENOSPC; /* check_slots() looked before */
+    }
     m->virtio->slots[m->virtio->count++] = device;
     return bus_add(&m->mmio, &window);
 }
@@ -160,6 +166,31 @@ static int add_disks(struct machine *m)
     return r;
 }
 
+static int add_shares(struct machine *m)
+{
+    const struct config *c = m->config;
+    struct p9_share_setup shares[DRUPE_SHARES_MAX];
+    struct virtio_9p_setup setup = {
+        .host = &m->device_host,
+        .irq = next_irq(m),
+        .shares = shares,
+        .share_count = c->share_count,
+        .proc_fd = -1,
+    };
+    int r;
+
+    if (c->share_count == 0) {
+        return 0;
+    }
+    for (unsigned i = 0; i < c->share_count; i++) {
+        shares[i] = (struct p9_share_setup){ .tag = c->shares[i].tag,
+                                             .root_fd = c->shares[i].fd,
+                                             .is_read_only = c->shares[i].is_read_only };
+    }
+    r = virtio_9p_create(&setup, &m->virtio->shares);
+    return r < 0 ? r : add_virtio(m, virtio_9p_device(m->virtio->shares));
+}
+
 static int add_rng(struct machine *m)
 {
     int r = virtio_rng_create(&m->device_host, next_irq(m), &m->virtio->rng);
@@ -167,12 +198,44 @@ static int add_rng(struct machine *m)
     return r < 0 ? r : add_virtio(m, virtio_rng_device(m->virtio->rng));
 }
 
+static int add_vsock(struct machine *m)
+{
+    const struct config *c = m->config;
+    struct virtio_vsock_setup setup = {
+        .host = &m->device_host,
+        .irq = next_irq(m),
+        .guest_cid = c->vsock_cid,
+        .listen_fd = c->vsock_fd,
+        .path = c->vsock_path,
+    };
+    int r = 0;
+
+    if (c->vsock_path == NULL) {
+        return 0;
+    }
+    r = virtio_vsock_create(&setup, &m->virtio->vsock);
+    return r < 0 ? r : add_virtio(m, virtio_vsock_device(m->virtio->vsock));
+}
+
 static drupe_vm_err_t failed(int r, const char *what, struct drupe_error *err)
 {
     drupe_vm_err_t code =
         r == -ENOMEM || r == -EMFILE || r == -ENFILE ? DRUPE_NO_MEMORY : DRUPE_INTERNAL;
-
     return r == 0 ? DRUPE_OK : error_set(err, code, -r, "make %s", what);
+}
+
+/* Each virtio device takes a slot with an interrupt line of its own. */
+static drupe_vm_err_t check_slots(const struct config *c, struct drupe_error *err)
+{
+    const unsigned wanted = (c->stdio != DRUPE_STDIO_NONE) + c->disk_count +
+                            (c->root.fd >= 0 && c->root_mode != DRUPE_ROOT_MAPPED) +
+                            (c->share_count > 0) + (c->vsock_path != NULL) + 1;
+
+    if (wanted > LAYOUT_VIRTIO_SLOTS) {
+        return error_field(err, "disks", "a VM has at most %u virtio devices; this one has %u",
+                           LAYOUT_VIRTIO_SLOTS, wanted);
+    }
+    return DRUPE_OK;
 }
 
 drupe_vm_err_t machine_devices_init(struct machine *m, struct drupe_error *err)
@@ -199,6 +262,10 @@ drupe_vm_err_t machine_devices_init(struct machine *m, struct drupe_error *err)
     if (m->virtio == NULL) {
         return error_set(err, DRUPE_NO_MEMORY, ENOMEM, "make the devices");
     }
+    r = check_slots(m->config, err);
+    if (r != DRUPE_OK) {
+        return r;
+    }
     r = failed(add_port_windows(m), "the port devices", err);
     if (r == DRUPE_OK) {
         r = failed(bus_add(&m->mmio, &ioapic), "the IOAPIC", err);
@@ -210,7 +277,13 @@ drupe_vm_err_t machine_devices_init(struct machine *m, struct drupe_error *err)
         r = failed(add_disks(m), "the disks", err);
     }
     if (r == DRUPE_OK) {
+        r = failed(add_shares(m), "the shared folders", err);
+    }
+    if (r == DRUPE_OK) {
         r = failed(add_rng(m), "the entropy device", err);
+    }
+    if (r == DRUPE_OK) {
+        r = failed(add_vsock(m), "the socket device", err);
     }
     bus_seal(&m->pio);
     bus_seal(&m->mmio);
@@ -226,8 +299,14 @@ void machine_devices_deinit(struct machine *m)
         for (unsigned i = 0; i < m->virtio->disk_count; i++) {
             virtio_blk_destroy(m->virtio->disks[i]);
         }
+        if (m->virtio->shares != NULL) {
+            virtio_9p_destroy(m->virtio->shares);
+        }
         if (m->virtio->rng != NULL) {
             virtio_rng_destroy(m->virtio->rng);
+        }
+        if (m->virtio->vsock != NULL) {
+            virtio_vsock_destroy(m->virtio->vsock);
         }
         free(m->virtio);
         m->virtio = NULL;
@@ -237,6 +316,119 @@ void machine_devices_deinit(struct machine *m)
         status_port_deinit(&m->status_port);
         m->has_legacy = false;
     }
+}
+
+void machine_reset_vsock(struct machine *m)
+{
+    if (m->virtio->vsock != NULL) {
+        virtio_vsock_set_cid(m->virtio->vsock, m->config->vsock_cid);
+        virtio_vsock_reset(m->virtio->vsock);
+    }
+}
+
+void machine_devices_quiesce(struct machine *m)
+{
+    for (unsigned i = 0; i < m->virtio->disk_count; i++) {
+        virtio_blk_quiesce(m->virtio->disks[i]);
+    }
+    if (m->virtio->shares != NULL) {
+        virtio_9p_quiesce(m->virtio->shares);
+    }
+}
+
+void machine_devices_save(struct machine *m, struct state_writer *w)
+{
+    struct snapshot_uart *uart = state_add(w, SNAPSHOT_UART, 0, 1, sizeof(*uart));
+
+    if (uart != NULL) {
+        uart_save(&m->uart, uart);
+    }
+    struct snapshot_status *status = state_add(w, SNAPSHOT_STATUS, 0, 1, sizeof(*status));
+
+    if (status != NULL) {
+        status_port_save(&m->status_port, status);
+    }
+    for (unsigned i = 0; i < m->virtio->count; i++) {
+        struct virtio_device *dev = m->virtio->slots[i];
+        const struct virtio_device_ops *ops = dev->setup.ops;
+        void *transport = state_add(w, SNAPSHOT_VIRTIO, i, 1, virtio_transport_size(dev));
+
+        if (transport != NULL) {
+            virtio_transport_save(dev, transport);
+        }
+        if (ops->save != NULL) {
+            void *own = state_add(w, SNAPSHOT_PRIVATE, i, ops->state_version, ops->state_size_max);
+
+            if (own != NULL) {
+                virtio_device_lock(dev);
+                state_trim(w, ops->save(dev, own));
+                virtio_device_unlock(dev);
+            }
+        }
+    }
+}
+
+static drupe_vm_err_t no_such_device(struct drupe_error *err, unsigned slot, const char *name,
+                                     const char *why)
+{
+    return error_set(err, DRUPE_IMAGE_MISMATCH, 0, "device %u (%s) is not the snapshot's: %s", slot,
+                     name, why);
+}
+
+static drupe_vm_err_t load_virtio(struct machine *m, unsigned slot, const struct state_reader *r,
+                                  struct drupe_error *err)
+{
+    struct virtio_device *dev = m->virtio->slots[slot];
+    const struct virtio_device_ops *ops = dev->setup.ops;
+    uint32_t version = 0;
+    size_t size = 0;
+    const char *why = "the snapshot has none there";
+    const void *state = state_find(r, SNAPSHOT_VIRTIO, slot, &version, &size);
+    int e = -EINVAL;
+
+    if (state != NULL && version == 1) {
+        e = virtio_transport_load(dev, state, size, &why);
+    }
+    if (e < 0) {
+        return no_such_device(err, slot, ops->name, why);
+    }
+    state = state_find(r, SNAPSHOT_PRIVATE, slot, &version, &size);
+    if ((state == NULL) != (ops->load == NULL)) {
+        return no_such_device(err, slot, ops->name, "its state is of another version");
+    }
+    if (state != NULL) {
+        virtio_device_lock(dev);
+        e = ops->load(dev, version, state, size, &why);
+        virtio_device_unlock(dev);
+    }
+    if (e < 0) {
+        return no_such_device(err, slot, ops->name, why);
+    }
+    virtio_device_wake(dev);
+    return DRUPE_OK;
+}
+
+drupe_vm_err_t machine_devices_load(struct machine *m, const struct state_reader *r,
+                                    struct drupe_error *err)
+{
+    const struct snapshot_uart *uart = state_find_sized(r, SNAPSHOT_UART, 0, sizeof(*uart));
+    const struct snapshot_status *status = state_find_sized(r, SNAPSHOT_STATUS, 0, sizeof(*status));
+    const struct snapshot_ioapic *ioapic = state_find_sized(r, SNAPSHOT_IOAPIC, 0, sizeof(*ioapic));
+    drupe_vm_err_t code = DRUPE_OK;
+
+    if (uart == NULL || status == NULL || ioapic == NULL || !uart_load(&m->uart, uart) ||
+        !status_port_load(&m->status_port, status)) {
+        return error_set(err, DRUPE_SNAPSHOT_CORRUPTED, 0, "the devices' state is damaged");
+    }
+    ioapic_load(&m->ioapic, ioapic);
+    if (state_find(r, SNAPSHOT_VIRTIO, m->virtio->count, NULL, NULL) != NULL) {
+        return error_set(err, DRUPE_IMAGE_MISMATCH, 0,
+                         "the snapshot has more devices than the VM's %u", m->virtio->count);
+    }
+    for (unsigned i = 0; code == DRUPE_OK && i < m->virtio->count; i++) {
+        code = load_virtio(m, i, r, err);
+    }
+    return code;
 }
 
 bool machine_has_console(const struct machine *m)

@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdlib.h>
@@ -15,11 +16,13 @@
 #include <base/fmt.h>
 
 #include "error.h"
+#include "jail/filter.h"
+#include "snapshot/describe.h"
 
 #define KVM_VERSION            12
 #define LOOP_THREAD_STACK_SIZE (64u << 10)
 #define NS_PER_MS              UINT64_C(1000000)
-#define DRAIN_LOOK_NS          2000000
+#define DRAIN_LOOK_MS          2
 
 static uint64_t now_ns(void)
 {
@@ -32,7 +35,7 @@ static uint64_t now_ns(void)
 /* ---- Ending ---- */
 
 /* Under the lock: destroy takes it before it joins, so that no thread is kicked that is no more. */
-static void kick_all_locked(struct machine *m)
+void machine_kick_all_locked(struct machine *m)
 {
     for (unsigned i = 0; i < m->vcpu_count; i++) {
         if (!(m->vcpus[i].has_thread && pthread_equal(m->vcpus[i].thread, pthread_self()))) {
@@ -56,7 +59,8 @@ void machine_end(struct machine *m, enum drupe_end_kind kind, int status, const 
         m->is_gate_open = true;
         atomic_store(&m->is_ending, true);
         (void)pthread_cond_broadcast(&m->gate);
-        kick_all_locked(m);
+        (void)pthread_cond_broadcast(&m->parked);
+        machine_kick_all_locked(m);
     }
     (void)pthread_mutex_unlock(&m->lock);
 }
@@ -76,10 +80,8 @@ void machine_wait_gate(struct machine *m)
  */
 static void wait_drained(struct machine *m)
 {
-    const struct timespec pause = { .tv_nsec = DRAIN_LOOK_NS };
-
     while (!machine_is_drained(m) && !atomic_load(&m->is_killed)) {
-        (void)clock_nanosleep(CLOCK_MONOTONIC, 0, &pause, NULL);
+        (void)poll(NULL, 0, DRAIN_LOOK_MS); /* a call that a vCPU thread makes anyway */
     }
 }
 
@@ -134,7 +136,8 @@ static drupe_vm_err_t open_kvm(struct machine *m, struct drupe_error *err)
 {
     int run_size = 0;
 
-    m->kvm_fd = open("/dev/kvm", O_RDWR | O_CLOEXEC);
+    m->kvm_fd = m->config->kvm_fd >= 0 ? fcntl(m->config->kvm_fd, F_DUPFD_CLOEXEC, 3)
+                                       : open("/dev/kvm", O_RDWR | O_CLOEXEC);
     if (m->kvm_fd < 0) {
         return error_set(err, DRUPE_UNAVAILABLE, errno, "open /dev/kvm");
     }
@@ -161,7 +164,12 @@ static drupe_vm_err_t open_kvm(struct machine *m, struct drupe_error *err)
 static void *loop_main(void *arg)
 {
     struct machine *m = arg;
+    const int r = filter_install(DRUPE_JAIL_THREAD_LOOP);
 
+    if (r < 0) {
+        machine_end(m, DRUPE_END_MONITOR, 0, "jail: seccomp: confine the loop thread: %s",
+                    strerrorname_np(-r));
+    }
     loop_run(&m->loop);
     return NULL;
 }
@@ -233,10 +241,35 @@ static drupe_vm_err_t init_loop(struct machine *m, struct drupe_error *err)
     return DRUPE_OK;
 }
 
+static drupe_vm_err_t load_kernel(struct machine *m, struct drupe_error *err)
+{
+    struct machine_boot boot;
+    drupe_vm_err_t r = machine_boot_write(m, arch_vcpu_tsc_khz(&m->vcpus[0]), &boot, err);
+
+    return r == DRUPE_OK ? arch_vcpu_set_entry(&m->vcpus[0], &boot, err) : r;
+}
+
+/* What was taken from a paused machine makes a paused one. */
+static drupe_vm_err_t load_state(struct machine *m, struct drupe_error *err)
+{
+    drupe_vm_err_t r = arch_state_load(m, &m->snapshot->state, err);
+
+    if (r == DRUPE_OK) {
+        r = machine_devices_load(m, &m->snapshot->state, err);
+    }
+    if (r == DRUPE_OK) {
+        machine_reset_vsock(m);
+    }
+    loop_begin_paused(&m->loop);
+    m->is_quiesced = true;
+    atomic_store(&m->is_pausing, true);
+    atomic_store(&m->is_alive, true); /* the guest's boot is behind it */
+    return r;
+}
+
 /* The order is that of docs: memory slots before the irqchip, vCPUs last. */
 static drupe_vm_err_t build(struct machine *m, struct drupe_error *err)
 {
-    struct machine_boot boot;
     drupe_vm_err_t r = open_kvm(m, err);
 
     if (r == DRUPE_OK) {
@@ -258,10 +291,7 @@ static drupe_vm_err_t build(struct machine *m, struct drupe_error *err)
         r = create_vcpus(m, err);
     }
     if (r == DRUPE_OK) {
-        r = machine_boot_write(m, arch_vcpu_tsc_khz(&m->vcpus[0]), &boot, err);
-    }
-    if (r == DRUPE_OK) {
-        r = arch_vcpu_set_entry(&m->vcpus[0], &boot, err);
+        r = m->snapshot != NULL ? load_state(m, err) : load_kernel(m, err);
     }
     if (r == DRUPE_OK) {
         r = install_kick_handler(err);
@@ -312,28 +342,47 @@ static void kvm_destroy(void *machine)
     }
     arch_irqchip_destroy(m);
     machine_memory_deinit(m);
+    snapshot_close(m->snapshot);
     log_deinit(&m->log);
+    (void)pthread_cond_destroy(&m->parked);
     (void)pthread_cond_destroy(&m->gate);
+    (void)pthread_mutex_destroy(&m->control);
     (void)pthread_mutex_destroy(&m->lock);
     free(m);
 }
 
-static drupe_vm_err_t kvm_create(const struct config *c, const struct backend_events *events,
-                                 void **out, struct drupe_error *err)
+static void init_locks(struct machine *m)
+{
+    pthread_condattr_t attr;
+
+    (void)pthread_mutex_init(&m->lock, NULL);
+    (void)pthread_mutex_init(&m->control, NULL);
+    (void)pthread_cond_init(&m->gate, NULL);
+    (void)pthread_condattr_init(&attr);
+    (void)pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+    (void)pthread_cond_init(&m->parked, &attr);
+    (void)pthread_condattr_destroy(&attr);
+}
+
+/* `snapshot` is taken, whatever comes of it; NULL: boot. */
+static drupe_vm_err_t make(const struct config *c, const struct backend_events *events,
+                           struct snapshot_file *snapshot, void **out, struct drupe_error *err)
 {
     struct machine *m = calloc(1, sizeof(*m));
     drupe_vm_err_t r = DRUPE_OK;
 
     if (m == NULL) {
+        snapshot_close(snapshot);
         return error_set(err, DRUPE_NO_MEMORY, ENOMEM, "make the machine");
     }
     m->config = c;
     m->events = *events;
+    m->snapshot = snapshot;
     m->kvm_fd = -1;
     m->vm_fd = -1;
+    m->pid = getpid();
     log_init(&m->log, c->log, c->log_ctx);
-    (void)pthread_mutex_init(&m->lock, NULL);
-    (void)pthread_cond_init(&m->gate, NULL);
+    init_locks(m);
     r = build(m, err);
     if (r != DRUPE_OK) {
         kvm_destroy(m);
@@ -341,6 +390,38 @@ static drupe_vm_err_t kvm_create(const struct config *c, const struct backend_ev
     }
     *out = m;
     return DRUPE_OK;
+}
+
+static drupe_vm_err_t kvm_create(const struct config *c, const struct backend_events *events,
+                                 void **out, struct drupe_error *err)
+{
+    return make(c, events, NULL, out, err);
+}
+
+static drupe_vm_err_t kvm_restore(const struct config *c, const struct backend_events *events,
+                                  const struct drupe_restore_options *options, void **out,
+                                  struct drupe_error *err)
+{
+    struct snapshot_file *snapshot = NULL;
+    drupe_vm_err_t r = snapshot_open(options, &snapshot, err);
+
+    if (r != DRUPE_OK) {
+        return r;
+    }
+    if (snapshot->state.header->arch != arch_snapshot_id()) {
+        r = error_set(err, DRUPE_ARCH_MISMATCH, 0, "the snapshot is of another architecture");
+    }
+    if (r == DRUPE_OK) {
+        r = describe_check(snapshot, c, options->is_clone, err);
+    }
+    if (r == DRUPE_OK && !options->is_memory_trusted) {
+        r = snapshot_verify_memory(snapshot, err);
+    }
+    if (r != DRUPE_OK) {
+        snapshot_close(snapshot);
+        return r;
+    }
+    return make(c, events, snapshot, out, err);
 }
 
 static void kvm_release(void *machine)
@@ -362,25 +443,6 @@ static void kvm_kill(void *machine)
 
     atomic_store(&m->is_killed, true);
     machine_end(m, DRUPE_END_STOPPED, 0, "stopped by request");
-}
-
-static drupe_vm_err_t kvm_signal(void *machine, int signo, struct drupe_error *err)
-{
-    struct machine *m = machine;
-
-    if (!uart_receive(&m->uart, (uint8_t)signo)) {
-        return error_set(err, DRUPE_BUSY, 0, "the guest does not read its signal line");
-    }
-    return DRUPE_OK;
-}
-
-static drupe_vm_err_t kvm_resize_tty(void *machine, unsigned rows, unsigned cols,
-                                     struct drupe_error *err)
-{
-    if (!machine_resize_console(machine, rows, cols)) {
-        return error_set(err, DRUPE_UNSUPPORTED, 0, "the VM has no terminal");
-    }
-    return DRUPE_OK;
 }
 
 static uint64_t vcpu_time(const struct vcpu *v)
@@ -416,9 +478,13 @@ const struct backend backend_kvm = {
     .name = "kvm",
     .create = kvm_create,
     .release = kvm_release,
+    .pause = machine_pause,
+    .resume = machine_resume,
+    .snapshot = machine_snapshot,
+    .restore = kvm_restore,
     .kill = kvm_kill,
-    .signal = kvm_signal,
-    .resize_tty = kvm_resize_tty,
+    .signal = machine_signal,
+    .resize_tty = machine_resize_tty,
     .stats = kvm_stats,
     .destroy = kvm_destroy,
 };

@@ -5,6 +5,9 @@
  * Threads: one per vCPU, one loop thread, and the caller's for build, release, kill, destroy. All
  * threads exist from build on, the vCPUs' waiting at a gate; so release cannot fail.
  *
+ * Pausing: all vCPUs are kicked out of the guest, finish what KVM left half done, and park at the
+ * gate; then the loop is held and the disks are drained. pause.c.
+ *
  * Ending: whoever notices calls machine_end(), the first outcome counts; all vCPUs are kicked out
  * of the guest; the last one that leaves writes out what the devices hold and reports. Everything
  * else (joining, unmapping) is destroy's, off the path on which somebody waits for the status.
@@ -35,6 +38,7 @@
 
 struct machine;
 struct machine_virtio;
+struct snapshot_file;
 
 struct vcpu {
     struct machine *machine;
@@ -43,10 +47,12 @@ struct vcpu {
     struct kvm_run *run;
     pthread_t thread;
     bool has_thread;
+    atomic_int tid; /* set by the thread; 0: it has not begun */
     /* Written by the vCPU's thread only, relaxed; anyone may read. */
     _Atomic uint64_t exits[DRUPE_EXIT_REASONS];
     _Atomic uint64_t time_ns; /* set when the thread leaves */
     atomic_bool has_left;
+    struct arch_vcpu_clock clock; /* while the clocks are stopped */
 };
 
 struct machine {
@@ -55,6 +61,7 @@ struct machine {
     struct log log;
     int kvm_fd;
     int vm_fd;
+    pid_t pid; /* of this process */
     size_t run_size;
 
     /* Memory: built once, then constant. */
@@ -65,6 +72,7 @@ struct machine {
     void *root;
     uint64_t root_gpa;
     uint64_t root_map_size;
+    struct snapshot_file *snapshot; /* RAM was restored from it; NULL: it began empty */
 
     /* Devices and the way to them: built once, then constant. */
     struct device_host device_host;
@@ -88,10 +96,24 @@ struct machine {
     atomic_uint vcpus_inside;
     atomic_bool is_alive; /* the guest has touched a device */
     atomic_bool is_ending;
-    atomic_bool is_killed; /* output that still waits for its reader is given up */
+    atomic_bool is_killed;  /* output that still waits for its reader is given up */
+    atomic_bool is_pausing; /* vCPUs go to the gate; written under lock */
+
+    /*
+     * Keeps the callers' signals and resizes away from devices whose state is being taken or whose
+     * guest stands still. Taken before any device's lock, never with `lock` held.
+     */
+    pthread_mutex_t control;
+    bool is_quiesced; /* under control: no device touches guest memory */
+    bool has_resize;  /* under control: a resize came meanwhile */
+    uint16_t resize_rows;
+    uint16_t resize_cols;
+    struct arch_clock clock; /* as it stopped; one pause at a time */
 
     pthread_mutex_t lock;
     pthread_cond_t gate;
+    pthread_cond_t parked;           /* vcpus_parked, vcpus_inside, has_outcome; CLOCK_MONOTONIC */
+    unsigned vcpus_parked;           /* under lock */
     bool is_gate_open;               /* under lock */
     bool is_released;                /* under lock */
     bool has_outcome;                /* under lock */
@@ -113,10 +135,25 @@ uint64_t machine_memory_resident(const struct machine *m);
 /* devices.c: legacy and virtio devices, both buses. After memory. */
 drupe_vm_err_t machine_devices_init(struct machine *m, struct drupe_error *err) MUST_CHECK;
 void machine_devices_deinit(struct machine *m);
+/*
+ * Into and out of a snapshot, with `control` held. save: failures show in the writer. load: of
+ * devices just made; nothing runs yet.
+ */
+void machine_devices_save(struct machine *m, struct state_writer *w);
+drupe_vm_err_t machine_devices_load(struct machine *m, const struct state_reader *r,
+                                    struct drupe_error *err) MUST_CHECK;
+/*
+ * Close all connections over vsock and tell the guest so: before a snapshot is taken, when the
+ * vCPUs stand still, and after a restore (with the CID of the configuration).
+ */
+void machine_reset_vsock(struct machine *m);
 bool machine_has_console(const struct machine *m);
 /* What the guest printed has been written. */
 bool machine_is_drained(const struct machine *m);
 bool machine_resize_console(struct machine *m, unsigned rows, unsigned cols);
+/* The loop is held and no vCPU runs: finish what is under way, so that nothing touches guest memory
+ * until the loop goes on. */
+void machine_devices_quiesce(struct machine *m);
 struct cmdline;
 void machine_devices_announce(const struct machine *m, struct cmdline *c);
 
@@ -140,3 +177,19 @@ void vcpu_destroy(struct vcpu *v);
 void machine_vcpu_left(struct machine *m);
 /* Block until released or ending. */
 void machine_wait_gate(struct machine *m);
+
+/* pause.c: the backend's two calls, and the vCPU's side: stand still until resumed or ending. */
+drupe_vm_err_t machine_pause(void *machine, struct drupe_error *err) MUST_CHECK;
+drupe_vm_err_t machine_resume(void *machine, struct drupe_error *err) MUST_CHECK;
+void machine_park_vcpu(struct machine *m);
+/* The backend's signal and resize: safe while it stands still. */
+drupe_vm_err_t machine_signal(void *machine, int signo, struct drupe_error *err) MUST_CHECK;
+drupe_vm_err_t machine_resize_tty(void *machine, unsigned rows, unsigned cols,
+                                  struct drupe_error *err) MUST_CHECK;
+/* snapshot.c: the backend's call. */
+drupe_vm_err_t machine_snapshot(void *machine, bool is_paused,
+                                const struct drupe_snapshot_options *options,
+                                struct drupe_snapshot_info *info,
+                                struct drupe_error *err) MUST_CHECK;
+/* machine.c: kick every vCPU but the calling thread's out of the guest. With the lock held. */
+void machine_kick_all_locked(struct machine *m);

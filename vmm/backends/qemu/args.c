@@ -9,18 +9,23 @@
 #include "boot/cmdline.h"
 #include "error.h"
 
-#define VIRTIO_BASE     UINT64_C(0xfeb00000)
-#define VIRTIO_SIZE     UINT64_C(512)
-#define VIRTIO_IRQ_BASE 16u
+#define VIRTIO_BASE UINT64_C(0xfeb00000)
+#define VIRTIO_SIZE UINT64_C(512)
+/* With ACPI the lines behind the ISA bus's; without, what that bus has free. */
+#define VIRTIO_IRQ_BASE_ACPI 16u
+#define VIRTIO_IRQ_BASE_ISA  5u
 
-#define MACHINE                                                                                    \
-    ("microvm,acpi=on,ioapic2=off,pcie=off,pic=off,pit=off,rtc=off,x-option-roms=off,"             \
-     "auto-kernel-cmdline=off")
+#define MACHINE      "microvm,ioapic2=off,pcie=off,x-option-roms=off,auto-kernel-cmdline=off"
+#define MACHINE_OURS MACHINE ",acpi=on,pic=off,pit=off,rtc=off"
+/* Linux measures its clocks with the PIT, which it only takes an interrupt from without ACPI. */
+#define MACHINE_LINUX   MACHINE ",acpi=off,pic=on,pit=on,rtc=on"
+#define CMDLINE_DEFAULT "console=ttyS0 reboot=t panic=0"
 
 struct builder {
     struct qemu_args *args;
     const struct config *config;
     struct cmdline cmdline;
+    unsigned irq_base;
     unsigned slots;
 };
 
@@ -49,7 +54,7 @@ static unsigned take_slot(struct builder *b)
     unsigned slot = b->slots++;
 
     cmdline_add(&b->cmdline, "virtio_mmio.device=%u@0x%llx:%u", (unsigned)VIRTIO_SIZE,
-                (unsigned long long)(VIRTIO_BASE + slot * VIRTIO_SIZE), VIRTIO_IRQ_BASE + slot);
+                (unsigned long long)(VIRTIO_BASE + slot * VIRTIO_SIZE), b->irq_base + slot);
     return slot;
 }
 
@@ -113,6 +118,19 @@ static void add_disk(struct builder *b, const struct config_file *f, unsigned fd
     add(b->args, "virtio-blk-device,drive=disk%u,bus=virtio-mmio-bus.%u", slot, slot);
 }
 
+/* "none" and not "passthrough": an owner that QEMU may not set is no error. */
+static void add_share(struct builder *b, const struct config_share *share, unsigned fd)
+{
+    unsigned slot = take_slot(b);
+
+    add(b->args, "-fsdev");
+    add(b->args, "local,id=share%u,path=/proc/self/fd/%u,security_model=none,multidevs=remap%s",
+        slot, fd, share->is_read_only ? ",readonly=on" : "");
+    add(b->args, "-device");
+    add(b->args, "virtio-9p-device,fsdev=share%u,mount_tag=%s,bus=virtio-mmio-bus.%u", slot,
+        share->tag, slot);
+}
+
 static void add_devices(struct builder *b)
 {
     const struct config *c = b->config;
@@ -127,12 +145,16 @@ static void add_devices(struct builder *b)
     for (unsigned i = 0; i < c->disk_count; i++) {
         add_disk(b, &c->disks[i], (unsigned)QEMU_FD_DISK + i);
     }
+    for (unsigned i = 0; i < c->share_count; i++) {
+        add_share(b, &c->shares[i], (unsigned)QEMU_FD_SHARE + i);
+    }
+    config_announce_shares(c, &b->cmdline);
     slot = take_slot(b);
     add(b->args, "-device");
     add(b->args, "virtio-rng-device,bus=virtio-mmio-bus.%u", slot);
 }
 
-static void add_machine(struct qemu_args *a, const struct config *c)
+static void add_machine(struct qemu_args *a, const struct config *c, bool is_ours)
 {
     static const char *const fixed[] = {
         "-nodefaults",
@@ -140,8 +162,6 @@ static void add_machine(struct qemu_args *a, const struct config *c)
         "-display",
         "none",
         "-no-reboot",
-        "-M",
-        MACHINE,
         "-accel",
         "tcg,thread=multi",
         "-cpu",
@@ -153,6 +173,8 @@ static void add_machine(struct qemu_args *a, const struct config *c)
     for (size_t i = 0; i < array_size(fixed); i++) {
         add(a, "%s", fixed[i]);
     }
+    add(a, "-M");
+    add(a, "%s", is_ours ? MACHINE_OURS : MACHINE_LINUX);
     add(a, "-m");
     add(a, "%lluM", (unsigned long long)(c->memory_size >> 20));
     add(a, "-smp");
@@ -160,28 +182,38 @@ static void add_machine(struct qemu_args *a, const struct config *c)
     add_socket(a, "serial", QEMU_FD_SERIAL);
     add(a, "-serial");
     add(a, "chardev:serial");
+    add_socket(a, "qmp", QEMU_FD_MONITOR);
+    add(a, "-mon");
+    add(a, "chardev=qmp,mode=control");
     add_output(a, "status", QEMU_FD_STATUS);
     add(a, "-device");
     add(a, "isa-debugcon,iobase=0x%x,chardev=status", BOOT_STATUS_PORT);
 }
 
 drupe_vm_err_t qemu_args_make(struct qemu_args *a, const char *program, const struct config *c,
-                              struct drupe_error *err)
+                              bool is_ours, struct drupe_error *err)
 {
-    struct builder b = { .args = a, .config = c };
+    struct builder b = {
+        .args = a,
+        .config = c,
+        .irq_base = is_ours ? VIRTIO_IRQ_BASE_ACPI : VIRTIO_IRQ_BASE_ISA,
+    };
 
     a->count = 0;
     a->used = 0;
     a->has_overflowed = false;
     cmdline_init(&b.cmdline);
-    cmdline_add(&b.cmdline, "console=ttyS0 reboot=t panic=0 drupe.status=0x%x", BOOT_STATUS_PORT);
+    cmdline_begin(&b.cmdline, c->cmdline == NULL ? CMDLINE_DEFAULT : c->cmdline);
+    if (is_ours) {
+        cmdline_add(&b.cmdline, "drupe.status=0x%x", BOOT_STATUS_PORT);
+    }
     if (c->is_quiet) {
         cmdline_add(&b.cmdline, "quiet");
     }
     add(a, "%s", program);
-    add_machine(a, c);
+    add_machine(a, c, is_ours);
     add_devices(&b);
-    cmdline_add(&b.cmdline, "%s", c->cmdline_extra);
+    cmdline_end(&b.cmdline, c->cmdline_extra);
     if (b.slots > QEMU_VIRTIO_SLOTS) {
         return error_field(err, "disks",
                            "with QEMU a VM has at most %u virtio devices; this one has %u",
@@ -189,8 +221,10 @@ drupe_vm_err_t qemu_args_make(struct qemu_args *a, const char *program, const st
     }
     add(a, "-kernel");
     add(a, "/proc/self/fd/%d", (int)QEMU_FD_KERNEL);
-    add(a, "-initrd");
-    add(a, "/proc/self/fd/%d", (int)QEMU_FD_INITRD);
+    if (is_ours || c->initrd.fd >= 0) {
+        add(a, "-initrd");
+        add(a, "/proc/self/fd/%d", (int)QEMU_FD_INITRD);
+    }
     add(a, "-append");
     add(a, "%s", b.cmdline.text);
     a->argv[a->count] = NULL;

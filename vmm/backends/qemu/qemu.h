@@ -35,11 +35,13 @@ enum qemu_fd {
     QEMU_FD_STDIN, /* a socket; with a terminal both ways */
     QEMU_FD_STDOUT,
     QEMU_FD_STDERR,
+    QEMU_FD_MONITOR, /* a socket: QMP */
     QEMU_FD_ROOT,
-    QEMU_FD_DISK, /* and DRUPE_DISKS_MAX - 1 more */
+    QEMU_FD_DISK,                                   /* and DRUPE_DISKS_MAX - 1 more */
+    QEMU_FD_SHARE = QEMU_FD_DISK + DRUPE_DISKS_MAX, /* and DRUPE_SHARES_MAX - 1 more */
 };
 
-#define QEMU_FDS ((unsigned)QEMU_FD_DISK - (unsigned)QEMU_FD_KERNEL + DRUPE_DISKS_MAX)
+#define QEMU_FDS ((unsigned)QEMU_FD_SHARE - (unsigned)QEMU_FD_KERNEL + DRUPE_SHARES_MAX)
 
 /* The child's command line: pure text, made from the configuration. */
 struct qemu_args {
@@ -50,13 +52,14 @@ struct qemu_args {
     bool has_overflowed;
 };
 
-/* `program` is argv[0]. CONFIG_INVALID when there are more devices than slots or the text is too
- * long. */
+/* `program` is argv[0]; `is_ours`: the kernel knows docs/boot.md. CONFIG_INVALID when there are
+ * more devices than slots or the text is too long. */
 drupe_vm_err_t qemu_args_make(struct qemu_args *a, const char *program, const struct config *c,
-                              struct drupe_error *err) MUST_CHECK;
+                              bool is_ours, struct drupe_error *err) MUST_CHECK;
 
 enum qemu_stream {
-    STREAM_STDIN, /* host to guest; the others the other way */
+    STREAM_STDIN,     /* host to guest */
+    STREAM_SERIAL_IN, /* so is this one; the others go the other way */
     STREAM_STDOUT,
     STREAM_STDERR,
     STREAM_SERIAL,
@@ -77,6 +80,18 @@ struct qemu_pipe {
     size_t used;
 };
 
+/* The way to QEMU's own commands. Used by one thread at a time (vm.c: one operation on a VM). */
+struct qmp {
+    int fd; /* -1: none */
+    bool is_ready;
+    char line[512];
+    size_t line_size;
+};
+
+/* Carry out a command without arguments; `code` is what its failure means. */
+drupe_vm_err_t qmp_do(struct qmp *q, const char *command, drupe_vm_err_t code,
+                      struct drupe_error *err) MUST_CHECK;
+
 struct qemu_machine {
     const struct config *config;
     struct backend_events events;
@@ -85,9 +100,11 @@ struct qemu_machine {
     char path[QEMU_PATH_SIZE_MAX];
     int child_fds[QEMU_FDS]; /* -1: none; ours, all >= 100 so that moving them into place can't
                                 collide */
-    int child_messages;      /* the child's descriptor 2 */
-    int serial_in;           /* our end of the signal line */
+    bool is_our_kernel;
+    int child_messages; /* the child's descriptor 2 */
+    int serial_in;      /* our end of the signal line */
     int wake_fd;
+    struct qmp qmp;
     struct qemu_pipe pipes[STREAMS]; /* the pump thread's from release on */
 
     pthread_t thread;

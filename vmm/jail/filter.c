@@ -1,0 +1,296 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "jail/filter.h"
+
+#include <errno.h>
+#include <linux/audit.h>
+#include <linux/seccomp.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stddef.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <base/assert.h>
+#include <base/fmt.h>
+
+#include "error.h"
+#include "jail/filter_table.h"
+
+#if defined(__x86_64__)
+#define FILTER_ARCH AUDIT_ARCH_X86_64
+#elif defined(__aarch64__)
+#define FILTER_ARCH AUDIT_ARCH_AARCH64
+#endif
+
+/* A conditional jump reaches 255 instructions; a shared RET stands before that. */
+#define JUMP_MAX 200u
+
+/* ---- Compiling ---- */
+
+struct assembler {
+    struct sock_filter *code;
+    size_t size;
+    size_t pending[FILTER_SIZE_MAX]; /* jumps that wait for the next shared RET ALLOW */
+    size_t pending_count;
+};
+
+static void emit(struct assembler *a, uint16_t code, uint8_t jt, uint8_t jf, uint32_t k)
+{
+    assert(a->size < FILTER_SIZE_MAX);
+    a->code[a->size++] = (struct sock_filter){ .code = code, .jt = jt, .jf = jf, .k = k };
+}
+
+static void emit_load(struct assembler *a, size_t offset)
+{
+    emit(a, BPF_LD | BPF_W | BPF_ABS, 0, 0, (uint32_t)offset);
+}
+
+/* Equal: allowed. Otherwise go on with the next instruction. */
+static void emit_allow_if_equal(struct assembler *a, uint32_t value)
+{
+    a->pending[a->pending_count++] = a->size;
+    emit(a, BPF_JMP | BPF_JEQ | BPF_K, 0, 0, value);
+}
+
+static void emit_allow(struct assembler *a)
+{
+    for (size_t i = 0; i < a->pending_count; i++) {
+        const size_t distance = a->size - a->pending[i] - 1;
+
+        assert(distance <= UINT8_MAX);
+        a->code[a->pending[i]].jt = (uint8_t)distance;
+    }
+    a->pending_count = 0;
+    emit(a, BPF_RET | BPF_K, 0, 0, SECCOMP_RET_ALLOW);
+}
+
+/* In the midst of the comparisons: go around it. */
+static void emit_allow_aside(struct assembler *a)
+{
+    emit(a, BPF_JMP | BPF_JA, 0, 0, 1);
+    emit_allow(a);
+}
+
+static bool is_first_of_call(size_t index, unsigned thread)
+{
+    for (size_t i = 0; i < index; i++) {
+        if (filter_rules[i].number == filter_rules[index].number &&
+            (filter_rules[i].threads & thread) != 0) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/* Compare the argument with what each row of the call allows. */
+static void emit_checks(struct assembler *a, size_t first, unsigned thread)
+{
+    const struct filter_rule *loaded = NULL; /* whose whole argument the accumulator holds */
+
+    for (size_t i = first; i < filter_rule_count; i++) {
+        const struct filter_rule *row = &filter_rules[i];
+
+        if (row->number != filter_rules[first].number || (row->threads & thread) == 0) {
+            continue;
+        }
+        if (loaded == NULL || loaded->arg != row->arg) {
+            /* Little-endian: the low half of the argument comes first. */
+            emit_load(a, offsetof(struct seccomp_data, args) + 8 * (size_t)row->arg);
+            loaded = row;
+        }
+        if (row->mask != UINT32_MAX) {
+            emit(a, BPF_ALU | BPF_AND | BPF_K, 0, 0, row->mask);
+            loaded = NULL;
+        }
+        emit_allow_if_equal(a, row->value);
+    }
+}
+
+/* All rows of the call of row `first`; the accumulator holds the call's number. */
+static void emit_call(struct assembler *a, size_t first, unsigned thread, uint32_t denied)
+{
+    const struct filter_rule *r = &filter_rules[first];
+    const size_t skip = a->size;
+
+    if (r->mask == 0 && r->error == 0) {
+        emit_allow_if_equal(a, (uint32_t)r->number);
+        return;
+    }
+    emit(a, BPF_JMP | BPF_JEQ | BPF_K, 0, 0, (uint32_t)r->number); /* jf: set below */
+    if (r->error != 0) {
+        emit(a, BPF_RET | BPF_K, 0, 0, SECCOMP_RET_ERRNO | r->error);
+    } else {
+        emit_checks(a, first, thread);
+        emit(a, BPF_RET | BPF_K, 0, 0, denied);
+    }
+    assert(a->size - skip - 1 <= UINT8_MAX);
+    a->code[skip].jf = (uint8_t)(a->size - skip - 1);
+}
+
+size_t filter_compile(enum drupe_jail_thread kind, const struct filter_variant *variant,
+                      struct sock_filter out[FILTER_SIZE_MAX])
+{
+    const uint32_t denied = variant->on_trap ? SECCOMP_RET_TRAP : SECCOMP_RET_KILL_PROCESS;
+    const unsigned thread =
+        1u << kind |
+        (variant->has_sync_disks && kind == DRUPE_JAIL_THREAD_VCPU ? FILTER_SYNC_DISKS : 0);
+    struct assembler a = { .code = out };
+
+    assert(kind < DRUPE_JAIL_THREADS);
+    emit_load(&a, offsetof(struct seccomp_data, arch));
+    emit(&a, BPF_JMP | BPF_JEQ | BPF_K, 1, 0, FILTER_ARCH);
+    emit(&a, BPF_RET | BPF_K, 0, 0, SECCOMP_RET_KILL_PROCESS);
+    emit_load(&a, offsetof(struct seccomp_data, nr));
+    if (variant->on_trap) {
+        emit_allow_if_equal(&a, SYS_exit_group);
+    }
+    for (size_t i = 0; i < filter_rule_count; i++) {
+        if ((filter_rules[i].threads & thread) == 0 || !is_first_of_call(i, thread)) {
+            continue;
+        }
+        if (a.pending_count > 0 && a.size - a.pending[0] > JUMP_MAX / 2) {
+            emit_allow_aside(&a);
+        }
+        emit_call(&a, i, thread, denied);
+    }
+    emit(&a, BPF_RET | BPF_K, 0, 0, denied);
+    emit_allow(&a);
+    return a.size;
+}
+
+/* ---- This process ---- */
+
+static _Atomic int process_mode = DRUPE_JAIL_FILTER_NONE;
+static atomic_bool has_sync_disks;
+static __thread enum drupe_jail_thread thread_kind = DRUPE_JAIL_THREADS;
+
+struct call_name {
+    int number;
+    const char *name;
+};
+
+static const struct call_name call_names[] = {
+#define CALL(name) { __NR_##name, #name },
+#include "syscall_list.h"
+#undef CALL
+};
+
+const char *filter_call_name(int number)
+{
+    for (size_t i = 0; i < array_size(call_names); i++) {
+        if (call_names[i].number == number) {
+            return call_names[i].name;
+        }
+    }
+    return "?";
+}
+
+const char *drupe_jail_thread_name(enum drupe_jail_thread kind)
+{
+    static const char *const names[] = {
+        [DRUPE_JAIL_THREAD_SETUP] = "setup", [DRUPE_JAIL_THREAD_MAIN] = "main",
+        [DRUPE_JAIL_THREAD_LOOP] = "loop",   [DRUPE_JAIL_THREAD_VCPU] = "vcpu",
+        [DRUPE_JAIL_THREAD_API] = "api",     [DRUPE_JAIL_THREAD_FILES] = "files",
+    };
+
+    return (unsigned)kind < array_size(names) ? names[kind] : "?";
+}
+
+/* Async-signal-safe; the process ends with the status that Firecracker's clients know. */
+static void trap_handler(int signo, siginfo_t *info, void *context)
+{
+    char line[160];
+    size_t length = fmt_snprintf(
+        line, sizeof(line), "drupe: seccomp: thread=%s call=%d name=%s is not allowed\n",
+        drupe_jail_thread_name(thread_kind), info->si_syscall, filter_call_name(info->si_syscall));
+
+    (void)signo;
+    (void)context;
+    (void)!write(STDERR_FILENO, line, min_of(length, sizeof(line) - 1));
+    _exit(DRUPE_JAIL_SECCOMP_STATUS);
+}
+
+void filter_mode_set(enum drupe_jail_filter mode)
+{
+    struct sigaction action = { .sa_sigaction = trap_handler, .sa_flags = SA_SIGINFO };
+
+    if (mode == DRUPE_JAIL_FILTER_TRAP) {
+        (void)sigemptyset(&action.sa_mask);
+        (void)sigaction(SIGSYS, &action, NULL);
+    }
+    /* release: pairs with the acquire in filter_install(); the handler stands by then. */
+    atomic_store_explicit(&process_mode, (int)mode, memory_order_release);
+}
+
+bool filter_is_on(void)
+{
+    return atomic_load_explicit(&process_mode, memory_order_acquire) != DRUPE_JAIL_FILTER_NONE;
+}
+
+void filter_allow_sync_disks(void)
+{
+    /* relaxed: the threads that read it are made later. */
+    atomic_store_explicit(&has_sync_disks, true, memory_order_relaxed);
+}
+
+int filter_install(enum drupe_jail_thread kind)
+{
+    struct filter_variant variant;
+    struct sock_filter code[FILTER_SIZE_MAX];
+    struct sock_fprog program = { .filter = code };
+    const int mode = atomic_load_explicit(&process_mode, memory_order_acquire);
+    sigset_t sigsys;
+
+    if (mode == DRUPE_JAIL_FILTER_NONE) {
+        return 0;
+    }
+    if (mode == DRUPE_JAIL_FILTER_TRAP) {
+        (void)sigemptyset(&sigsys);
+        (void)sigaddset(&sigsys, SIGSYS);
+        (void)sigprocmask(SIG_UNBLOCK, &sigsys, NULL);
+    }
+    thread_kind = kind;
+    variant.on_trap = mode == DRUPE_JAIL_FILTER_TRAP;
+    variant.has_sync_disks = atomic_load_explicit(&has_sync_disks, memory_order_relaxed);
+    program.len = (unsigned short)filter_compile(kind, &variant, code);
+    return syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, &program) < 0 ? -errno : 0;
+}
+
+/* ---- For people ---- */
+
+drupe_vm_err_t drupe_jail_confine(enum drupe_jail_thread kind, struct drupe_error *err)
+{
+    const int r = filter_install(kind);
+
+    return r < 0 ? error_set(err, DRUPE_JAIL_FAILED, -r, "seccomp: confine the %s thread",
+                             drupe_jail_thread_name(kind))
+                 : DRUPE_OK;
+}
+
+bool drupe_jail_rule(unsigned index, struct drupe_jail_rule *out)
+{
+    if (index >= filter_rule_count) {
+        return false;
+    }
+    *out = (struct drupe_jail_rule){
+        .call = filter_rules[index].call,
+        .check = filter_rules[index].check,
+        .reason = filter_rules[index].reason,
+        .threads = filter_rules[index].threads,
+    };
+    return true;
+}
+
+unsigned drupe_jail_call_count(enum drupe_jail_thread kind)
+{
+    const unsigned thread = 1u << kind;
+    unsigned count = 0;
+
+    for (size_t i = 0; i < filter_rule_count; i++) {
+        if ((filter_rules[i].threads & thread) != 0 && filter_rules[i].error == 0 &&
+            is_first_of_call(i, thread)) {
+            count++;
+        }
+    }
+    return count;
+}

@@ -1,0 +1,58 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* A VM from inside: shared by vm.c (its life) and vm_control.c (what happens to it meanwhile). */
+#pragma once
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+#include <base/compiler.h>
+
+#include "backends/backend.h"
+#include "config.h"
+
+#define ID_SIZE_MAX   128u
+#define NS_PER_SECOND UINT64_C(1000000000)
+#define NS_PER_MS     UINT64_C(1000000)
+
+struct drupe_vm {
+    struct config config;
+    const struct backend *backend;
+    char id[ID_SIZE_MAX];
+    int event_fd;
+    _Atomic unsigned state; /* enum drupe_vm_state; written under lock */
+
+    pthread_mutex_t lock;
+    pthread_cond_t changed; /* the state; CLOCK_MONOTONIC */
+    /* under lock */
+    void *
+        machine; /* from STARTING on; kept after the end until the next start, for its statistics */
+    struct drupe_vm_outcome outcome;
+    bool has_run;
+    bool is_reaping; /* the machine is being destroyed by a thread */
+    bool is_busy;    /* one of pause, resume, snapshot, restore is under way: they and stop wait */
+    unsigned in_machine; /* calls that use the machine outside the lock */
+    uint64_t started_ns;
+    uint64_t ended_ns;
+    uint64_t start_took_ns;
+};
+
+uint64_t vm_now_ns(void);
+enum drupe_vm_state vm_state_of(const drupe_vm_t *vm);
+/* `code` with "<what>: the VM is <STATE>". */
+drupe_vm_err_t vm_wrong_state(const drupe_vm_t *vm, drupe_vm_err_t code, const char *what,
+                              struct drupe_error *err);
+
+/* backend_events.ended; ctx is the VM. */
+void vm_machine_ended(void *ctx, const struct drupe_vm_outcome *outcome);
+
+/* With the lock held; those that wait drop it meanwhile. */
+void vm_set_state_locked(drupe_vm_t *vm, enum drupe_vm_state state);
+void vm_wait_idle_locked(drupe_vm_t *vm);
+/* Destroy the machine that has ended, if there is one. */
+void vm_reap_machine_locked(drupe_vm_t *vm);
+/* Use the machine outside the lock: NULL when there is none. Each success owes one put. */
+void *vm_get_machine_locked(drupe_vm_t *vm);
+void vm_put_machine_locked(drupe_vm_t *vm);
+
+/* The descriptors that the VM holds, at most `max` of them, for a jail that closes all others. */
+size_t vm_descriptors(const drupe_vm_t *vm, int *fds, size_t max);
