@@ -12,7 +12,7 @@ cli_kernel := $(if $(wildcard kernel/arch/$(ARCH)/link.mk),$(BUILD)/kernel.elf)
 $(OUT)/host/cli/kernel_image.S.o: $(cli_kernel)
 
 # vmm.libs is expanded when the program is linked: its component is read after this one.
-cli_md := -l:libmd.a
+cli_md := -l:libmd.a -l:libjansson.a
 ifneq ($(wildcard vmm/vm.c),)
 $(call program,drupe,host,cli/main.c cli/kernel_image.S,cli vmm base base_hosted,$(cli_md) $$(vmm.libs),$(cli.sees),\
     $(if $(cli_kernel),-DKERNEL_IMAGE='"$(cli_kernel)"'))

@@ -29,6 +29,8 @@ struct run_options {
     bool has_timeout;
     bool is_verbose;
     bool has_no_jail;
+    bool is_detached;
+    const char *name;
 };
 
 /* What to run, and in what; owned. */
@@ -123,14 +125,14 @@ void console_read_size(struct console *c);
 
 uint64_t clock_ns(void);
 
-struct monitor;
-
-/* Start the VM in the monitor, which then owns it; serve console and signals until it ends. Returns
- * the exit status. */
-int run_vm(struct monitor *m, drupe_vm_t *vm, struct console *c, uint64_t timeout_s) MUST_CHECK;
+/* Start the VM, serve console and signals until it ends. Returns the exit status. */
+int run_vm(drupe_vm_t *vm, struct console *c, uint64_t timeout_s) MUST_CHECK;
 
 /* Block the signals that run_vm() takes from a descriptor; before any thread exists. */
 void run_block_signals(void);
+
+/* Start it in the background and print its id. */
+int run_detached(const struct job *j, const struct run_options *o) MUST_CHECK;
 
 /* Print the library's error and return the exit status that fits it. */
 int refuse_vm(const char *verb, const struct drupe_error *err);
