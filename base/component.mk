@@ -3,7 +3,7 @@
 
 base.srcs := $(filter-out %_test.c,$(wildcard base/*.c))
 base.sees := base/include
-base.variants := host asan tsan cov fuzz kernel
+base.variants := host asan tsan cov fuzz sim kernel
 base.cflags.kernel := -mgeneral-regs-only
 $(call component,base)
 

@@ -4,7 +4,7 @@
 #
 #   <name>.srcs      C and assembly sources, paths from the top
 #   <name>.sees      its include path, and nothing else
-#   <name>.variants  host asan tsan cov fuzz kernel: each gets objects of its own
+#   <name>.variants  host asan tsan cov fuzz sim kernel: each gets objects of its own
 #   <name>.cflags    more flags (pkg-config results, -mgeneral-regs-only, ...)
 #   <name>.needs     generated headers that must exist before its first compilation
 #   $(call component,<name>)                       -> $(OUT)/<variant>/<name>.a
@@ -35,6 +35,7 @@ cc.asan := $(CC)
 cc.tsan := $(CC)
 cc.cov := gcc
 cc.fuzz := $(CLANG)
+cc.sim := $(CC)
 cc.kernel := $(CC)
 
 cflags.host := -O2 -D_GNU_SOURCE $(hardened)
@@ -44,6 +45,8 @@ cflags.tsan := -O1 -D_GNU_SOURCE -DTEST_BUILD=1 -fPIE -fno-omit-frame-pointer -f
 cflags.cov := -O0 -D_GNU_SOURCE -DTEST_BUILD=1 -fPIE --coverage
 cflags.fuzz := -O1 -D_GNU_SOURCE -DTEST_BUILD=1 -fPIE -fno-omit-frame-pointer -fno-sanitize-recover=all \
     -fsanitize=fuzzer-no-link,address,undefined
+# For the simulation (sim/): without the wrappers of _FORTIFY_SOURCE, whose names the linker would not replace.
+cflags.sim := -O2 -D_GNU_SOURCE -DTEST_BUILD=1 -fPIE -fno-omit-frame-pointer
 # Ring 0 is paid for by the instruction on some hosts: no padding to run through, no frames in leaves.
 kernel_machine.x86_64 := -march=x86-64 -mgeneral-regs-only -mno-red-zone -mcmodel=kernel -fcf-protection=none \
     -momit-leaf-frame-pointer $(if $(IS_CLANG),,-fno-align-loops -fno-align-jumps)
@@ -56,6 +59,7 @@ ldflags.host := -pie -Wl,-z,relro,-z,now
 ldflags.asan := -pie -fsanitize=address,undefined
 ldflags.tsan := -pie -fsanitize=thread
 ldflags.cov := -pie --coverage
+ldflags.sim := -pie -Wl,-z,relro,-z,now
 ldflags.fuzz := -pie -fsanitize=fuzzer,address,undefined
 
 # A file that changes only when the text of the flags does.

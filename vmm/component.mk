@@ -8,7 +8,7 @@ vmm.tests := $(filter %_test.c,$(filter-out $(vmm.arch_others),$(vmm.all)))
 vmm_gen := $(OUT)/gen/vmm
 vmm.sees := vmm vmm/arch/$(ARCH) base/include include $(vmm_gen)
 vmm.needs := $(vmm_gen)/syscall_list.h
-vmm.variants := host asan tsan cov fuzz
+vmm.variants := host asan tsan cov fuzz sim
 vmm.libs := $(shell pkg-config --libs liburing 2>/dev/null) -l:liblz4.a -lpthread
 $(call component,vmm)
 

@@ -11,7 +11,9 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 #include <base/checked.h>
@@ -37,6 +39,7 @@ void drupe_vm_config_init(drupe_vm_config_t *cfg)
     cfg->host_stderr = -1;
     cfg->serial_log = -1;
     cfg->boot_timeout_ms = 30000;
+    cfg->vsock_cid = DRUPE_VSOCK_CID_MIN;
 }
 
 static drupe_vm_err_t check_range(const char *field, unsigned value, unsigned low, unsigned high,
@@ -131,6 +134,31 @@ static drupe_vm_err_t check_files(const drupe_vm_config_t *from, struct drupe_er
         r = check_path("disks", from->disks[i].path, err);
     }
     return r;
+}
+
+static drupe_vm_err_t check_vsock(const drupe_vm_config_t *from, struct drupe_error *err)
+{
+    if (from->vsock_path != NULL) {
+        size_t length = strnlen(from->vsock_path, DRUPE_VSOCK_PATH_SIZE_MAX + 1);
+
+        if (length == 0 || length > DRUPE_VSOCK_PATH_SIZE_MAX) {
+            return error_field(err, "vsock_path", "vsock_path must have 1 to %u bytes",
+                               DRUPE_VSOCK_PATH_SIZE_MAX);
+        }
+        if (from->vsock_cid < DRUPE_VSOCK_CID_MIN || from->vsock_cid == UINT32_MAX) {
+            return error_field(err, "vsock_cid", "vsock_cid is %u; allowed are %u to %u",
+                               from->vsock_cid, DRUPE_VSOCK_CID_MIN, UINT32_MAX - 1);
+        }
+    }
+    if (from->agent_image != NULL && from->vsock_path == NULL) {
+        return error_field(err, "agent_image", "an agent needs vsock_path to be reached by");
+    }
+    if (from->agent_image != NULL &&
+        (from->agent_image_size == 0 || from->agent_image_size > DRUPE_AGENT_SIZE_MAX)) {
+        return error_field(err, "agent_image_size", "the agent has %zu bytes; allowed are 1 to %u",
+                           from->agent_image_size, DRUPE_AGENT_SIZE_MAX);
+    }
+    return DRUPE_OK;
 }
 
 static drupe_vm_err_t check_workload(const drupe_vm_config_t *from, struct drupe_error *err)
@@ -264,6 +292,34 @@ static drupe_vm_err_t take_strings(const char *const *from, struct config_string
     return DRUPE_OK;
 }
 
+/* The listening socket; its file is ours from then on. */
+static drupe_vm_err_t take_vsock(struct config *c, const drupe_vm_config_t *from,
+                                 struct drupe_error *err)
+{
+    struct sockaddr_un at = { .sun_family = AF_UNIX };
+
+    if (from->vsock_path == NULL) {
+        return DRUPE_OK;
+    }
+    memcpy(at.sun_path, from->vsock_path, strlen(from->vsock_path));
+    c->vsock_fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    if (c->vsock_fd < 0) {
+        return open_failed("vsock socket", from->vsock_path, errno, err);
+    }
+    if (bind(c->vsock_fd, (const struct sockaddr *)&at, sizeof(at)) < 0) {
+        return open_failed("vsock socket", from->vsock_path, errno, err);
+    }
+    c->vsock_path = strdup(from->vsock_path);
+    if (c->vsock_path == NULL) {
+        (void)unlink(from->vsock_path);
+        return error_set(err, DRUPE_NO_MEMORY, ENOMEM, "copy the configuration");
+    }
+    if (listen(c->vsock_fd, SOMAXCONN) < 0) {
+        return open_failed("vsock socket", from->vsock_path, errno, err);
+    }
+    return DRUPE_OK;
+}
+
 static drupe_vm_err_t take_all_files(struct config *c, const drupe_vm_config_t *from,
                                      struct drupe_error *err)
 {
@@ -295,6 +351,9 @@ static drupe_vm_err_t take_all_files(struct config *c, const drupe_vm_config_t *
     }
     if (r == DRUPE_OK) {
         r = take_fd("serial_log", from->serial_log, &c->serial_log, err);
+    }
+    if (r == DRUPE_OK) {
+        r = take_vsock(c, from, err);
     }
     return r;
 }
@@ -339,6 +398,7 @@ static void config_clear(struct config *c)
     c->host_stdout = -1;
     c->host_stderr = -1;
     c->serial_log = -1;
+    c->vsock_fd = -1;
 }
 
 drupe_vm_err_t config_take(struct config *out, const drupe_vm_config_t *from,
@@ -363,6 +423,9 @@ drupe_vm_err_t config_take(struct config *out, const drupe_vm_config_t *from,
     if (r == DRUPE_OK) {
         r = check_workload(from, err);
     }
+    if (r == DRUPE_OK) {
+        r = check_vsock(from, err);
+    }
     if (r != DRUPE_OK) {
         return r;
     }
@@ -381,6 +444,9 @@ drupe_vm_err_t config_take(struct config *out, const drupe_vm_config_t *from,
     out->log = from->log;
     out->log_ctx = from->log_ctx;
     out->boot_timeout_ms = from->boot_timeout_ms;
+    out->vsock_cid = from->vsock_cid;
+    out->agent_image = from->agent_image;
+    out->agent_image_size = from->agent_image == NULL ? 0 : from->agent_image_size;
     out->is_dirty_tracked = from->is_dirty_tracked;
     r = take_texts(out, from, err);
     if (r == DRUPE_OK) {
@@ -420,6 +486,11 @@ void config_deinit(struct config *c)
     close_fd(&c->host_stdout);
     close_fd(&c->host_stderr);
     close_fd(&c->serial_log);
+    close_fd(&c->vsock_fd);
+    if (c->vsock_path != NULL) {
+        (void)unlink(c->vsock_path); /* fails when somebody tidied up already */
+    }
+    free(c->vsock_path);
     free(c->argv.items);
     free(c->env.items);
     free(c->cmdline_extra);

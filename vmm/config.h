@@ -61,6 +61,11 @@ struct config {
     drupe_log_fn log;
     void *log_ctx;
     unsigned boot_timeout_ms;
+    char *vsock_path; /* NULL: no device */
+    int vsock_fd;     /* listens there */
+    uint32_t vsock_cid;
+    const void *agent_image; /* NULL: none */
+    size_t agent_image_size;
     bool is_dirty_tracked;
 };
 

@@ -202,6 +202,18 @@ static drupe_vm_err_t start_machine(drupe_vm_t *vm, uint64_t began_ns, struct dr
     return r;
 }
 
+/*
+ * Calls that still use a machine that has ended leave it first, while the state says so: a stop
+ * waits for just that state, and would never see it behind STARTING, which waits for the stop.
+ */
+static void wait_unused_locked(drupe_vm_t *vm)
+{
+    while (vm->is_busy ||
+           (((unsigned)vm_state_of(vm) & DRUPE_VM_ENDED) != 0 && vm->in_machine > 0)) {
+        (void)pthread_cond_wait(&vm->changed, &vm->lock);
+    }
+}
+
 drupe_vm_err_t drupe_vm_start(drupe_vm_t *vm, struct drupe_error *err)
 {
     struct drupe_error own; /* the outcome wants the text even when the caller doesn't */
@@ -209,7 +221,7 @@ drupe_vm_err_t drupe_vm_start(drupe_vm_t *vm, struct drupe_error *err)
     drupe_vm_err_t r = DRUPE_OK;
 
     (void)pthread_mutex_lock(&vm->lock);
-    vm_wait_idle_locked(vm);
+    wait_unused_locked(vm);
     r = vm_state_check(vm_state_of(vm), VM_OP_START);
     if (r == DRUPE_OK) {
         vm_set_state_locked(vm, DRUPE_VM_STARTING);

@@ -15,6 +15,10 @@
  * well. A ramdisk that does not begin with the magic is a cpio archive (newc) to unpack into the
  * root.
  *
+ * With BOOT_ARGS_AGENT the agent (docs/agent.md), a static ELF program, follows: it begins at the
+ * next multiple of BOOT_ARGS_AGENT_ALIGN behind the blob, and the ramdisk ends where it ends. The
+ * kernel runs it where it lies. With argc = 0 it is the workload.
+ *
  * Layout: the header, then `strings_size` bytes at `strings_offset`: argc arguments, envc
  * "NAME=value" strings, the working directory, the host name; each ends in one NUL, none is omitted
  * (an empty working directory means "/", an empty host name "drupe"). argv[0] is looked up in PATH
@@ -27,13 +31,16 @@
 #define BOOT_ARGS_VERSION  1u
 #define BOOT_ARGS_SIZE_MAX (1u << 20)
 
+#define BOOT_ARGS_AGENT_ALIGN 4096u /* also of the ramdisk itself, when an agent follows */
+
 enum boot_args_flags {
     BOOT_ARGS_STDIO_TTY = 1u << 0, /* descriptors 0, 1, 2 are the console terminal (port 0) */
     BOOT_ARGS_STDIO_STREAM =
         1u << 1, /* 0 and 1 are port 1, 2 is port 2: plain streams, not terminals */
     BOOT_ARGS_STDIN_NONE = 1u << 2, /* with STREAM: descriptor 0 is /dev/null */
     BOOT_ARGS_STDIN_SPLIT =
-        1u << 3, /* with STREAM: 0 is port 3, where a console closes both ways */
+        1u << 3,               /* with STREAM: 0 is port 3, where a console closes both ways */
+    BOOT_ARGS_AGENT = 1u << 4, /* the agent follows the blob */
 };
 
 struct boot_args {

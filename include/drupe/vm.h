@@ -157,6 +157,9 @@ struct drupe_share {
 #define DRUPE_PATH_SIZE_MAX       4096u
 #define DRUPE_CMDLINE_SIZE_MAX    2047u /* after our additions */
 #define DRUPE_ENV_COUNT_MAX       256u
+#define DRUPE_VSOCK_CID_MIN       3u
+#define DRUPE_VSOCK_PATH_SIZE_MAX 96u
+#define DRUPE_AGENT_SIZE_MAX      (4u << 20)
 #define DRUPE_BOOT_TIMEOUT_MS_MIN 100u
 #define DRUPE_BOOT_TIMEOUT_MS_MAX 600000u
 
@@ -221,6 +224,23 @@ typedef struct drupe_vm_config {
 
     /* Record which pages the guest writes, so that DRUPE_SNAPSHOT_DIFF stores only those. false */
     bool is_dirty_tracked;
+
+    /*
+     * vsock (kvm only): a Unix socket made at create at this path, which must not exist, and
+     * removed by destroy. A host program that connects there and writes "CONNECT <port>\n" reaches
+     * a port of the guest; a connection of the guest to port P of the host reaches `<path>_P`.
+     * NULL: no vsock device.
+     */
+    const char *vsock_path;
+    uint32_t vsock_cid; /* 3; the guest's address, DRUPE_VSOCK_CID_MIN or more */
+
+    /*
+     * The agent (docs/agent.md), a static ELF program, started beside the workload so that
+     * drupe_vm_exec() works; not copied, as kernel_image. Without argv it is the workload. NULL:
+     * none. Needs vsock_path.
+     */
+    const void *agent_image;
+    size_t agent_image_size;
 } drupe_vm_config_t;
 
 DRUPE_API void drupe_vm_config_init(drupe_vm_config_t *cfg);

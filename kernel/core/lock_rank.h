@@ -26,6 +26,7 @@ enum lock_rank {
     RANK_SIGNAL,      /* process->signal_lock: dispositions, pending, group state */
     RANK_PID,         /* the number space of pids and tids */
     RANK_FS_MISC,     /* leaf state of file systems (inode numbers, super blocks) */
+    RANK_VSOCK,       /* vsock tables and sockets; taken in interrupts */
     RANK_DEVICE,      /* virtqueues, UART rings */
     RANK_WAIT,        /* wait_queue->lock */
     RANK_EPOLL_READY, /* epoll->ready_lock: taken from wake callbacks, under a wait queue's lock */

@@ -42,7 +42,7 @@
 #define BUFFER_LEAST   2048u
 
 /* Families, by number. Others: EAFNOSUPPORT. */
-static const struct socket_family *const families[] = { &unix_family };
+static const struct socket_family *const families[] = { &unix_family, &vsock_family };
 
 void socket_init(struct socket *s, const struct socket_ops *ops, int family, int type, int protocol)
 {

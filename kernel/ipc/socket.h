@@ -13,6 +13,7 @@ struct uio;
 
 #define AF_UNSPEC 0
 #define AF_UNIX   1
+#define AF_VSOCK  40
 
 #define SOCK_STREAM    1
 #define SOCK_DGRAM     2
@@ -95,6 +96,7 @@ struct socket_family {
 };
 
 extern const struct socket_family unix_family;
+extern const struct socket_family vsock_family;
 
 void socket_init(struct socket *s, const struct socket_ops *ops, int family, int type,
                  int protocol);

@@ -315,6 +315,24 @@ int exec_file(const char *path, const char *const *argv, const char *const *envp
     return run(e, &names);
 }
 
+int exec_path(const struct path *at, const char *name, const char *const *argv,
+              const char *const *envp)
+{
+    const struct exec_names names = { .path = name, .argv = argv, .envp = envp };
+    struct exec *e = exec_alloc();
+
+    if (!e) {
+        return -ENOMEM;
+    }
+    int err = exec_open_path(at, &e->file);
+
+    if (err < 0) {
+        exec_deinit(e);
+        return err;
+    }
+    return run(e, &names);
+}
+
 /* --- the calls -------------------------------------------------------------------------------- */
 
 /* The name of a program that was found by descriptor: "/dev/fd/<n>[/<path>]". */

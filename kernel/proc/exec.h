@@ -10,6 +10,7 @@
 struct exec_random;
 struct file;
 struct mm;
+struct path;
 
 #define EXEC_HEAD_SIZE 1024u /* of the file, read at once: the headers of nearly every program */
 
@@ -48,6 +49,7 @@ int exec_load(struct mm *mm, struct exec_binary *f, const struct exec_random *r,
 
 /* Open what may be executed: a regular file with an x bit on a file system that allows it. */
 int exec_open(int dirfd, const char *name, unsigned lookup, struct exec_binary *out) MUST_CHECK;
+int exec_open_path(const struct path *p, struct exec_binary *out) MUST_CHECK;
 /* The same for a description at hand (execveat with an empty path). */
 int exec_open_fd(int fd, struct exec_binary *out) MUST_CHECK;
 

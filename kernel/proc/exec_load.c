@@ -31,7 +31,7 @@ static int read_head(struct exec_binary *f)
     return 0;
 }
 
-static int open_path(const struct path *p, struct exec_binary *out)
+int exec_open_path(const struct path *p, struct exec_binary *out)
 {
     int err;
 
@@ -48,7 +48,7 @@ int exec_open(int dirfd, const char *name, unsigned lookup, struct exec_binary *
     if (err < 0) {
         return err;
     }
-    err = open_path(&p, out);
+    err = exec_open_path(&p, out);
     path_put(&p);
     return err;
 }
@@ -60,7 +60,7 @@ int exec_open_fd(int fd, struct exec_binary *out)
     if (!f) {
         return -EBADF;
     }
-    int err = f->path.dentry ? open_path(&f->path, out) : -EACCES;
+    int err = f->path.dentry ? exec_open_path(&f->path, out) : -EACCES;
 
     file_put(f);
     return err;

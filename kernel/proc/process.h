@@ -154,6 +154,10 @@ int process_become_single(void) MUST_CHECK;
  * point of no return failure kills the process.
  */
 int exec_file(const char *path, const char *const *argv, const char *const *envp) MUST_CHECK;
+/* The same for a file that was found already; `name` is what the program is called. */
+struct path;
+int exec_path(const struct path *at, const char *name, const char *const *argv,
+              const char *const *envp) MUST_CHECK;
 
 /* The first user process, as boot arguments say: its own task, child of init. 0, or -errno with
  * *what naming the reason. */

@@ -17,6 +17,7 @@
 #include <fs/files.h>
 #include <fs/vfs.h>
 #include <mm/slab.h>
+#include <proc/agent.h>
 #include <proc/boot_args.h>
 #include <proc/init.h>
 #include <proc/process.h>
@@ -57,14 +58,22 @@ static int read_blob(struct workload *w, const char **what)
     const struct phys_range *disk = &boot_info.ramdisk;
     struct boot_args header;
     size_t count;
+    size_t size;
     int err;
 
-    w->blob = vmalloc(disk->size, GFP_KERNEL);
+    memcpy(&header, phys_to_virt(disk->start), sizeof(header)); /* for its size alone */
+    /* A size that is wrong is found by boot_args_parse(); what follows the blob is not copied. */
+    size = (size_t)min_of(disk->size, max_of((uint64_t)header.size, (uint64_t)sizeof(header)));
+    if (size > BOOT_ARGS_SIZE_MAX) {
+        *what = "boot arguments of a wrong size";
+        return -EINVAL;
+    }
+    w->blob = vmalloc(size, GFP_KERNEL);
     if (!w->blob) {
         *what = "no memory for the boot arguments";
         return -ENOMEM;
     }
-    memcpy(w->blob, phys_to_virt(disk->start), disk->size);
+    memcpy(w->blob, phys_to_virt(disk->start), size);
     memcpy(&header, w->blob, sizeof(header));
     count = (size_t)header.argc + header.envc + 2 + ENVIRONMENT_EXTRA;
     if (count > POINTERS_MAX) {
@@ -76,7 +85,7 @@ static int read_blob(struct workload *w, const char **what)
         *what = "no memory for the boot arguments";
         return -ENOMEM;
     }
-    err = boot_args_parse(w->blob, disk->size, w->pointers, count, &w->args, what);
+    err = boot_args_parse(w->blob, size, w->pointers, count, &w->args, what);
     if (err == 0) {
         random_add(w->args.header.entropy, sizeof(w->args.header.entropy));
         /* Used up: neither the host's bytes nor the copies of them stay readable. */
@@ -190,7 +199,7 @@ static int read_what(struct workload *w, const char **what)
     if (err == 0) {
         add_environment(w);
     }
-    if (err == 0 && w->args.header.argc == 0) {
+    if (err == 0 && w->args.header.argc == 0 && !agent_is_there()) {
         err = read_command_line(w, what);
     }
     return err;
@@ -299,6 +308,12 @@ static int exec_by_path(const char *name, const char *const *argv, const char *c
     }
 }
 
+/* Nothing was asked for but the agent. */
+static bool is_agent_alone(const struct workload *w)
+{
+    return w->blob && w->args.header.argc == 0 && w->args.argv[0] == NULL;
+}
+
 static int become(void *arg)
 {
     struct workload *w = arg;
@@ -333,6 +348,7 @@ int process_start_workload(const char **what)
 {
     struct workload *w = kmalloc(sizeof(*w), GFP_KERNEL);
     struct task *t;
+    bool is_alone;
     int err;
 
     if (!w) {
@@ -345,11 +361,22 @@ int process_start_workload(const char **what)
         workload_free(w);
         return err;
     }
+    is_alone = is_agent_alone(w);
     err = system_set_host_name(w->args.host_name, strlen(w->args.host_name));
     if (err < 0) {
         *what = "boot arguments: the host name is too long";
         workload_free(w);
         return err;
+    }
+    if (is_alone) {
+        workload_free(w);
+        t = agent_create(what);
+        if (!t) {
+            return -ENOMEM;
+        }
+        init_set_workload(t->process);
+        sched_start(t);
+        return 0;
     }
     t = process_create_kernel("workload", become, w);
     if (!t) {
@@ -359,5 +386,15 @@ int process_start_workload(const char **what)
     }
     init_set_workload(t->process);
     sched_start(t); /* commit point: `become` owns w */
+    if (agent_is_there()) {
+        const char *why;
+
+        t = agent_create(&why);
+        if (t) {
+            sched_start(t);
+        } else {
+            log_error("init: the agent does not start: %s", why);
+        }
+    }
     return 0;
 }

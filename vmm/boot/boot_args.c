@@ -66,7 +66,7 @@ void boot_args_write(const struct config *c, const struct boot_args_facts *facts
         .magic = BOOT_ARGS_MAGIC,
         .version = BOOT_ARGS_VERSION,
         .size = (uint32_t)boot_args_size(c),
-        .flags = stdio_flags(c, facts),
+        .flags = stdio_flags(c, facts) | (facts->has_agent ? (uint32_t)BOOT_ARGS_AGENT : 0),
         .argc = (uint32_t)c->argv.count,
         .envc = (uint32_t)c->env.count,
         .strings_offset = sizeof(header),
@@ -92,4 +92,22 @@ void boot_args_write(const struct config *c, const struct boot_args_facts *facts
     at = append(at, c->cwd);
     at = append(at, c->hostname);
     assert(at == (char *)to + sizeof(header) + strings_size(c));
+}
+
+size_t boot_ramdisk_size(const struct config *c)
+{
+    size_t size = boot_args_size(c);
+
+    /* Both are bounded by the configuration: no overflow. */
+    return c->agent_image == NULL ? size
+                                  : align_up(size, BOOT_ARGS_AGENT_ALIGN) + c->agent_image_size;
+}
+
+void boot_ramdisk_write(const struct config *c, const struct boot_args_facts *facts, void *to)
+{
+    boot_args_write(c, facts, to);
+    if (facts->has_agent) {
+        memcpy((uint8_t *)to + align_up(boot_args_size(c), BOOT_ARGS_AGENT_ALIGN), c->agent_image,
+               c->agent_image_size);
+    }
 }

@@ -54,9 +54,12 @@ static drupe_vm_err_t load_kernel(struct machine *m, struct elf_image *image, ui
 static drupe_vm_err_t write_boot_args(struct machine *m, uint64_t tsc_khz, uint64_t kernel_end,
                                       struct boot_map *map, struct drupe_error *err)
 {
-    struct boot_args_facts facts = { .tsc_khz = tsc_khz, .has_console = machine_has_console(m) };
-    uint64_t size = boot_args_size(m->config);
-    uint64_t gpa = align_down(min_of(m->ram_low_size, LAYOUT_MAPPED_END) - size, PAGE_SIZE);
+    struct boot_args_facts facts = { .tsc_khz = tsc_khz,
+                                     .has_console = machine_has_console(m),
+                                     .has_agent = m->config->agent_image != NULL };
+    uint64_t size = boot_ramdisk_size(m->config);
+    uint64_t end = min_of(m->ram_low_size, LAYOUT_MAPPED_END);
+    uint64_t gpa = size < end ? align_down(end - size, PAGE_SIZE) : 0;
     void *to = NULL;
     int e = 0;
 
@@ -74,7 +77,7 @@ static drupe_vm_err_t write_boot_args(struct machine *m, uint64_t tsc_khz, uint6
     if (to == NULL) {
         return error_set(err, DRUPE_INTERNAL, 0, "no memory at the place of the boot arguments");
     }
-    boot_args_write(m->config, &facts, to);
+    boot_ramdisk_write(m->config, &facts, to);
     explicit_bzero(&facts, sizeof(facts));
     map->module_gpa = gpa;
     map->module_size = size;

@@ -18,6 +18,7 @@
 #include "devices/virtio_console.h"
 #include "devices/virtio_mmio.h"
 #include "devices/virtio_rng.h"
+#include "devices/virtio_vsock.h"
 #include "error.h"
 #include "layout.h"
 #include "outcome.h"
@@ -30,6 +31,7 @@ struct machine_virtio {
     unsigned disk_count;
     struct virtio_9p *shares; /* all of them */
     struct virtio_rng *rng;
+    struct virtio_vsock *vsock;
     struct virtio_device *slots[LAYOUT_VIRTIO_SLOTS]; /* in order of their windows */
     unsigned count;
 };
@@ -195,11 +197,29 @@ static int add_rng(struct machine *m)
     return r < 0 ? r : add_virtio(m, virtio_rng_device(m->virtio->rng));
 }
 
+static int add_vsock(struct machine *m)
+{
+    const struct config *c = m->config;
+    struct virtio_vsock_setup setup = {
+        .host = &m->device_host,
+        .irq = next_irq(m),
+        .guest_cid = c->vsock_cid,
+        .listen_fd = c->vsock_fd,
+        .path = c->vsock_path,
+    };
+    int r = 0;
+
+    if (c->vsock_path == NULL) {
+        return 0;
+    }
+    r = virtio_vsock_create(&setup, &m->virtio->vsock);
+    return r < 0 ? r : add_virtio(m, virtio_vsock_device(m->virtio->vsock));
+}
+
 static drupe_vm_err_t failed(int r, const char *what, struct drupe_error *err)
 {
     drupe_vm_err_t code =
         r == -ENOMEM || r == -EMFILE || r == -ENFILE ? DRUPE_NO_MEMORY : DRUPE_INTERNAL;
-
     return r == 0 ? DRUPE_OK : error_set(err, code, -r, "make %s", what);
 }
 
@@ -208,7 +228,7 @@ static drupe_vm_err_t check_slots(const struct config *c, struct drupe_error *er
 {
     const unsigned wanted = (c->stdio != DRUPE_STDIO_NONE) + c->disk_count +
                             (c->root.fd >= 0 && c->root_mode != DRUPE_ROOT_MAPPED) +
-                            (c->share_count > 0) + 1;
+                            (c->share_count > 0) + (c->vsock_path != NULL) + 1;
 
     if (wanted > LAYOUT_VIRTIO_SLOTS) {
         return error_field(err, "disks", "a VM has at most %u virtio devices; this one has %u",
@@ -261,6 +281,9 @@ drupe_vm_err_t machine_devices_init(struct machine *m, struct drupe_error *err)
     if (r == DRUPE_OK) {
         r = failed(add_rng(m), "the entropy device", err);
     }
+    if (r == DRUPE_OK) {
+        r = failed(add_vsock(m), "the socket device", err);
+    }
     bus_seal(&m->pio);
     bus_seal(&m->mmio);
     return r;
@@ -281,6 +304,9 @@ void machine_devices_deinit(struct machine *m)
         if (m->virtio->rng != NULL) {
             virtio_rng_destroy(m->virtio->rng);
         }
+        if (m->virtio->vsock != NULL) {
+            virtio_vsock_destroy(m->virtio->vsock);
+        }
         free(m->virtio);
         m->virtio = NULL;
     }
@@ -288,6 +314,14 @@ void machine_devices_deinit(struct machine *m)
         uart_deinit(&m->uart);
         status_port_deinit(&m->status_port);
         m->has_legacy = false;
+    }
+}
+
+void machine_reset_vsock(struct machine *m)
+{
+    if (m->virtio->vsock != NULL) {
+        virtio_vsock_set_cid(m->virtio->vsock, m->config->vsock_cid);
+        virtio_vsock_reset(m->virtio->vsock);
     }
 }
 

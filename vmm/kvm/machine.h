@@ -132,6 +132,11 @@ uint64_t machine_memory_resident(const struct machine *m);
 /* devices.c: legacy and virtio devices, both buses. After memory. */
 drupe_vm_err_t machine_devices_init(struct machine *m, struct drupe_error *err) MUST_CHECK;
 void machine_devices_deinit(struct machine *m);
+/*
+ * Close all connections over vsock and tell the guest so: before a snapshot is taken, when the
+ * vCPUs stand still, and after a restore (with the CID of the configuration).
+ */
+void machine_reset_vsock(struct machine *m);
 bool machine_has_console(const struct machine *m);
 /* What the guest printed has been written. */
 bool machine_is_drained(const struct machine *m);

@@ -1,0 +1,9 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "../scenario.h"
+
+extern const struct scenario scenarios_lifecycle[];
+
+const struct scenario *const scenario_suites[] = {
+    scenarios_lifecycle,
+    NULL,
+};
