@@ -101,7 +101,7 @@ static int write_end(const struct background *m)
 
 /* ---- Serving ---- */
 
-static void changed(void *ctx, enum drupe_control_event event, const char *detail)
+static void changed(void *ctx, enum drupe_control_event event)
 {
     static const char *const names[] = {
         [DRUPE_CONTROL_PAUSED] = "paused",
@@ -111,7 +111,7 @@ static void changed(void *ctx, enum drupe_control_event event, const char *detai
     };
     const struct background *m = ctx;
 
-    vm_event(m->events_fd, &m->record, names[event], detail);
+    vm_event(m->events_fd, &m->record, names[event], NULL);
 }
 
 static void serve(struct background *m)

@@ -14,7 +14,7 @@ $(OUT)/host/cli/kernel_image.S.o: $(cli_kernel)
 # vmm.libs is expanded when the program is linked: its component is read after this one.
 cli_md := -l:libmd.a -l:libjansson.a
 ifneq ($(wildcard vmm/vm.c),)
-$(call program,drupe,host,cli/main.c cli/kernel_image.S,cli vmm base base_hosted,$(cli_md) $$(vmm.libs),$(cli.sees),\
+$(call program,drupe,host,cli/main.c cli/kernel_image.S,cli vmm_api vmm base base_hosted,$(cli_md) $$(vmm_api.libs) $$(vmm.libs),$(cli.sees),\
     $(if $(cli_kernel),-DKERNEL_IMAGE='"$(cli_kernel)"'))
 programs += $(BUILD)/drupe
 checks += $(wildcard tests/cli/*.sh)

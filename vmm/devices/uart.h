@@ -16,6 +16,7 @@ struct uart {
     const struct device_host *host;
     unsigned irq;
     int out_fd; /* borrowed; -1: output is dropped */
+    int in_fd;  /* borrowed; -1: none */
     pthread_mutex_t lock;
     /* under lock */
     uint8_t ier;
@@ -33,11 +34,18 @@ struct uart {
     unsigned output_count;
     uint64_t output_total;
     bool has_output_failed;
+    bool is_input_held; /* in_fd is not watched: the queue is full */
 };
 
 void uart_init(struct uart *u, const struct device_host *host, unsigned irq, int out_fd);
 /* Writes out what is gathered, and frees. */
 void uart_deinit(struct uart *u);
+
+/*
+ * Bytes of `fd` (borrowed until deinit) arrive on the line as the guest makes room for them. 0 or
+ * -errno. Once.
+ */
+int uart_listen(struct uart *u, int fd);
 
 /* io_window accessors; offset 0..7. */
 uint64_t uart_read(void *device, uint64_t offset, unsigned size);

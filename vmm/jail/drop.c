@@ -51,7 +51,7 @@ static int limit(int resource, rlim_t value)
 {
     const struct rlimit both = { .rlim_cur = value, .rlim_max = value };
 
-    return setrlimit(resource, &both) < 0 ? -errno : 0;
+    return setrlimit((__rlimit_resource_t)resource, &both) < 0 ? -errno : 0;
 }
 
 drupe_vm_err_t jail_limits_set(const struct jail_setup *s, struct drupe_error *err)
