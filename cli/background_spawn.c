@@ -39,7 +39,8 @@ static int jailed(struct background_task *task, const char *verb, pid_t *pid)
     cfg.memory_max = m->memory_max;
     cfg.pids_max = OVERHEAD_PIDS;
     if (drupe_jail_prepare(&cfg, &jail, &err) != DRUPE_OK ||
-        drupe_jail_spawn(jail, m->vm, open_fds, count, background_main, task, pid, &err) != DRUPE_OK) {
+        drupe_jail_spawn(jail, m->vm, open_fds, count, background_main, task, pid, &err) !=
+            DRUPE_OK) {
         drupe_jail_destroy(jail);
         return refuse_vm(verb, &err);
     }

@@ -101,6 +101,7 @@ static int kill_monitor(const char *verb, const struct vm_record *r)
         return complain(STATUS_FAILED, "%s: %s: %s", verb, r->id, strerror(errno));
     }
     (void)wait_gone(r, MONITOR_END_MS);
+    vm_sweep();
     return 0;
 }
 
@@ -110,8 +111,12 @@ static int stop_one(const char *verb, const struct vm_record *r, uint64_t grace_
         text_format("{\"grace_ms\": %llu}", (unsigned long long)grace_s * 1000);
     int status = put(verb, r, "PUT", "/drupe/stop", body);
 
-    if (status != 0 || wait_gone(r, (int)grace_s * 1000 + MONITOR_END_MS)) {
+    if (status != 0) {
         return status;
+    }
+    if (wait_gone(r, (int)grace_s * 1000 + MONITOR_END_MS)) {
+        vm_sweep();
+        return 0;
     }
     warn("%s: %s: its monitor does not answer and is killed", verb, r->id);
     return kill_monitor(verb, r);
@@ -261,6 +266,7 @@ static int rm_one(const char *verb, const struct vm_record *r, uint64_t is_force
     int status = r->is_alive ? kill_monitor(verb, r) : 0;
 
     if (status == 0) {
+        vm_sweep(); /* before its directory goes, which says what else there is */
         tree_remove(r->dir);
     }
     return status;
@@ -272,6 +278,7 @@ static int remove_dead(void)
     size_t count = 0;
     int err = vm_list(&all, &count);
 
+    vm_sweep();
     for (size_t i = 0; i < count; i++) {
         if (!all[i].is_alive) {
             tree_remove(all[i].dir);

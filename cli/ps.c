@@ -64,9 +64,9 @@ static char *command_of(const struct vm_record *r)
     return text_copy(b.data ? b.data : "");
 }
 
-static char *age_of(int64_t since_s)
+static char *age_of(int64_t since_ms)
 {
-    int64_t s = max_of((int64_t)time(NULL) - since_s, (int64_t)0);
+    int64_t s = max_of((int64_t)time(NULL) - since_ms / 1000, (int64_t)0);
 
     if (s < 60) {
         return text_format("%" PRId64 "s", s);
@@ -84,7 +84,7 @@ static void print_row(const struct row *row)
 {
     const struct vm_record *r = row->record;
     CLEANUP_FREE char *command = command_of(r);
-    CLEANUP_FREE char *age = age_of(r->created_s);
+    CLEANUP_FREE char *age = age_of(r->created_ms);
     CLEANUP_FREE char *memory =
         row->has_stats
             ? text_format("%" PRIu64 "/%uM", row->stats.memory_resident >> 20, r->memory_mib)
@@ -108,7 +108,7 @@ static void print_json(const struct row *row)
     json_t *all =
         json_pack("{s:s, s:s, s:s, s:s, s:s, s:o, s:I, s:i, s:i, s:i, s:b}", "id", r->id, "name",
                   r->name, "state", state_of(row), "backend", r->backend, "image", r->image, "argv",
-                  argv, "created", (json_int_t)r->created_s, "pid", (int)r->pid, "memory_mib",
+                  argv, "created_ms", (json_int_t)r->created_ms, "pid", (int)r->pid, "memory_mib",
                   (int)r->memory_mib, "vcpus", (int)r->vcpus, "alive", r->is_alive);
 
     if (all && row->has_end) {

@@ -12,8 +12,6 @@
 #include "background.h"
 #include "run_internal.h"
 
-
-
 static void fill_record(struct vm_record *r, const struct job *j, const drupe_vm_t *vm)
 {
     const char *id = drupe_vm_id(vm);
@@ -56,7 +54,7 @@ static int create(struct background *m, const struct job *j, const struct run_op
     cfg.host_stdout = console;
     cfg.host_stderr = console;
     cfg.serial_log = console;
-    agent_config(&cfg, vsock);
+    job_config_agent(&cfg, vsock);
     if (drupe_vm_create(&cfg, &m->vm, &err) != DRUPE_OK) {
         return refuse_vm("run", &err);
     }

@@ -59,6 +59,9 @@ int job_make(struct job *j, const struct run_options *o, int argc, char **argv,
 /* The configuration of its machine, but for the console. Borrows from both. */
 int job_config(const struct job *j, const struct run_options *o, drupe_vm_config_t *cfg) MUST_CHECK;
 
+/* An agent beside the workload, reached through a Unix socket at that path. Borrows it. */
+void job_config_agent(drupe_vm_config_t *cfg, const char *vsock_path);
+
 /* ---- Console ------------------------------------------------------------------------------------
  */
 
@@ -125,8 +128,11 @@ void console_read_size(struct console *c);
 
 uint64_t clock_ns(void);
 
-/* Start the VM, serve console and signals until it ends. Returns the exit status. */
-int run_vm(drupe_vm_t *vm, struct console *c, uint64_t timeout_s) MUST_CHECK;
+struct monitor;
+
+/* Start the VM in the monitor, which then owns it; serve console and signals until it ends. Returns
+ * the exit status. */
+int run_vm(struct monitor *m, drupe_vm_t *vm, struct console *c, uint64_t timeout_s) MUST_CHECK;
 
 /* Block the signals that run_vm() takes from a descriptor; before any thread exists. */
 void run_block_signals(void);

@@ -241,8 +241,9 @@ static int run_restore(int argc, char **argv)
         return complain(STATUS_USAGE, "restore: give one snapshot; see drupe restore --help");
     }
     if (count > 1 && !t.is_clone) {
-        return complain(STATUS_USAGE, "restore: --count %llu needs --clone: a machine that comes "
-                                      "back twice is two",
+        return complain(STATUS_USAGE,
+                        "restore: --count %llu needs --clone: a machine that comes "
+                        "back twice is two",
                         (unsigned long long)count);
     }
     CLEANUP_FD fd = open(argv[operands.first], O_RDONLY | O_CLOEXEC);
@@ -300,13 +301,14 @@ static int run_clone(int argc, char **argv)
 const struct verb verb_snapshot = {
     .name = "snapshot",
     .summary = "freeze a machine into a file",
-    .help = "usage: drupe snapshot [OPTIONS] MACHINE FILE\n\n"
-            "Memory, CPUs and devices in one file, complete or not there at all. The machine goes "
-            "on, or stays\npaused if it was. Commands that drupe exec runs in it are interrupted.\n\n"
-            "options:\n"
-            "      --live  the machine stands still only for its CPUs and devices; memory is copied\n"
-            "              behind its back\n"
-            "      --diff  only pages written since the last snapshot\n",
+    .help =
+        "usage: drupe snapshot [OPTIONS] MACHINE FILE\n\n"
+        "Memory, CPUs and devices in one file, complete or not there at all. The machine goes "
+        "on, or stays\npaused if it was. Commands that drupe exec runs in it are interrupted.\n\n"
+        "options:\n"
+        "      --live  the machine stands still only for its CPUs and devices; memory is copied\n"
+        "              behind its back\n"
+        "      --diff  only pages written since the last snapshot\n",
     .run = run_snapshot,
 };
 
@@ -315,7 +317,8 @@ const struct verb verb_restore = {
     .summary = "bring a machine back from a file",
     .help =
         "usage: drupe restore [OPTIONS] FILE\n\n"
-        "Prints the new machine's id. Memory is mapped from the file, not read: keep the file while "
+        "Prints the new machine's id. Memory is mapped from the file, not read: keep the file "
+        "while "
         "the\nmachine runs.\n\n"
         "options:\n"
         "      --name NAME   call it so\n"

@@ -14,6 +14,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include <drupe/jail.h>
+
 #include "cli.h"
 
 #define JSON_SIZE_MAX ((size_t)1 << 20)
@@ -34,6 +36,14 @@ void vm_record_free(struct vm_record *r)
 char *vm_path(const struct vm_record *r, const char *name)
 {
     return path_join(r->dir, name);
+}
+
+static int64_t now_ms(void)
+{
+    struct timespec t;
+
+    (void)clock_gettime(CLOCK_REALTIME, &t);
+    return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
 }
 
 /* ---- The base directory ---- */
@@ -85,6 +95,15 @@ char *vm_dir_base(void)
     return path;
 }
 
+void vm_sweep(void)
+{
+    CLEANUP_FREE char *base = vm_dir_base();
+
+    if (base) {
+        (void)drupe_jail_sweep(base);
+    }
+}
+
 /* ---- Processes ---- */
 
 /* Field 22 of /proc/<pid>/stat; 0 when there is no such process or it is a zombie. */
@@ -132,8 +151,8 @@ int vm_record_write(struct vm_record *r, pid_t pid)
         (void)json_array_append_new(argv, item ? item : json_string("?"));
     }
     all = json_pack("{s:s, s:s, s:s, s:s, s:o, s:I, s:i, s:i, s:i, s:I}", "id", r->id, "name",
-                    r->name, "backend", r->backend, "image", r->image, "argv", argv, "created",
-                    (json_int_t)r->created_s, "memory_mib", (int)r->memory_mib, "vcpus",
+                    r->name, "backend", r->backend, "image", r->image, "argv", argv, "created_ms",
+                    (json_int_t)r->created_ms, "memory_mib", (int)r->memory_mib, "vcpus",
                     (int)r->vcpus, "pid", (int)r->pid, "start_ticks", (json_int_t)r->start_ticks);
     if (all) {
         text = json_dumps(all, JSON_INDENT(2));
@@ -183,8 +202,8 @@ int vm_record_read(const char *dir, struct vm_record *out)
         return err;
     }
     if (json_unpack(all, "{s:s, s:s, s:s, s:s, s:o, s:I, s:i, s:i, s:i, s:I}", "id", &id, "name",
-                    &name, "backend", &backend, "image", &image, "argv", &argv, "created", &created,
-                    "memory_mib", &memory, "vcpus", &vcpus, "pid", &pid, "start_ticks",
+                    &name, "backend", &backend, "image", &image, "argv", &argv, "created_ms",
+                    &created, "memory_mib", &memory, "vcpus", &vcpus, "pid", &pid, "start_ticks",
                     &start) < 0 ||
         pid <= 0 || memory < 0 || vcpus < 0) {
         json_decref(all);
@@ -199,7 +218,7 @@ int vm_record_read(const char *dir, struct vm_record *out)
     {
         strings_add(&r.argv, json_is_string(item) ? json_string_value(item) : "?");
     }
-    r.created_s = (int64_t)created;
+    r.created_ms = (int64_t)created;
     r.memory_mib = (unsigned)memory;
     r.vcpus = (unsigned)vcpus;
     r.pid = (pid_t)pid;
@@ -217,8 +236,8 @@ static int by_creation(const void *a, const void *b)
     const struct vm_record *x = a;
     const struct vm_record *y = b;
 
-    if (x->created_s != y->created_s) {
-        return x->created_s < y->created_s ? -1 : 1;
+    if (x->created_ms != y->created_ms) {
+        return x->created_ms < y->created_ms ? -1 : 1;
     }
     return strcmp(x->id, y->id);
 }
@@ -371,7 +390,7 @@ int vm_dir_create(struct vm_record *r, const char *verb, const char *name)
         r->dir = path_join(base, r->id);
         if (mkdir(r->dir, 0700) == 0) {
             r->name = text_copy(name ? name : "");
-            r->created_s = (int64_t)time(NULL);
+            r->created_ms = now_ms();
             return 0;
         }
         free(r->id);

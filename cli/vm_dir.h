@@ -30,7 +30,7 @@ struct vm_record {
     char *backend;
     char *image; /* "" for a restored machine without one */
     struct strings argv;
-    int64_t created_s; /* Unix time */
+    int64_t created_ms; /* Unix time */
     unsigned memory_mib;
     unsigned vcpus;
     pid_t pid;
@@ -65,6 +65,9 @@ int vm_find(const char *verb, const char *word, struct vm_record *out) MUST_CHEC
 
 /* All records, sorted by time of creation. The caller frees each and the array. 0 or -errno. */
 int vm_list(struct vm_record **out, size_t *count) MUST_CHECK;
+
+/* Remove the jails (cgroups, mount points) of machines that have ended. Their records stay. */
+void vm_sweep(void);
 
 /* "dir/name" of a file in a machine's directory. The caller frees. */
 char *vm_path(const struct vm_record *r, const char *name);

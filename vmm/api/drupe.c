@@ -32,9 +32,12 @@ void api_changed(const struct api *a, enum drupe_control_event event)
 static json_t *exits_json(const struct drupe_vm_stats *st, json_int_t *total)
 {
     static const char *const names[DRUPE_EXIT_REASONS] = {
-        [DRUPE_EXIT_IO] = "io",           [DRUPE_EXIT_MMIO] = "mmio",
-        [DRUPE_EXIT_HLT] = "hlt",         [DRUPE_EXIT_INTR] = "intr",
-        [DRUPE_EXIT_SHUTDOWN] = "shutdown", [DRUPE_EXIT_INTERNAL] = "internal",
+        [DRUPE_EXIT_IO] = "io",
+        [DRUPE_EXIT_MMIO] = "mmio",
+        [DRUPE_EXIT_HLT] = "hlt",
+        [DRUPE_EXIT_INTR] = "intr",
+        [DRUPE_EXIT_SHUTDOWN] = "shutdown",
+        [DRUPE_EXIT_INTERNAL] = "internal",
         [DRUPE_EXIT_OTHER] = "other",
     };
     json_t *all = json_object();
@@ -152,11 +155,11 @@ static void write_snapshot(struct api_call *call, const char *path, bool is_diff
         reply_fault(call, "%s", err.text);
     } else {
         api_changed(call->api, DRUPE_CONTROL_SNAPSHOT);
-        reply_json(call, json_pack("{s:s, s:I, s:I, s:I, s:I}", "id", info.id, "size",
-                                   (json_int_t)info.size, "memory_bytes",
-                                   (json_int_t)info.memory_bytes, "stopped_ns",
-                                   (json_int_t)info.stopped_ns, "took_ns",
-                                   (json_int_t)info.took_ns));
+        reply_json(call,
+                   json_pack("{s:s, s:I, s:I, s:I, s:I}", "id", info.id, "size",
+                             (json_int_t)info.size, "memory_bytes", (json_int_t)info.memory_bytes,
+                             "stopped_ns", (json_int_t)info.stopped_ns, "took_ns",
+                             (json_int_t)info.took_ns));
     }
     named_file_deinit(&file);
 }
@@ -183,9 +186,9 @@ void put_drupe(struct api_call *call)
     static const struct {
         const char *name;
         api_endpoint endpoint;
-    } endpoints[] = {
-        { "stop", put_stop }, { "signal", put_signal }, { "snapshot", put_own_snapshot }
-    };
+    } endpoints[] = { { "stop", put_stop },
+                      { "signal", put_signal },
+                      { "snapshot", put_own_snapshot } };
 
     for (size_t i = 0; i < array_size(endpoints); i++) {
         if (strcmp(call->tokens[1], endpoints[i].name) == 0) {
