@@ -2,6 +2,7 @@
 /* The random number generator (contract in random.h). */
 #include <abi/boot.h>
 #include <arch/ops.h>
+#include <base/bytes.h>
 #include <core/boot.h>
 #include <core/lock.h>
 #include <core/random.h>
@@ -83,23 +84,39 @@ static void add_locked(const void *bytes, size_t size)
     memset(block, 0, sizeof(block));
 }
 
+/* All that there is at boot goes into the key at once, under one block. */
 static void seed_locked(void)
 {
-    uint64_t seed[6] = { 0 };
+    uint64_t seed[KEY_BYTES / 8] = { 0 };
+    uint64_t before = cpu_counter();
     struct boot_args args;
 
+    (void)arch_random(seed, sizeof(seed));
+    seed[0] ^= before;
+    seed[1] ^= cpu_counter();
     if (boot_args_header(&args)) {
         uint8_t *entropy =
             (uint8_t *)phys_to_virt(boot_info.ramdisk.start) + offsetof(struct boot_args, entropy);
 
-        add_locked(entropy, sizeof(args.entropy));
+        static_assert(sizeof(args.entropy) == sizeof(seed), "they are mixed word by word");
+        for (unsigned i = 0; i < array_size(seed); i++) {
+            seed[i] ^= load_le64(entropy + (size_t)i * 8);
+        }
         memset(entropy, 0, sizeof(args.entropy)); /* nobody reads it a second time */
     }
-    seed[0] = cpu_counter();
-    (void)arch_random(seed + 1, 4 * sizeof(seed[0]));
-    seed[5] = cpu_counter();
     add_locked(seed, sizeof(seed));
+    memset(seed, 0, sizeof(seed));
     is_seeded = true;
+}
+
+void random_seed(void)
+{
+    uint64_t flags = spin_lock_irqsave(&lock);
+
+    if (!is_seeded) {
+        seed_locked();
+    }
+    spin_unlock_irqrestore(&lock, flags);
 }
 
 void random_add(const void *bytes, size_t size)

@@ -11,6 +11,8 @@
 
 #include <base/assert.h>
 
+#include "abi/snapshot.h"
+
 enum uart_register {
     REG_DATA = 0, /* divisor low with DLAB */
     REG_IER = 1,  /* divisor high with DLAB */
@@ -346,6 +348,53 @@ bool uart_receive(struct uart *u, uint8_t byte)
     raise_locked(u);
     (void)pthread_mutex_unlock(&u->lock);
     return has_room;
+}
+
+void uart_save(struct uart *u, struct snapshot_uart *out)
+{
+    (void)pthread_mutex_lock(&u->lock);
+    *out = (struct snapshot_uart){
+        .ier = u->ier,
+        .lcr = u->lcr,
+        .mcr = u->mcr,
+        .scratch = u->scratch,
+        .fcr = u->fcr,
+        .is_thr_empty_pending = u->is_thr_empty_pending,
+        .has_overrun = u->has_overrun,
+        .input_count = (uint8_t)u->input_count,
+        .divisor = u->divisor,
+        .output_count = (uint16_t)u->output_count,
+    };
+    for (unsigned i = 0; i < u->input_count; i++) {
+        out->input[i] = u->input[(u->input_head + i) % UART_INPUT_MAX];
+    }
+    memcpy(out->output, u->output, u->output_count);
+    (void)pthread_mutex_unlock(&u->lock);
+}
+
+bool uart_load(struct uart *u, const struct snapshot_uart *in)
+{
+    static_assert(sizeof(in->input) == UART_INPUT_MAX, "the queue's size is part of the format");
+    static_assert(sizeof(in->output) == UART_OUTPUT_MAX, "the line's size is part of the format");
+    if (in->input_count > UART_INPUT_MAX || in->output_count >= UART_OUTPUT_MAX) {
+        return false;
+    }
+    (void)pthread_mutex_lock(&u->lock);
+    u->ier = in->ier & IER_MASK;
+    u->lcr = in->lcr;
+    u->mcr = in->mcr & 0x1f;
+    u->scratch = in->scratch;
+    u->fcr = in->fcr;
+    u->is_thr_empty_pending = in->is_thr_empty_pending != 0;
+    u->has_overrun = in->has_overrun != 0;
+    u->divisor = in->divisor;
+    u->input_head = 0;
+    u->input_count = in->input_count;
+    memcpy(u->input, in->input, sizeof(u->input));
+    u->output_count = in->output_count;
+    memcpy(u->output, in->output, sizeof(u->output));
+    (void)pthread_mutex_unlock(&u->lock);
+    return true;
 }
 
 void uart_flush(struct uart *u)

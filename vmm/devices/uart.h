@@ -12,6 +12,8 @@
 #define UART_INPUT_MAX  64u
 #define UART_OUTPUT_MAX 128u
 
+struct snapshot_uart;
+
 struct uart {
     const struct device_host *host;
     unsigned irq;
@@ -53,5 +55,9 @@ void uart_write(void *device, uint64_t offset, unsigned size, uint64_t value);
 
 /* A byte arrives on the line. False when the queue is full (the guest doesn't read). Any thread. */
 bool uart_receive(struct uart *u, uint8_t byte);
+/* Into and out of a snapshot. load: hostile; false for what no port can be, with nothing changed.
+ */
+void uart_save(struct uart *u, struct snapshot_uart *out);
+bool uart_load(struct uart *u, const struct snapshot_uart *in);
 /* Write out what is gathered. Any thread. */
 void uart_flush(struct uart *u);
