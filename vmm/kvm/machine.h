@@ -150,6 +150,9 @@ void machine_reset_vsock(struct machine *m);
 bool machine_has_console(const struct machine *m);
 /* What the guest printed has been written. */
 bool machine_is_drained(const struct machine *m);
+drupe_vm_err_t machine_update_disk(struct machine *m, unsigned index, int fd,
+                                   const struct drupe_rate_limit *limit,
+                                   struct drupe_error *err) MUST_CHECK;
 bool machine_resize_console(struct machine *m, unsigned rows, unsigned cols);
 /* The loop is held and no vCPU runs: finish what is under way, so that nothing touches guest memory
  * until the loop goes on. */
