@@ -19,12 +19,31 @@ static uint16_t word_start[WORDS_MAX];
 static unsigned word_count;
 
 static const char *const known_keys[] = {
-    "root=",      "rootflags=",    "init=",        "console=",
-    "quiet",      "loglevel=",     "maxcpus=",     "nosmp",
-    "mem=",       "norandmaps",    "panic=",       "virtio_mmio.device=",
-    "drupe.ram=", "drupe.status=", "drupe.test=",  "drupe.nocpu=",
-    "ip=",        "reboot=",       "earlyprintk=", "rw",
-    "ro",         "rootfstype=",   "BOOT_IMAGE=",
+    "root=",
+    "rootflags=",
+    "init=",
+    "console=",
+    "quiet",
+    "loglevel=",
+    "maxcpus=",
+    "nosmp",
+    "mem=",
+    "norandmaps",
+    "panic=",
+    "virtio_mmio.device=",
+    "drupe.identity=",
+    "drupe.copy=",
+    "drupe.ram=",
+    "drupe.status=",
+    "drupe.test=",
+    "drupe.nocpu=",
+    "ip=",
+    "reboot=",
+    "earlyprintk=",
+    "rw",
+    "ro",
+    "rootfstype=",
+    "BOOT_IMAGE=",
 };
 
 /* Control characters separate words too; so does the end. One comparison: this runs for each byte.
@@ -273,6 +292,7 @@ void boot_options_apply(void)
     if (boot_option_u64("drupe.status=", &value) && value <= 0xffff) {
         boot_info.status_port = (unsigned)value;
     }
+    (void)boot_option_u64("drupe.identity=", &boot_info.identity);
     if (boot_option_u64("drupe.copy=", &value) && value <= 0xffff) {
         boot_info.copy_port = (unsigned)value;
     }

@@ -33,6 +33,7 @@ struct boot_info {
     struct boot_virtio virtio[BOOT_VIRTIO_MAX];
     unsigned virtio_count;
     unsigned status_port; /* 0: none */
+    paddr_t identity;     /* the identity page (abi/boot.h); 0: none */
     unsigned copy_port;   /* 0: none; else the monitor copies pages cheaper than we do */
 };
 

@@ -3,6 +3,7 @@
 #include <abi/boot.h>
 #include <arch/ops.h>
 #include <core/boot.h>
+#include <core/identity.h>
 #include <core/lock.h>
 #include <core/random.h>
 #include <core/string.h>
@@ -19,6 +20,7 @@ static struct spinlock lock = SPINLOCK_INIT(RANK_LOG); /* a leaf: nothing is cal
 static uint32_t key[KEY_WORDS];
 static uint64_t block_counter; /* never starts again, so no key and counter meet twice */
 static bool is_seeded;
+static uint32_t generation; /* of the identity page whose entropy is in the key */
 
 static inline uint32_t rotate(uint32_t v, unsigned n)
 {
@@ -102,6 +104,20 @@ static void seed_locked(void)
     is_seeded = true;
 }
 
+/* This machine is another one than it was, or a copy: the old key alone says the same in both. */
+static NEVER_INLINE void take_identity_locked(void)
+{
+    uint64_t counter = cpu_counter();
+
+    do {
+        generation = identity_generation();
+        add_locked(identity->id, sizeof(identity->id));
+        add_locked(identity->entropy, sizeof(identity->entropy));
+    } while (identity_generation() != generation);
+    memset(identity->entropy, 0, sizeof(identity->entropy)); /* nobody reads it a second time */
+    add_locked(&counter, sizeof(counter));
+}
+
 void random_add(const void *bytes, size_t size)
 {
     uint64_t flags = spin_lock_irqsave(&lock);
@@ -119,6 +135,9 @@ void random_bytes(void *buf, size_t size)
 
     if (!is_seeded) {
         seed_locked();
+    }
+    if (unlikely(identity_generation() != generation)) {
+        take_identity_locked();
     }
     /* The first half of the first block is the next key; the old one is gone with it. */
     uint32_t own[KEY_WORDS];
