@@ -33,7 +33,7 @@ struct run_options {
 
 /* What to run, and in what; owned. */
 struct job {
-    char *image;
+    char *image; /* NULL: a share is the root */
     struct strings argv;
     struct strings env;
     char *cwd;
@@ -42,7 +42,14 @@ struct job {
     uint64_t memory_mib;
     uint64_t vcpus;
     uint64_t timeout_s;
+    struct drupe_share shares[DRUPE_SHARES_MAX]; /* strings owned */
+    unsigned share_count;
 };
+
+/* run_shares.c. A folder as image becomes a share at "/", and image NULL. */
+int job_share_root(struct job *j) MUST_CHECK;
+int job_share_volumes(struct job *j, const struct strings *volumes) MUST_CHECK;
+void job_free_shares(struct job *j);
 
 void job_free(struct job *j); /* also as a cleanup function */
 #define CLEANUP_JOB __attribute__((cleanup(job_free))) struct job

@@ -2,6 +2,7 @@
 /* The random number generator (contract in random.h). */
 #include <abi/boot.h>
 #include <arch/ops.h>
+#include <base/bytes.h>
 #include <core/boot.h>
 #include <core/identity.h>
 #include <core/lock.h>
@@ -85,37 +86,58 @@ static void add_locked(const void *bytes, size_t size)
     memset(block, 0, sizeof(block));
 }
 
+/* All that there is at boot goes into the key at once, under one block. */
 static void seed_locked(void)
 {
-    uint64_t seed[6] = { 0 };
+    uint64_t seed[KEY_BYTES / 8] = { 0 };
+    uint64_t before = cpu_counter();
     struct boot_args args;
 
+    (void)arch_random(seed, sizeof(seed));
+    seed[0] ^= before;
+    seed[1] ^= cpu_counter();
     if (boot_args_header(&args)) {
         uint8_t *entropy =
             (uint8_t *)phys_to_virt(boot_info.ramdisk.start) + offsetof(struct boot_args, entropy);
 
-        add_locked(entropy, sizeof(args.entropy));
+        static_assert(sizeof(args.entropy) == sizeof(seed), "they are mixed word by word");
+        for (unsigned i = 0; i < array_size(seed); i++) {
+            seed[i] ^= load_le64(entropy + (size_t)i * 8);
+        }
         memset(entropy, 0, sizeof(args.entropy)); /* nobody reads it a second time */
     }
-    seed[0] = cpu_counter();
-    (void)arch_random(seed + 1, 4 * sizeof(seed[0]));
-    seed[5] = cpu_counter();
     add_locked(seed, sizeof(seed));
+    memset(seed, 0, sizeof(seed));
+    generation = identity_generation(); /* the boot arguments' entropy is as new */
     is_seeded = true;
 }
 
 /* This machine is another one than it was, or a copy: the old key alone says the same in both. */
 static NEVER_INLINE void take_identity_locked(void)
 {
-    uint64_t counter = cpu_counter();
+    uint8_t seed[sizeof(identity->entropy)];
 
+    static_assert(sizeof(seed) == KEY_BYTES, "one block takes it all");
     do {
         generation = identity_generation();
-        add_locked(identity->id, sizeof(identity->id));
-        add_locked(identity->entropy, sizeof(identity->entropy));
+        memcpy(seed, identity->entropy, sizeof(seed));
     } while (identity_generation() != generation);
+    for (unsigned i = 0; i < sizeof(identity->id); i++) {
+        seed[i] ^= identity->id[i];
+    }
     memset(identity->entropy, 0, sizeof(identity->entropy)); /* nobody reads it a second time */
-    add_locked(&counter, sizeof(counter));
+    add_locked(seed, sizeof(seed));
+    memset(seed, 0, sizeof(seed));
+}
+
+void random_seed(void)
+{
+    uint64_t flags = spin_lock_irqsave(&lock);
+
+    if (!is_seeded) {
+        seed_locked();
+    }
+    spin_unlock_irqrestore(&lock, flags);
 }
 
 void random_add(const void *bytes, size_t size)

@@ -62,11 +62,11 @@ enum gfp {
 struct page *page_alloc(unsigned order, unsigned gfp) MUST_CHECK;
 
 /*
- * 2^order contiguous zero frames for a program; each is a page of its own with refcount 1 and
- * mapcount 1 (about to be mapped). NULL: memory is short, or there are none without clearing and
- * `may_clear` is not set.
+ * `count` (at most 32) zero frames next to each other for a program; each is a page of its own with
+ * refcount 1 and mapcount 1 (about to be mapped). NULL: memory is short, or there are none without
+ * clearing and `may_clear` is not set.
  */
-struct page *page_alloc_run(unsigned order, bool may_clear) MUST_CHECK;
+struct page *page_alloc_run(unsigned count, bool may_clear) MUST_CHECK;
 
 /* Is less than twice the reserve free? Roughly and at once. */
 bool page_is_low(void);
@@ -113,6 +113,9 @@ static inline void page_put(struct page *p)
         page_free(p);
     }
 }
+
+/* page_put() for each; the array is scratch. */
+void page_put_all(struct page **pages, unsigned count);
 
 static inline paddr_t page_to_phys(const struct page *p)
 {

@@ -60,10 +60,10 @@ static void wait_lines(const struct run *r)
 {
     off_t size = size_of(r->cfg.serial_log);
 
-    for (int i = 0; i < END_WAIT_MS && size_of(r->cfg.serial_log) < size + 16; i++) {
+    for (int i = 0; i < END_WAIT_MS && size_of(r->cfg.serial_log) < size + 48; i++) {
         (void)usleep(1000);
     }
-    assert_true(size_of(r->cfg.serial_log) >= size + 16);
+    assert_true(size_of(r->cfg.serial_log) >= size + 48);
 }
 
 /* The first or last number of the log. */

@@ -135,6 +135,8 @@ bool pt_lookup(paddr_t root, uint64_t va, struct pte *out);
  * is such a PTE. For faults that copy a run.
  */
 uint32_t pt_direct_mask(paddr_t root, uint64_t va, unsigned count, paddr_t first, uint32_t *mapped);
+/* The same pages: which show nothing. */
+uint32_t pt_empty_mask(paddr_t root, uint64_t va, unsigned count);
 
 /*
  * Fork: copy every present PTE of [start, end) into the other root; private writable ones become
