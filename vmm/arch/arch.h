@@ -43,6 +43,9 @@ void arch_irqchip_destroy(struct machine *m);
 /* After KVM_CREATE_VCPU: what firmware would have set. */
 drupe_vm_err_t arch_vcpu_init(struct vcpu *v, struct drupe_error *err) MUST_CHECK;
 uint64_t arch_vcpu_tsc_khz(const struct vcpu *v);
+
+/* Let the vCPU's time counter be the host's own, without an offset. False: KVM cannot. */
+bool arch_vcpu_share_counter(const struct vcpu *v);
 /* Tables in guest memory that the entry state needs, and the hardware description. 0 or -errno. */
 int arch_boot_tables_write(struct machine *m, bool is_pvh, uint64_t *rsdp_gpa) MUST_CHECK;
 /* Registers of the first vCPU at the kernel's entry; the others wait for it. */

@@ -4,6 +4,7 @@
 #include "kvm/machine.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <string.h>
 
 #include <base/checked.h>
@@ -126,25 +127,53 @@ static drupe_vm_err_t write_module(struct machine *m, uint64_t tsc_khz, bool is_
 }
 
 /*
+ * Where ring 0 is interpreted, ring 3 runs natively and reads the host's time counter. Without an
+ * offset the interpreter's counter is the same one, and programs can read clocks by themselves.
+ */
+static bool share_counter(const struct machine *m)
+{
+    for (unsigned i = 0; i < m->vcpu_count; i++) {
+        if (!arch_vcpu_share_counter(&m->vcpus[i])) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/*
  * Where ring 0 is interpreted, its CPUID instruction does not follow the vCPU's table: the kernel
  * is told by name what not to use.
  */
 static void add_interpreter_hints(const struct machine *m, struct cmdline *c)
 {
+    /* What the kernel can be told; every byte of its command line costs it something. */
+    static const char *const used[] = { "smap",     "smep",   "umip",        "xsave",
+                                        "fsgsbase", "x2apic", "tsc_deadline" };
     char names[256];
+    char hidden[96] = "";
+    size_t length = 0;
     bool is_emulated;
+    char *rest = names;
 
     arch_host_describe(m->kvm_fd, &is_emulated, names, sizeof(names));
-    for (char *p = names; *p != '\0'; p++) {
-        if (*p == ' ') {
-            *p = ',';
+    if (!is_emulated) {
+        return;
+    }
+    for (char *name = strtok_r(names, " ", &rest); name != NULL;
+         name = strtok_r(NULL, " ", &rest)) {
+        for (size_t i = 0; i < array_size(used); i++) {
+            if (strcmp(name, used[i]) == 0 && length < sizeof(hidden)) {
+                length += (size_t)snprintf(hidden + length, sizeof(hidden) - length, "%s%s",
+                                           length > 0 ? "," : "", name);
+            }
         }
     }
-    if (is_emulated && names[0] != '\0') {
-        cmdline_add(c, "drupe.nocpu=%s", names);
+    if (length > 0) {
+        cmdline_add(c, "drupe.nocpu=%s", hidden);
     }
-    if (is_emulated) {
-        cmdline_add(c, "drupe.copy=0x%x", BOOT_COPY_PORT);
+    cmdline_add(c, "drupe.copy=0x%x", BOOT_COPY_PORT);
+    if (share_counter(m)) {
+        cmdline_add(c, "drupe.tsc=host");
     }
 }
 
@@ -157,7 +186,8 @@ static drupe_vm_err_t write_cmdline(struct machine *m, bool is_ours, struct boot
     cmdline_init(&c);
     cmdline_begin(&c, config->cmdline == NULL ? CMDLINE_DEFAULT : config->cmdline);
     if (is_ours) {
-        cmdline_add(&c, "drupe.ram=zero drupe.status=0x%x", BOOT_STATUS_PORT);
+        cmdline_add(&c, "drupe.ram=zero drupe.status=0x%x drupe.identity=0x%llx", BOOT_STATUS_PORT,
+                    (unsigned long long)LAYOUT_IDENTITY);
     }
     if (config->is_quiet) {
         cmdline_add(&c, "quiet");
@@ -226,6 +256,9 @@ drupe_vm_err_t machine_boot_write(struct machine *m, uint64_t tsc_khz, struct ma
         (void)uart_listen(&m->uart, m->config->serial_in);
     }
     e = arch_boot_tables_write(m, out->is_pvh, &map.rsdp_gpa);
+    if (e == 0 && is_ours) {
+        e = machine_identity_init(m);
+    }
     if (e == 0) {
         e = out->is_pvh ? pvh_boot_write(&m->gmem, LAYOUT_START_INFO, &map)
                         : linux_boot_write(&m->gmem, LAYOUT_ZERO_PAGE, &map);
