@@ -10,8 +10,8 @@
 #define DRUPE_VERSION "0.1.0"
 
 static const struct verb *const verbs[] = {
-    &verb_init,   &verb_build, &verb_pack,    &verb_run,  &verb_logs,
-    &verb_doctor, &verb_vmm,   &verb_version, &verb_help,
+    &verb_init,   &verb_build, &verb_pack,   &verb_run,     &verb_logs,
+    &verb_doctor, &verb_vmm,   &verb_jailer, &verb_version, &verb_help,
 };
 
 const struct verb *verb_find(const char *name)
