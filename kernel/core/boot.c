@@ -41,6 +41,7 @@ static const struct {
     KEY("drupe.copy="),
     KEY("drupe.tsc="),
     KEY("root="),
+    KEY("drupe.share="),
     KEY("rootflags="),
     KEY("console="),
     KEY("quiet"),
@@ -132,6 +133,17 @@ const char *boot_option_find(const char *key, size_t key_length, size_t *length)
 {
     for (const struct word *w = words + word_count; w-- > words;) {
         if (has_key(w, key, key_length)) {
+            *length = (size_t)w->length - w->key;
+            return text_of(w) + w->key;
+        }
+    }
+    return NULL;
+}
+
+const char *boot_option_at(const char *key, unsigned n, size_t *length)
+{
+    for (const struct word *w = words; w < words + word_count; w++) {
+        if (has_key(w, key, strlen(key)) && n-- == 0) {
             *length = (size_t)w->length - w->key;
             return text_of(w) + w->key;
         }

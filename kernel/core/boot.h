@@ -44,6 +44,8 @@ extern struct boot_info boot_info;
  * next blank (*length bytes, not terminated), or NULL. The last of several wins.
  */
 const char *boot_option_find(const char *key, size_t key_length, size_t *length);
+/* The n-th of several (from 0, in their order), or NULL. */
+const char *boot_option_at(const char *key, unsigned n, size_t *length);
 bool boot_option_u64(const char *key, uint64_t *value); /* with 0x and K/M/G suffixes */
 
 /* Inline, so that the length of a literal costs nothing. */

@@ -331,6 +331,9 @@ void machine_devices_quiesce(struct machine *m)
     for (unsigned i = 0; i < m->virtio->disk_count; i++) {
         virtio_blk_quiesce(m->virtio->disks[i]);
     }
+    if (m->virtio->shares != NULL) {
+        virtio_9p_quiesce(m->virtio->shares);
+    }
 }
 
 void machine_devices_save(struct machine *m, struct state_writer *w)

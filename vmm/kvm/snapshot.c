@@ -242,6 +242,10 @@ drupe_vm_err_t machine_snapshot(void *machine, bool is_paused,
     if (options->is_live || options->kind != DRUPE_SNAPSHOT_FULL) {
         return error_set(err, DRUPE_UNSUPPORTED, 0, "a live or incremental snapshot is not built");
     }
+    if (m->config->share_count > 0) {
+        return error_set(err, DRUPE_UNSUPPORTED, 0,
+                         "a machine with shared folders: what it has open there is the host's");
+    }
     r = prepare(&j, err);
     if (r == DRUPE_OK && !is_paused) {
         stopped_ns = now_ns(CLOCK_MONOTONIC);
