@@ -7,10 +7,10 @@ base.variants := host asan tsan cov fuzz sim kernel
 base.cflags.kernel := -mgeneral-regs-only
 $(call component,base)
 
-# What base needs from a program with a libc: the end of a failed assertion.
-base_hosted.srcs := base/hosted/assert.c
+# What needs a libc or vector registers: the end of a failed assertion, hashing.
+base_hosted.srcs := $(filter-out %_test.c,$(wildcard base/hosted/*.c))
 base_hosted.sees := base/include
 base_hosted.variants := host asan tsan cov fuzz
 $(call component,base_hosted)
 
-$(call unit_tests,base,$(wildcard base/*_test.c),base base_hosted,,asan cov)
+$(call unit_tests,base,$(wildcard base/*_test.c base/hosted/*_test.c),base base_hosted,,asan cov)
