@@ -24,7 +24,7 @@ sim_ldflags := $(patsubst %,-Wl$(comma)--wrap=%,$(sim_wraps))
 sim.srcs := $(wildcard sim/*.c sim/scenarios/*.c)
 sim.sees := sim vmm vmm/arch/$(ARCH) base/include include
 # --start-group holds archives only: objects of the simulator first, then the library.
-$(call program,sim,sim,$(sim.srcs),vmm base,$(sim_ldflags) -l:libmd.a $$(vmm.libs),$(sim.sees),)
+$(call program,sim,sim,$(sim.srcs),vmm base base_hosted,$(sim_ldflags) -l:libmd.a $$(vmm.libs),$(sim.sees),)
 programs += $(BUILD)/sim
 
 # SEEDS random seeds besides the fixed ones; DST_SEED=n runs that one alone.

@@ -331,7 +331,7 @@ void disk_lose_power(void)
         kept++;
     }
     bool is_all_lost =
-        sim_fault_draw(OP_file_fsync, SIM_KIND(UNFLUSHED_LOSS), NULL) != SIM_FAULT_NONE;
+        sim_fault_draw(OP_power_loss, SIM_KIND(UNFLUSHED_LOSS), NULL) != SIM_FAULT_NONE;
 
     sim_trace("power lost, %u of %u name changes kept", kept, journal_count);
     journal_apply(kept);
