@@ -52,7 +52,20 @@ extern const struct verb verb_init;
 extern const struct verb verb_logs;
 extern const struct verb verb_pack;
 extern const struct verb verb_run;
+extern const struct verb verb_ps;
+extern const struct verb verb_stop;
+extern const struct verb verb_kill;
+extern const struct verb verb_pause;
+extern const struct verb verb_resume;
+extern const struct verb verb_wait;
+extern const struct verb verb_rm;
+extern const struct verb verb_top;
+extern const struct verb verb_events;
+extern const struct verb verb_snapshot;
+extern const struct verb verb_restore;
+extern const struct verb verb_clone;
 extern const struct verb verb_version;
+extern const struct verb verb_vmm;
 extern const struct verb verb_help;
 
 /* The verb of that name, or NULL. verb_at() counts from 0 and returns NULL after the last. */

@@ -7,15 +7,16 @@ cli.variants := host asan cov fuzz
 $(call component,cli)
 lint_sees.cli/main.c := $(cli.sees)
 
-# The kernel stands in the program itself. A tree without one makes a drupe that needs --kernel.
+# Kernel and agent stand in the program itself. A tree without a kernel makes a drupe that needs --kernel.
 cli_kernel := $(if $(wildcard kernel/arch/$(ARCH)/link.mk),$(BUILD)/kernel.elf)
-$(OUT)/host/cli/kernel_image.S.o: $(cli_kernel)
+cli_agent := $(BUILD)/agent.elf
+$(OUT)/host/cli/guest_images.S.o: $(cli_kernel) $(cli_agent)
 
 # vmm.libs is expanded when the program is linked: its component is read after this one.
-cli_md := -l:libmd.a
+cli_md := -l:libmd.a -l:libjansson.a
 ifneq ($(wildcard vmm/vm.c),)
-$(call program,drupe,host,cli/main.c cli/kernel_image.S,cli vmm base base_hosted,$(cli_md) $$(vmm.libs),$(cli.sees),\
-    $(if $(cli_kernel),-DKERNEL_IMAGE='"$(cli_kernel)"'))
+$(call program,drupe,host,cli/main.c cli/guest_images.S,cli vmm_api vmm base base_hosted,$(cli_md) $$(vmm_api.libs) $$(vmm.libs),$(cli.sees),\
+    $(if $(cli_kernel),-DKERNEL_IMAGE='"$(cli_kernel)"') -DAGENT_IMAGE='"$(cli_agent)"')
 programs += $(BUILD)/drupe
 checks += $(wildcard tests/cli/*.sh)
 check_needs += $(BUILD)/drupe $(BUILD)/tests/vmm_guest.elf

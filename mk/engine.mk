@@ -22,7 +22,7 @@ say = $(if $(filter 1,$(V)),@:,@printf '  %-7s %s\n' $(1) $(patsubst $(BUILD)/%,
 
 CC := $(if $(filter default,$(origin CC)),gcc,$(CC))
 CLANG ?= clang
-AR ?= ar
+AR := $(if $(IS_CLANG),ar,gcc-ar)
 IS_CLANG := $(findstring clang,$(shell $(CC) --version | head -n 1))
 
 warnings := -Wall -Wextra -Werror -Wshadow -Wconversion -Wstrict-prototypes -Wmissing-prototypes \
@@ -49,11 +49,13 @@ cflags.fuzz := -O1 -D_GNU_SOURCE -DTEST_BUILD=1 -fPIE -fno-omit-frame-pointer -f
 cflags.sim := -O2 -D_GNU_SOURCE -DTEST_BUILD=1 -fPIE -fno-omit-frame-pointer
 # Ring 0 is paid for by the instruction on some hosts: no padding to run through, no frames in leaves.
 kernel_machine.x86_64 := -march=x86-64 -mgeneral-regs-only -mno-red-zone -mcmodel=kernel -fcf-protection=none \
-    -momit-leaf-frame-pointer $(if $(IS_CLANG),,-fno-align-loops -fno-align-jumps)
+    $(if $(IS_CLANG),,-fno-align-loops -fno-align-jumps)
+# gcc sees the kernel as a whole; clang compiles it file by file (its objects would want lld).
+kernel_lto := $(if $(IS_CLANG),,-flto)
 kernel_isystem := $(shell $(CC) -print-file-name=include)
-cflags.kernel := -O2 -ffreestanding -nostdinc -isystem $(kernel_isystem) -fno-strict-aliasing \
+cflags.kernel := -O3 -ffreestanding -nostdinc -isystem $(kernel_isystem) -fno-strict-aliasing \
     -fno-delete-null-pointer-checks -fno-pic -fno-pie -fno-stack-protector -fno-asynchronous-unwind-tables \
-    -fno-omit-frame-pointer $(kernel_machine.$(ARCH))
+    -fomit-frame-pointer $(kernel_lto) $(kernel_machine.$(ARCH))
 
 ldflags.host := -pie -Wl,-z,relro,-z,now
 ldflags.asan := -pie -fsanitize=address,undefined

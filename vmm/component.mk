@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # vmm: the microVM monitor and its public API (libdrupe). Unit tests stand beside the code.
 
-vmm.all := $(wildcard vmm/*.c vmm/*/*.c vmm/*/*/*.c)
+vmm.all := $(filter-out vmm/api/%,$(wildcard vmm/*.c vmm/*/*.c vmm/*/*/*.c))
 vmm.arch_others := $(filter-out vmm/arch/$(ARCH)/%,$(wildcard vmm/arch/*/*.c))
 vmm.srcs := $(filter-out %_test.c $(vmm.arch_others),$(vmm.all))
 vmm.tests := $(filter %_test.c,$(filter-out $(vmm.arch_others),$(vmm.all)))
@@ -21,6 +21,8 @@ tidy_needs += $(vmm.needs)
 
 $(call unit_tests,vmm,$(vmm.tests),vmm base base_hosted,$(vmm.libs),asan tsan cov)
 
+include vmm/api/component.mk
+
 # The library as an embedder links it: one archive that holds what it needs of base as well.
 $(BUILD)/libdrupe.a: $(OUT)/host/vmm.a $(OUT)/host/base.a $(OUT)/host/base_hosted.a
 	$(call say,AR)
@@ -34,4 +36,5 @@ programs += $(BUILD)/libdrupe.a $(BUILD)/libdrupe.pc
 
 # Boot tests: a guest of a few KiB, and the programs that run it under KVM.
 include tests/vmm/vmm_tests.mk
+include tests/jail/jail_tests.mk
 include vmm/bench.mk

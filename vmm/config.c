@@ -22,8 +22,10 @@
 
 #include "abi/boot.h"
 
-#define HOSTNAME_SIZE_MAX 64u
-#define TTY_SIDE_MAX      65535u
+#define HOSTNAME_SIZE_MAX   64u
+#define TTY_SIDE_MAX        65535u
+#define CPUID_MODIFIERS_MAX 1024u
+#define FD_PATH_PREFIX      "fd:"
 
 void drupe_vm_config_init(drupe_vm_config_t *cfg)
 {
@@ -38,6 +40,7 @@ void drupe_vm_config_init(drupe_vm_config_t *cfg)
     cfg->host_stdout = -1;
     cfg->host_stderr = -1;
     cfg->serial_log = -1;
+    cfg->serial_in = -1;
     cfg->boot_timeout_ms = 30000;
     cfg->vsock_cid = DRUPE_VSOCK_CID_MIN;
 }
@@ -61,18 +64,16 @@ static drupe_vm_err_t check_path(const char *field, const char *path, struct dru
     return DRUPE_OK;
 }
 
-static drupe_vm_err_t check_cmdline(const char *text, struct drupe_error *err)
+static drupe_vm_err_t check_cmdline(const char *field, const char *text, struct drupe_error *err)
 {
     size_t length = text == NULL ? 0 : strnlen(text, DRUPE_CMDLINE_SIZE_MAX + 1);
 
     if (length > DRUPE_CMDLINE_SIZE_MAX) {
-        return error_field(err, "cmdline_extra", "cmdline_extra is longer than %u bytes",
-                           DRUPE_CMDLINE_SIZE_MAX);
+        return error_field(err, field, "%s is longer than %u bytes", field, DRUPE_CMDLINE_SIZE_MAX);
     }
     for (size_t i = 0; i < length; i++) {
         if ((unsigned char)text[i] < ' ' || (unsigned char)text[i] > '~') {
-            return error_field(err, "cmdline_extra",
-                               "cmdline_extra holds byte 0x%02x at offset %zu",
+            return error_field(err, field, "%s holds byte 0x%02x at offset %zu", field,
                                (unsigned char)text[i], i);
         }
     }
@@ -124,6 +125,9 @@ static drupe_vm_err_t check_files(const drupe_vm_config_t *from, struct drupe_er
     if (r == DRUPE_OK && from->root_path != NULL) {
         r = check_path("root_path", from->root_path, err);
     }
+    if (r == DRUPE_OK && from->initrd_path != NULL) {
+        r = check_path("initrd_path", from->initrd_path, err);
+    }
     if (r == DRUPE_OK && from->disk_count > DRUPE_DISKS_MAX) {
         r = error_field(err, "disks", "%zu disks; at most %u", from->disk_count, DRUPE_DISKS_MAX);
     }
@@ -134,6 +138,22 @@ static drupe_vm_err_t check_files(const drupe_vm_config_t *from, struct drupe_er
         r = check_path("disks", from->disks[i].path, err);
     }
     return r;
+}
+
+static drupe_vm_err_t check_cpuid(const drupe_vm_config_t *from, struct drupe_error *err)
+{
+    if (from->cpuid_count > CPUID_MODIFIERS_MAX ||
+        (from->cpuid_count != 0 && from->cpuid == NULL)) {
+        return error_field(err, "cpuid", "cpuid has %zu entries; at most %u", from->cpuid_count,
+                           CPUID_MODIFIERS_MAX);
+    }
+    for (size_t i = 0; i < from->cpuid_count; i++) {
+        if (from->cpuid[i].reg > 3) {
+            return error_field(err, "cpuid", "entry %zu of cpuid names register %u; 0 to 3", i,
+                               from->cpuid[i].reg);
+        }
+    }
+    return DRUPE_OK;
 }
 
 static drupe_vm_err_t check_vsock(const drupe_vm_config_t *from, struct drupe_error *err)
@@ -236,18 +256,56 @@ static drupe_vm_err_t file_size(const char *what, struct config_file *f, struct 
     return DRUPE_OK;
 }
 
-static drupe_vm_err_t take_file(const char *what, const char *path, bool is_read_only,
-                                struct config_file *out, struct drupe_error *err)
+/* "fd:N" -> N; false for any other path. */
+static bool parse_fd_path(const char *path, int *out)
+{
+    int fd = 0;
+    size_t i = sizeof(FD_PATH_PREFIX) - 1;
+
+    if (strncmp(path, FD_PATH_PREFIX, i) != 0 || path[i] == '\0') {
+        return false;
+    }
+    for (; path[i] != '\0'; i++) {
+        if (path[i] < '0' || path[i] > '9' || fd > (INT32_MAX - 9) / 10) {
+            return false;
+        }
+        fd = fd * 10 + (path[i] - '0');
+    }
+    *out = fd;
+    return true;
+}
+
+/* -1 with errno set, like open(2). */
+static int open_file(const char *path, bool is_read_only)
 {
     /* Not blocking: a FIFO in the place of an image must not hang the caller. */
     int flags = (is_read_only ? O_RDONLY : O_RDWR) | O_CLOEXEC | O_NONBLOCK | O_NOCTTY;
+    int fd = -1;
+    int mode = 0;
 
+    if (!parse_fd_path(path, &fd)) {
+        return open(path, flags);
+    }
+    mode = fcntl(fd, F_GETFL);
+    if (mode < 0) {
+        return -1;
+    }
+    if ((mode & O_ACCMODE) == O_WRONLY || (!is_read_only && (mode & O_ACCMODE) != O_RDWR)) {
+        errno = EACCES;
+        return -1;
+    }
+    return fcntl(fd, F_DUPFD_CLOEXEC, 3);
+}
+
+drupe_vm_err_t config_take_file(const char *what, const char *path, bool is_read_only,
+                                struct config_file *out, struct drupe_error *err)
+{
     out->path = strdup(path);
     if (out->path == NULL) {
         return error_set(err, DRUPE_NO_MEMORY, ENOMEM, "copy the configuration");
     }
     out->is_read_only = is_read_only;
-    out->fd = open(path, flags);
+    out->fd = open_file(path, is_read_only);
     if (out->fd < 0) {
         return open_failed(what, path, errno, err);
     }
@@ -326,16 +384,22 @@ static drupe_vm_err_t take_all_files(struct config *c, const drupe_vm_config_t *
     drupe_vm_err_t r = DRUPE_OK;
 
     if (from->kernel_path != NULL) {
-        r = take_file("kernel", from->kernel_path, true, &c->kernel, err);
+        r = config_take_file("kernel", from->kernel_path, true, &c->kernel, err);
+    }
+    if (r == DRUPE_OK && from->initrd_path != NULL) {
+        r = config_take_file("initrd", from->initrd_path, true, &c->initrd, err);
     }
     if (r == DRUPE_OK && from->root_path != NULL) {
-        r = take_file("root image", from->root_path, from->root_mode != DRUPE_ROOT_DISK_RW,
-                      &c->root, err);
+        r = config_take_file("root image", from->root_path, from->root_mode != DRUPE_ROOT_DISK_RW,
+                             &c->root, err);
     }
     for (; r == DRUPE_OK && c->disk_count < from->disk_count; c->disk_count++) {
         const struct drupe_disk *d = &from->disks[c->disk_count];
 
-        r = take_file("disk", d->path, d->is_read_only, &c->disks[c->disk_count], err);
+        r = config_take_file("disk", d->path, d->is_read_only, &c->disks[c->disk_count], err);
+        c->disks[c->disk_count].is_flush_ignored = d->is_flush_ignored;
+        c->disks[c->disk_count].is_synchronous = d->is_synchronous;
+        c->disks[c->disk_count].limit = d->limit;
     }
     if (r == DRUPE_OK) {
         r = config_take_shares(c, from, err);
@@ -351,6 +415,9 @@ static drupe_vm_err_t take_all_files(struct config *c, const drupe_vm_config_t *
     }
     if (r == DRUPE_OK) {
         r = take_fd("serial_log", from->serial_log, &c->serial_log, err);
+    }
+    if (r == DRUPE_OK) {
+        r = take_fd("serial_in", from->serial_in, &c->serial_in, err);
     }
     if (r == DRUPE_OK) {
         r = take_vsock(c, from, err);
@@ -372,6 +439,20 @@ static drupe_vm_err_t take_texts(struct config *c, const drupe_vm_config_t *from
     c->cmdline_extra = strdup(from->cmdline_extra == NULL ? "" : from->cmdline_extra);
     c->cwd = strdup(from->cwd == NULL ? "" : from->cwd);
     c->hostname = strdup(from->hostname == NULL ? "" : from->hostname);
+    if (from->cmdline != NULL) {
+        c->cmdline = strdup(from->cmdline);
+    }
+    if (from->cpuid_count != 0) {
+        c->cpuid = malloc(from->cpuid_count * sizeof(*c->cpuid)); /* count is bounded */
+    }
+    if ((from->cmdline != NULL && c->cmdline == NULL) ||
+        (from->cpuid_count != 0 && c->cpuid == NULL)) {
+        return error_set(err, DRUPE_NO_MEMORY, ENOMEM, "copy the configuration");
+    }
+    if (c->cpuid != NULL) {
+        memcpy(c->cpuid, from->cpuid, from->cpuid_count * sizeof(*c->cpuid));
+        c->cpuid_count = from->cpuid_count;
+    }
     if (c->cmdline_extra == NULL || c->cwd == NULL || c->hostname == NULL) {
         return error_set(err, DRUPE_NO_MEMORY, ENOMEM, "copy the configuration");
     }
@@ -389,6 +470,7 @@ static void config_clear(struct config *c)
     memset(c, 0, sizeof(*c));
     c->kernel.fd = -1;
     c->root.fd = -1;
+    c->initrd.fd = -1;
     for (size_t i = 0; i < array_size(c->disks); i++) {
         c->disks[i].fd = -1;
     }
@@ -398,6 +480,7 @@ static void config_clear(struct config *c)
     c->host_stdout = -1;
     c->host_stderr = -1;
     c->serial_log = -1;
+    c->serial_in = -1;
     c->vsock_fd = -1;
 }
 
@@ -418,7 +501,13 @@ drupe_vm_err_t config_take(struct config *out, const drupe_vm_config_t *from,
         r = config_check_shares(from, err);
     }
     if (r == DRUPE_OK) {
-        r = check_cmdline(from->cmdline_extra, err);
+        r = check_cmdline("cmdline_extra", from->cmdline_extra, err);
+    }
+    if (r == DRUPE_OK) {
+        r = check_cmdline("cmdline", from->cmdline, err);
+    }
+    if (r == DRUPE_OK) {
+        r = check_cpuid(from, err);
     }
     if (r == DRUPE_OK) {
         r = check_workload(from, err);
@@ -441,6 +530,9 @@ drupe_vm_err_t config_take(struct config *out, const drupe_vm_config_t *from,
     out->tty_rows = from->tty_rows;
     out->tty_cols = from->tty_cols;
     out->is_quiet = from->is_quiet;
+    out->has_boot_timer = from->has_boot_timer;
+    out->balloon = from->balloon;
+    out->entropy_limit = from->entropy_limit;
     out->log = from->log;
     out->log_ctx = from->log_ctx;
     out->boot_timeout_ms = from->boot_timeout_ms;
@@ -466,19 +558,31 @@ static void close_fd(int *fd)
     *fd = -1;
 }
 
-static void file_deinit(struct config_file *f)
+void config_file_deinit(struct config_file *f)
 {
     close_fd(&f->fd);
     free(f->path);
     f->path = NULL;
 }
 
+struct config_file *config_disk(struct config *c, unsigned index)
+{
+    bool has_root = c->root.fd >= 0 && c->root_mode != DRUPE_ROOT_MAPPED;
+
+    if (has_root && index == 0) {
+        return &c->root;
+    }
+    index -= has_root;
+    return index < c->disk_count ? &c->disks[index] : NULL;
+}
+
 void config_deinit(struct config *c)
 {
-    file_deinit(&c->kernel);
-    file_deinit(&c->root);
+    config_file_deinit(&c->kernel);
+    config_file_deinit(&c->root);
+    config_file_deinit(&c->initrd);
     for (size_t i = 0; i < array_size(c->disks); i++) {
-        file_deinit(&c->disks[i]);
+        config_file_deinit(&c->disks[i]);
     }
     close_fd(&c->kvm_fd);
     config_deinit_shares(c);
@@ -486,6 +590,9 @@ void config_deinit(struct config *c)
     close_fd(&c->host_stdout);
     close_fd(&c->host_stderr);
     close_fd(&c->serial_log);
+    close_fd(&c->serial_in);
+    free(c->cmdline);
+    free(c->cpuid);
     close_fd(&c->vsock_fd);
     if (c->vsock_path != NULL) {
         (void)unlink(c->vsock_path); /* fails when somebody tidied up already */

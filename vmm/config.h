@@ -14,6 +14,9 @@ struct config_file {
     int fd;     /* -1: none */
     uint64_t size;
     bool is_read_only;
+    bool is_flush_ignored; /* a disk's, like the next two */
+    bool is_synchronous;
+    struct drupe_rate_limit limit;
 };
 
 struct config_share {
@@ -37,6 +40,8 @@ struct config {
     const void *kernel_image;
     size_t kernel_image_size;
     char *cmdline_extra; /* never NULL */
+    char *cmdline;       /* NULL: the default one */
+    struct config_file initrd;
     struct config_file root;
     enum drupe_root_mode root_mode;
     struct config_file disks[DRUPE_DISKS_MAX];
@@ -55,6 +60,12 @@ struct config {
     int host_stdout;
     int host_stderr;
     int serial_log;
+    int serial_in;
+    bool has_boot_timer;
+    struct drupe_cpuid_modifier *cpuid; /* NULL when cpuid_count is 0 */
+    size_t cpuid_count;
+    struct drupe_balloon balloon;
+    struct drupe_rate_limit entropy_limit;
     unsigned tty_rows;
     unsigned tty_cols;
     bool is_quiet;
@@ -73,6 +84,13 @@ struct config {
 drupe_vm_err_t config_take(struct config *out, const drupe_vm_config_t *from,
                            struct drupe_error *err) MUST_CHECK;
 void config_deinit(struct config *c);
+
+/* Disk `index` in the guest's order: the root, when it is a disk, is 0. NULL: there is none. */
+struct config_file *config_disk(struct config *c, unsigned index);
+/* Open one file as the configuration's are opened. On failure *out may hold a path to free. */
+drupe_vm_err_t config_take_file(const char *what, const char *path, bool is_read_only,
+                                struct config_file *out, struct drupe_error *err) MUST_CHECK;
+void config_file_deinit(struct config_file *f);
 
 /* The shares' checks and descriptors (config_shares.c). */
 drupe_vm_err_t config_check_shares(const drupe_vm_config_t *from,

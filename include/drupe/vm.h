@@ -132,9 +132,53 @@ enum drupe_log_level {
  * call back. */
 typedef void (*drupe_log_fn)(void *ctx, enum drupe_log_level level, const char *text);
 
+/*
+ * `size` tokens (bytes or operations), refilled evenly within refill_ms; one_time_burst more are
+ * spent first and never come back. size 0 or refill_ms 0: no limit.
+ */
+struct drupe_token_bucket {
+    uint64_t size;
+    uint64_t refill_ms;
+    uint64_t one_time_burst;
+};
+
+struct drupe_rate_limit {
+    struct drupe_token_bucket bandwidth;
+    struct drupe_token_bucket ops;
+};
+
+/* A path may be "fd:N" in every place of the configuration that names a file: the caller's open
+ * descriptor N, which is duplicated. */
 struct drupe_disk {
     const char *path;
     bool is_read_only;
+    bool is_flush_ignored; /* no FLUSH is offered, nothing waits for the disk */
+    bool is_synchronous;   /* without io_uring */
+    struct drupe_rate_limit limit;
+};
+
+/* What drupe_vm_update_disk() changes; NULL: not that. */
+struct drupe_disk_update {
+    const char *path; /* the file that takes the place of the old one; opened as that was */
+    const struct drupe_rate_limit *limit;
+};
+
+struct drupe_balloon {
+    bool is_present;
+    uint32_t target_mib;
+    bool is_deflated_on_oom;   /* the guest may take pages back before it kills */
+    uint32_t stats_interval_s; /* 0: no statistics, for good */
+    bool has_reporting;        /* the guest tells which pages are free, the host drops them */
+};
+
+/* One register of a CPUID leaf: result = (value & ~mask) | set. */
+struct drupe_cpuid_modifier {
+    uint32_t leaf;
+    uint32_t subleaf;
+    uint32_t flags; /* of struct kvm_cpuid_entry2 */
+    unsigned reg;   /* 0..3: eax, ebx, ecx, edx */
+    uint32_t mask;
+    uint32_t set; /* within mask */
 };
 
 /*
@@ -186,6 +230,13 @@ typedef struct drupe_vm_config {
     size_t kernel_image_size;
     const char
         *cmdline_extra; /* NULL, or text put at the end of the command line (before any "--") */
+    /*
+     * NULL: the line that our kernel expects. Otherwise the whole line, to which only the root, the
+     * devices and, for a kernel that knows docs/boot.md, what it must be told are added.
+     */
+    const char *cmdline;
+    /* NULL: none. Our kernel takes a cpio archive here only in the place of its boot arguments. */
+    const char *initrd_path;
 
     const char *root_path; /* NULL: no root; otherwise an EROFS image */
     enum drupe_root_mode root_mode;
@@ -214,8 +265,14 @@ typedef struct drupe_vm_config {
     unsigned tty_cols;
 
     int serial_log; /* -1; where the serial line's output (the kernel's messages) goes */
-    bool is_quiet;  /* true: kernel messages up to `warn` only; false: with `loglevel` left to the
-                       kernel */
+    int serial_in;  /* -1; bytes for the serial line: a terminal's, or signals (docs/boot.md) */
+    bool has_boot_timer; /* a device to which the guest reports that it has started */
+    const struct drupe_cpuid_modifier *cpuid; /* what the guest's CPUID differs in */
+    size_t cpuid_count;
+    struct drupe_balloon balloon;
+    struct drupe_rate_limit entropy_limit;
+    bool is_quiet; /* true: kernel messages up to `warn` only; false: with `loglevel` left to the
+                      kernel */
 
     drupe_log_fn log; /* NULL: none. The monitor's own messages */
     void *log_ctx;
@@ -401,6 +458,29 @@ struct drupe_restore_options {
 DRUPE_API DRUPE_MUST_CHECK drupe_vm_err_t drupe_vm_restore(
     drupe_vm_t *vm, const struct drupe_restore_options *options, struct drupe_error *err);
 
+/* What a snapshot needs of a VM's configuration, and where its files were when it was taken. */
+struct drupe_snapshot_description {
+    char id[64];
+    uint64_t created_ms; /* Unix time */
+    unsigned vcpus;
+    unsigned memory_mib;
+    enum drupe_root_mode root_mode;
+    enum drupe_stdio stdio;
+    uint32_t vsock_cid; /* 0: none */
+    bool is_diff;
+    unsigned disk_count;
+    char root_path[DRUPE_PATH_SIZE_MAX]; /* "": none */
+    char disk_paths[DRUPE_DISKS_MAX][DRUPE_PATH_SIZE_MAX];
+    bool is_disk_read_only[DRUPE_DISKS_MAX];
+    char cmdline_extra[DRUPE_CMDLINE_SIZE_MAX + 1];
+    char argv0[256]; /* may be cut */
+};
+
+/* From the same options as a restore; reads and verifies all but the memory. */
+DRUPE_API DRUPE_MUST_CHECK drupe_vm_err_t
+drupe_snapshot_describe(const struct drupe_restore_options *options,
+                        struct drupe_snapshot_description *out, struct drupe_error *err);
+
 /* create and restore; destroyed on failure. */
 DRUPE_API DRUPE_MUST_CHECK drupe_vm_err_t drupe_vm_create_from_snapshot(
     const drupe_vm_config_t *cfg, const struct drupe_restore_options *options, drupe_vm_t **out,
@@ -459,6 +539,40 @@ struct drupe_vm_stats {
 
 DRUPE_API DRUPE_MUST_CHECK drupe_vm_err_t drupe_vm_stats(drupe_vm_t *vm, struct drupe_vm_stats *out,
                                                          struct drupe_error *err);
+
+/*
+ * The disk's file or limits change under the running guest (RUNNING or PAUSED), which is told of a
+ * new size. `index` counts disks in the guest's order: vda is 0.
+ */
+DRUPE_API DRUPE_MUST_CHECK drupe_vm_err_t
+drupe_vm_update_disk(drupe_vm_t *vm, unsigned index, const struct drupe_disk_update *update,
+                     struct drupe_error *err);
+
+/* The balloon's new target: the guest follows as it can. UNSUPPORTED without a balloon. */
+DRUPE_API DRUPE_MUST_CHECK drupe_vm_err_t drupe_vm_set_balloon(drupe_vm_t *vm, uint32_t target_mib,
+                                                               struct drupe_error *err);
+/* How often the guest is asked for figures; only where they were asked for at the start. */
+DRUPE_API DRUPE_MUST_CHECK drupe_vm_err_t drupe_vm_set_balloon_interval(drupe_vm_t *vm,
+                                                                        uint32_t interval_s,
+                                                                        struct drupe_error *err);
+
+/* Tags of VIRTIO 1.2, 5.5.6.3, in their order. */
+#define DRUPE_BALLOON_STATS 16u
+
+struct drupe_balloon_stats {
+    uint64_t target_pages; /* of 4 KiB */
+    uint64_t actual_pages;
+    uint32_t reported; /* bit n: values[n] came from the guest */
+    uint64_t values[DRUPE_BALLOON_STATS];
+};
+
+DRUPE_API DRUPE_MUST_CHECK drupe_vm_err_t drupe_vm_balloon_stats(drupe_vm_t *vm,
+                                                                 struct drupe_balloon_stats *out,
+                                                                 struct drupe_error *err);
+
+/* Ctrl-Alt-Del on the guest's keyboard. */
+DRUPE_API DRUPE_MUST_CHECK drupe_vm_err_t drupe_vm_ctrl_alt_del(drupe_vm_t *vm,
+                                                                struct drupe_error *err);
 
 /* ---- The host ------------------------------------------------------------------------------ */
 

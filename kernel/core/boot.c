@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The command line and the list of RAM. Words are indexed once, so that a look-up compares first
- * letters only: the boot path asks for some twenty options.
+ * The command line and the list of RAM. Words are indexed once, so that a look-up compares lengths
+ * only: the boot path asks for some twenty options.
  */
 
 #include <abi/boot.h>
 #include <arch/ops.h>
+#include <base/bytes.h>
 #include <core/boot.h>
 #include <core/log.h>
 #include <core/string.h>
@@ -15,37 +16,81 @@
 
 struct boot_info boot_info;
 
-static uint16_t word_start[WORDS_MAX];
+static struct word {
+    uint16_t start; /* in the command line */
+    uint16_t key;   /* length of what it is found by: "name=" or a bare word */
+    uint16_t length;
+} words[WORDS_MAX];
+
 static unsigned word_count;
 
-static const char *const known_keys[] = {
-    "root=",      "rootflags=",    "init=",        "console=",
-    "quiet",      "loglevel=",     "maxcpus=",     "nosmp",
-    "mem=",       "norandmaps",    "panic=",       "virtio_mmio.device=",
-    "drupe.ram=", "drupe.status=", "drupe.test=",  "drupe.nocpu=",
-    "ip=",        "reboot=",       "earlyprintk=", "rw",
-    "ro",         "rootfstype=",   "BOOT_IMAGE=",
+#define KEY(text)                                                                                  \
+    {                                                                                              \
+        text, sizeof(text) - 1                                                                     \
+    }
+
+/* Those that Drupe's monitor gives come first. */
+static const struct {
+    const char *text;
+    size_t length;
+} known_keys[] = {
+    KEY("virtio_mmio.device="),
+    KEY("drupe.status="),
+    KEY("drupe.ram="),
+    KEY("drupe.identity="),
+    KEY("drupe.nocpu="),
+    KEY("drupe.copy="),
+    KEY("drupe.tsc="),
+    KEY("root="),
+    KEY("drupe.share="),
+    KEY("rootflags="),
+    KEY("console="),
+    KEY("quiet"),
+    KEY("reboot="),
+    KEY("panic="),
+    KEY("init="),
+    KEY("loglevel="),
+    KEY("maxcpus="),
+    KEY("nosmp"),
+    KEY("mem="),
+    KEY("norandmaps"),
+    KEY("drupe.test="),
+    KEY("ip="),
+    KEY("earlyprintk="),
+    KEY("rw"),
+    KEY("ro"),
+    KEY("rootfstype="),
+    KEY("BOOT_IMAGE="),
 };
 
-/* Control characters separate words too; so does the end. One comparison: this runs for each byte.
- */
+/* Control characters separate words too; so does the end. */
 static bool is_blank(char c)
 {
     return (unsigned char)c <= ' ';
 }
 
-/* The length of `word` if it matches `key` ("name=" as a prefix, a bare word whole), else 0. */
-static size_t match_key(const char *word, const char *key)
+/* The length of the word at p and, in *key, of its part up to the first '=', which belongs to it.
+ */
+static size_t scan_word(const char *p, size_t *key)
 {
     size_t n = 0;
 
-    while (key[n] && word[n] == key[n]) {
-        n++;
+    *key = 0;
+    for (;; n += 8) { /* the line's buffer goes on behind its end */
+        uint64_t word = load_le64(p + n);
+        uint64_t ends = bytes_below(word, ' ' + 1);
+        uint64_t equals = *key == 0 ? bytes_zero(word ^ BYTES_OF('=')) : 0;
+
+        if (equals && (!ends || bytes_first(equals) < bytes_first(ends))) {
+            *key = n + bytes_first(equals) + 1;
+        }
+        if (ends) {
+            n += bytes_first(ends);
+            break;
+        }
     }
-    if (key[n]) {
-        return 0;
-    }
-    return key[n - 1] == '=' || is_blank(word[n]) ? n : 0;
+    *key = *key ? *key : n;
+    return n;
 }
 
 static void index_words(void)
@@ -54,6 +99,9 @@ static void index_words(void)
 
     word_count = 0;
     while (*p) {
+        size_t key;
+        size_t length;
+
         if (is_blank(*p)) {
             p++;
             continue;
@@ -65,32 +113,40 @@ static void index_words(void)
             log_warn("boot: more than %u options; the rest is ignored", WORDS_MAX);
             return;
         }
-        word_start[word_count++] = (uint16_t)(p - boot_info.command_line);
-        while (!is_blank(*p)) {
-            p++;
+        length = scan_word(p, &key);
+        words[word_count++] = (struct word){ (uint16_t)(p - boot_info.command_line), (uint16_t)key,
+                                             (uint16_t)length };
+        p += length;
+    }
+}
+
+static const char *text_of(const struct word *w)
+{
+    return boot_info.command_line + w->start;
+}
+
+static bool has_key(const struct word *w, const char *key, size_t key_length)
+{
+    return w->key == key_length && memcmp(text_of(w), key, key_length) == 0;
+}
+
+const char *boot_option_find(const char *key, size_t key_length, size_t *length)
+{
+    for (const struct word *w = words + word_count; w-- > words;) {
+        if (has_key(w, key, key_length)) {
+            *length = (size_t)w->length - w->key;
+            return text_of(w) + w->key;
         }
     }
+    return NULL;
 }
 
-static size_t word_length(const char *p)
+const char *boot_option_at(const char *key, unsigned n, size_t *length)
 {
-    size_t n = 0;
-
-    while (!is_blank(p[n])) {
-        n++;
-    }
-    return n;
-}
-
-const char *boot_option(const char *key, size_t *length)
-{
-    for (unsigned i = word_count; i > 0; i--) {
-        const char *word = boot_info.command_line + word_start[i - 1];
-        size_t n = *word == *key ? match_key(word, key) : 0;
-
-        if (n != 0) {
-            *length = word_length(word + n);
-            return word + n;
+    for (const struct word *w = words; w < words + word_count; w++) {
+        if (has_key(w, key, strlen(key)) && n-- == 0) {
+            *length = (size_t)w->length - w->key;
+            return text_of(w) + w->key;
         }
     }
     return NULL;
@@ -109,19 +165,24 @@ static unsigned digit_of(char c)
  */
 static bool parse_number(const char **p, const char *end, uint64_t *value)
 {
-    unsigned base = 10;
     uint64_t v = 0;
     const char *s = *p;
     const char *first;
     unsigned shift = 0;
 
     if (end - s > 2 && s[0] == '0' && (s[1] | 0x20) == 'x') {
-        base = 16;
         s += 2;
-    }
-    for (first = s; s < end && digit_of(*s) < base; s++) {
-        if (!checked_mul(v, base, &v) || !checked_add(v, digit_of(*s), &v)) {
-            return false;
+        for (first = s; s < end && digit_of(*s) < 16; s++) {
+            if (v >> 60 != 0) {
+                return false;
+            }
+            v = v << 4 | digit_of(*s);
+        }
+    } else {
+        for (first = s; s < end && digit_of(*s) < 10; s++) {
+            if (!checked_mul(v, 10u, &v) || !checked_add(v, digit_of(*s), &v)) {
+                return false;
+            }
         }
     }
     if (s == first) {
@@ -153,7 +214,7 @@ static bool parse_number(const char **p, const char *end, uint64_t *value)
 bool boot_option_u64(const char *key, uint64_t *value)
 {
     size_t length;
-    const char *text = boot_option(key, &length);
+    const char *text = boot_option_find(key, strlen(key), &length);
     uint64_t v;
 
     if (!text) {
@@ -185,10 +246,9 @@ static bool parse_virtio(const char *p, const char *end, struct boot_virtio *out
            range_fits(out->base, out->size, UINT64_C(1) << 46);
 }
 
-static void add_virtio(const char *text)
+static void add_virtio(const char *text, size_t length)
 {
     struct boot_virtio v;
-    size_t length = word_length(text);
 
     if (!parse_virtio(text, text + length, &v)) {
         log_warn("boot: virtio_mmio.device=%.*s: want SIZE@BASE:IRQ; ignored", (int)length, text);
@@ -201,19 +261,17 @@ static void add_virtio(const char *text)
 
 static void read_words(void)
 {
-    for (unsigned i = 0; i < word_count; i++) {
-        const char *word = boot_info.command_line + word_start[i];
-        size_t n = *word == 'v' ? match_key(word, "virtio_mmio.device=") : 0;
-        bool is_known = n != 0;
+    for (const struct word *w = words; w < words + word_count; w++) {
+        size_t k = 0;
 
-        if (n != 0) {
-            add_virtio(word + n);
+        while (k < array_size(known_keys) &&
+               !has_key(w, known_keys[k].text, known_keys[k].length)) {
+            k++;
         }
-        for (size_t k = 0; k < array_size(known_keys) && !is_known; k++) {
-            is_known = *word == *known_keys[k] && match_key(word, known_keys[k]) != 0;
-        }
-        if (!is_known) {
-            log_info("boot: unknown option %.*s ignored", (int)word_length(word), word);
+        if (k == 0) {
+            add_virtio(text_of(w) + w->key, (size_t)w->length - w->key);
+        } else if (k == array_size(known_keys)) {
+            log_info("boot: unknown option %.*s ignored", (int)w->length, text_of(w));
         }
     }
 }
@@ -273,9 +331,12 @@ void boot_options_apply(void)
     if (boot_option_u64("drupe.status=", &value) && value <= 0xffff) {
         boot_info.status_port = (unsigned)value;
     }
+    (void)boot_option_u64("drupe.identity=", &boot_info.identity);
     if (boot_option_u64("drupe.copy=", &value) && value <= 0xffff) {
         boot_info.copy_port = (unsigned)value;
     }
+    text = boot_option("drupe.tsc=", &length);
+    boot_info.has_host_counter = text && length == 4 && memcmp(text, "host", 4) == 0;
     text = boot_option("drupe.ram=", &length);
     boot_info.ram_is_zero = text && length == 4 && memcmp(text, "zero", 4) == 0;
     if (boot_option_u64("mem=", &value)) {

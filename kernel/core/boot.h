@@ -23,7 +23,7 @@ struct boot_virtio {
 };
 
 struct boot_info {
-    char command_line[BOOT_COMMAND_LINE_MAX];
+    char command_line[BOOT_COMMAND_LINE_MAX + 8]; /* is read eight bytes at a time */
     struct phys_range
         ram[BOOT_RAM_RANGES_MAX]; /* usable, page-aligned, sorted; includes the kernel */
     unsigned ram_count;
@@ -32,8 +32,10 @@ struct boot_info {
     struct phys_range root_image; /* root=mem:..., size 0: none */
     struct boot_virtio virtio[BOOT_VIRTIO_MAX];
     unsigned virtio_count;
-    unsigned status_port; /* 0: none */
-    unsigned copy_port;   /* 0: none; else the monitor copies pages cheaper than we do */
+    unsigned status_port;  /* 0: none */
+    paddr_t identity;      /* the identity page (abi/boot.h); 0: none */
+    unsigned copy_port;    /* 0: none; else the monitor copies pages cheaper than we do */
+    bool has_host_counter; /* ring 3 reads the same time counter as ring 0, whatever else differs */
 };
 
 extern struct boot_info boot_info;
@@ -42,8 +44,16 @@ extern struct boot_info boot_info;
  * Find `key` ("root=", or a bare word) on the command line. Returns the text after it, up to the
  * next blank (*length bytes, not terminated), or NULL. The last of several wins.
  */
-const char *boot_option(const char *key, size_t *length);
+const char *boot_option_find(const char *key, size_t key_length, size_t *length);
+/* The n-th of several (from 0, in their order), or NULL. */
+const char *boot_option_at(const char *key, unsigned n, size_t *length);
 bool boot_option_u64(const char *key, uint64_t *value); /* with 0x and K/M/G suffixes */
+
+/* Inline, so that the length of a literal costs nothing. */
+static ALWAYS_INLINE const char *boot_option(const char *key, size_t *length)
+{
+    return boot_option_find(key, __builtin_strlen(key), length);
+}
 
 struct boot_args;
 /* Copy the header of the boot arguments (abi/boot.h), entropy left out. False: there are none. The

@@ -14,31 +14,42 @@
 
 #ifdef TEST_BUILD
 /* Ranks must rise: the CPU's mask of held ranks may have no bit at or above the new one. */
-static void rank_push(const struct spinlock *l)
+static void note_taken(struct spinlock *l)
 {
     uint64_t *held = &this_cpu()->held_locks[0];
 
+    l->owner = (uint8_t)(this_cpu()->index + 1);
     if (l->rank != RANK_NONE) {
         assert(*held >> l->rank == 0);
         *held |= UINT64_C(1) << l->rank;
     }
 }
 
-static void rank_pop(const struct spinlock *l)
+static void note_released(struct spinlock *l)
 {
+    assert(l->owner == this_cpu()->index + 1);
+    l->owner = 0;
     this_cpu()->held_locks[0] &= ~(l->rank != RANK_NONE ? UINT64_C(1) << l->rank : 0);
 }
 #else
-static inline void rank_push(const struct spinlock *l)
+static inline void note_taken(struct spinlock *l)
 {
     (void)l;
 }
 
-static inline void rank_pop(const struct spinlock *l)
+static inline void note_released(struct spinlock *l)
 {
     (void)l;
 }
 #endif
+
+static NEVER_INLINE void spin_wait(struct spinlock *l, uint16_t ticket)
+{
+    /* acquire: pairs with the release in spin_unlock(). */
+    while (atomic_load_explicit(&l->serving, memory_order_acquire) != ticket) {
+        cpu_relax();
+    }
+}
 
 void spin_lock(struct spinlock *l)
 {
@@ -46,12 +57,10 @@ void spin_lock(struct spinlock *l)
     uint16_t ticket = atomic_fetch_add_explicit(&l->next, 1, memory_order_relaxed);
 
     /* acquire: pairs with the release in spin_unlock(). */
-    while (atomic_load_explicit(&l->serving, memory_order_acquire) != ticket) {
-        assert_slow(l->owner != this_cpu()->index + 1);
-        cpu_relax();
+    if (unlikely(atomic_load_explicit(&l->serving, memory_order_acquire) != ticket)) {
+        spin_wait(l, ticket);
     }
-    l->owner = (uint8_t)(this_cpu()->index + 1);
-    rank_push(l);
+    note_taken(l);
 }
 
 bool spin_trylock(struct spinlock *l)
@@ -59,14 +68,15 @@ bool spin_trylock(struct spinlock *l)
     uint16_t serving = atomic_load_explicit(&l->serving, memory_order_relaxed);
     uint16_t expected = serving;
 
-    /* acquire on success: pairs with the release in spin_unlock(). */
+    /* acquire on success: pairs with the release in spin_unlock(). Nobody drew a number between the
+     * two loads, so `serving` is ours. */
     if (!atomic_compare_exchange_strong_explicit(&l->next, &expected, (uint16_t)(serving + 1),
                                                  memory_order_acquire, memory_order_relaxed)) {
         return false;
     }
-    /* Nobody drew a number between the two loads, so `serving` is ours. A try cannot wait: no rank
-     * is asked. */
-    l->owner = (uint8_t)(this_cpu()->index + 1);
+#ifdef TEST_BUILD
+    l->owner = (uint8_t)(this_cpu()->index + 1); /* a try cannot wait: no rank is asked */
+#endif
     return true;
 }
 
@@ -74,9 +84,7 @@ void spin_unlock(struct spinlock *l)
 {
     uint16_t serving = atomic_load_explicit(&l->serving, memory_order_relaxed);
 
-    assert_slow(spin_is_mine(l));
-    rank_pop(l);
-    l->owner = 0;
+    note_released(l);
     /* release: what was done under the lock is seen by the next holder. Only the holder writes it.
      */
     atomic_store_explicit(&l->serving, (uint16_t)(serving + 1), memory_order_release);
@@ -98,7 +106,12 @@ void spin_unlock_irqrestore(struct spinlock *l, uint64_t flags)
 
 bool spin_is_mine(const struct spinlock *l)
 {
+#ifdef TEST_BUILD
     return l->owner == this_cpu()->index + 1;
+#else
+    return atomic_load_explicit(&l->next, memory_order_relaxed) !=
+           atomic_load_explicit(&l->serving, memory_order_relaxed);
+#endif
 }
 
 /* --- sleeping locks ------------------------------------------------------------------------------
@@ -249,22 +262,15 @@ bool mutex_is_mine(const struct mutex *m)
 void rwsem_init(struct rwsem *s, enum lock_rank rank)
 {
     (void)rank;
-    *s = (struct rwsem){ 0 };
+    atomic_init(&s->state, 0);
     spin_init(&s->lock, RANK_MUTEX_INNER);
     list_init(&s->waiters);
 }
 
-static void rwsem_wait(struct rwsem *s, bool wants_write, uint64_t flags)
+/* May one more come in, as far as those who are in are concerned? */
+static bool rwsem_has_room(uint32_t state, bool wants_write)
 {
-    struct lock_waiter w = { .task = current, .wants_write = wants_write };
-
-    list_push_back(&s->waiters, &w.link);
-    s->writers_waiting += wants_write;
-    spin_unlock_irqrestore(&s->lock, flags);
-
-    int err = await_grant(&w, false);
-
-    assert(err == 0);
+    return (state & (wants_write ? ~RWSEM_WAITERS : RWSEM_WRITER)) == 0;
 }
 
 /* Let in whoever is first: one writer, or the readers up to the next writer. Spinlock held. */
@@ -273,74 +279,93 @@ static void rwsem_admit(struct rwsem *s)
     while (!list_is_empty(&s->waiters)) {
         struct lock_waiter *w = list_first(&s->waiters, struct lock_waiter, link);
 
-        if (w->wants_write) {
-            if (s->readers == 0) {
-                s->readers = -1;
-                s->writers_waiting--;
-                grant(w);
-            }
+        /* acquire: pairs with the release of who left. WAITERS is set: nobody comes in meanwhile.
+         */
+        if (!rwsem_has_room(atomic_load_explicit(&s->state, memory_order_acquire),
+                            w->wants_write)) {
             return;
         }
-        if (s->readers < 0) {
-            return;
-        }
-        s->readers++;
+        atomic_fetch_add_explicit(&s->state, w->wants_write ? RWSEM_WRITER : 1,
+                                  memory_order_acquire);
         grant(w);
     }
+    atomic_fetch_and_explicit(&s->state, ~RWSEM_WAITERS, memory_order_relaxed);
+}
+
+static NEVER_INLINE void rwsem_lock_slow(struct rwsem *s, bool wants_write)
+{
+    struct lock_waiter w = { .task = current, .wants_write = wants_write };
+    uint64_t flags = spin_lock_irqsave(&s->lock);
+
+    list_push_back(&s->waiters, &w.link);
+    /* From here on whoever leaves sees that somebody waits; who left before made the room that
+     * rwsem_admit() sees. */
+    atomic_fetch_or_explicit(&s->state, RWSEM_WAITERS, memory_order_seq_cst);
+    rwsem_admit(s);
+    spin_unlock_irqrestore(&s->lock, flags);
+
+    int err = await_grant(&w, false);
+
+    assert(err == 0);
+}
+
+static NEVER_INLINE void rwsem_unlock_slow(struct rwsem *s)
+{
+    uint64_t flags = spin_lock_irqsave(&s->lock);
+
+    rwsem_admit(s);
+    spin_unlock_irqrestore(&s->lock, flags);
 }
 
 bool rwsem_read_trylock(struct rwsem *s)
 {
-    uint64_t flags = spin_lock_irqsave(&s->lock);
-    bool ok = s->readers >= 0 && s->writers_waiting == 0;
+    uint32_t state = atomic_load_explicit(&s->state, memory_order_relaxed);
 
-    s->readers += ok;
-    spin_unlock_irqrestore(&s->lock, flags);
-    return ok;
+    while ((state & (RWSEM_WRITER | RWSEM_WAITERS)) == 0) {
+        /* acquire: pairs with the release of the writer before. */
+        if (likely(atomic_compare_exchange_weak_explicit(
+                &s->state, &state, state + 1, memory_order_acquire, memory_order_relaxed))) {
+            return true;
+        }
+    }
+    return false;
 }
 
 void rwsem_read_lock(struct rwsem *s)
 {
-    uint64_t flags = spin_lock_irqsave(&s->lock);
-
-    if (likely(s->readers >= 0 && s->writers_waiting == 0)) {
-        s->readers++;
-        spin_unlock_irqrestore(&s->lock, flags);
-    } else {
-        rwsem_wait(s, false, flags);
+    if (unlikely(!rwsem_read_trylock(s))) {
+        rwsem_lock_slow(s, false);
     }
 }
 
 void rwsem_read_unlock(struct rwsem *s)
 {
-    uint64_t flags = spin_lock_irqsave(&s->lock);
+    /* release: pairs with the acquire of the next writer. */
+    uint32_t state = atomic_fetch_sub_explicit(&s->state, 1, memory_order_acq_rel);
 
-    assert(s->readers > 0);
-    s->readers--;
-    if (s->readers == 0) {
-        rwsem_admit(s);
+    assert((state & ~(RWSEM_WRITER | RWSEM_WAITERS)) != 0);
+    if (unlikely(state == (RWSEM_WAITERS | 1))) {
+        rwsem_unlock_slow(s);
     }
-    spin_unlock_irqrestore(&s->lock, flags);
 }
 
 void rwsem_write_lock(struct rwsem *s)
 {
-    uint64_t flags = spin_lock_irqsave(&s->lock);
+    uint32_t none = 0;
 
-    if (likely(s->readers == 0)) {
-        s->readers = -1;
-        spin_unlock_irqrestore(&s->lock, flags);
-    } else {
-        rwsem_wait(s, true, flags);
+    if (unlikely(!atomic_compare_exchange_strong_explicit(
+            &s->state, &none, RWSEM_WRITER, memory_order_acquire, memory_order_relaxed))) {
+        rwsem_lock_slow(s, true);
     }
 }
 
 void rwsem_write_unlock(struct rwsem *s)
 {
-    uint64_t flags = spin_lock_irqsave(&s->lock);
+    /* release: pairs with the acquire of the next holder. */
+    uint32_t state = atomic_fetch_sub_explicit(&s->state, RWSEM_WRITER, memory_order_acq_rel);
 
-    assert(s->readers == -1);
-    s->readers = 0;
-    rwsem_admit(s);
-    spin_unlock_irqrestore(&s->lock, flags);
+    assert((state & ~RWSEM_WAITERS) == RWSEM_WRITER);
+    if (unlikely(state & RWSEM_WAITERS)) {
+        rwsem_unlock_slow(s);
+    }
 }

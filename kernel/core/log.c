@@ -59,6 +59,27 @@ static size_t make_printable(char *text)
     return n;
 }
 
+/* "<level>[seconds.micros] ": written for its purpose, because every boot pays for it. */
+static size_t put_prefix(char line[LINE_MAX], enum log_level level, uint64_t us)
+{
+    static const char model[] = "<0>[    0.000000] ";
+    char *last = line + sizeof(model) - 4; /* of the digits */
+
+    if (us >= UINT64_C(100000) * 1000000) { /* more digits than fit */
+        return fmt_snprintf(line, LINE_MAX, "<%d>[%5u.%06u] ", (int)level, (unsigned)(us / 1000000),
+                            (unsigned)(us % 1000000));
+    }
+    memcpy(line, model, sizeof(model) - 1);
+    line[1] = (char)('0' + (unsigned)level);
+    for (unsigned i = 0; us != 0; i++, us /= 10) {
+        if (i == 6) {
+            last--; /* the point */
+        }
+        *last-- = (char)('0' + us % 10);
+    }
+    return sizeof(model) - 1;
+}
+
 void log_write(enum log_level level, const char *format, ...)
 {
     char line[LINE_MAX];
@@ -69,8 +90,7 @@ void log_write(enum log_level level, const char *format, ...)
     uint64_t us = atomic_load_explicit(&clock_is_ready, memory_order_relaxed)
                       ? clock_monotonic_ns() / 1000
                       : 0;
-    size_t prefix = fmt_snprintf(line, sizeof(line), "<%d>[%5u.%06u] ", (int)level,
-                                 (unsigned)(us / 1000000), (unsigned)(us % 1000000));
+    size_t prefix = put_prefix(line, level, us);
     va_list args;
 
     va_start(args, format);
@@ -109,6 +129,11 @@ void log_enter_panic(void)
     /* The other CPUs are stopped, maybe inside the lock: nobody takes it any more. */
     atomic_store_explicit(&in_panic, true, memory_order_relaxed);
     console_level = LOG_DEBUG;
+}
+
+bool log_is_shown(enum log_level level)
+{
+    return (int)level <= console_level;
 }
 
 size_t log_read(uint64_t *seq, char *buf, size_t size)

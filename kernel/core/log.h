@@ -30,6 +30,9 @@ void log_set_console_level(int level);
  * copied, 0 at the end. */
 size_t log_read(uint64_t *seq, char *buf, size_t size);
 
+/* Does the console show such lines? The ring has them in any case. */
+bool log_is_shown(enum log_level level);
+
 struct regs;
 
 /*

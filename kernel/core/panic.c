@@ -29,7 +29,7 @@ static void report_status(unsigned kind, unsigned status)
 
 void machine_end(unsigned kind, unsigned status)
 {
-    if (kind == BOOT_STATUS_EXIT) {
+    if (kind == BOOT_STATUS_EXIT && log_is_shown(LOG_INFO)) { /* nobody reads the ring any more */
         log_info("ukernel: exit code=%u", status);
     }
     irq_disable();

@@ -2,7 +2,9 @@
 /* The random number generator (contract in random.h). */
 #include <abi/boot.h>
 #include <arch/ops.h>
+#include <base/bytes.h>
 #include <core/boot.h>
+#include <core/identity.h>
 #include <core/lock.h>
 #include <core/random.h>
 #include <core/string.h>
@@ -19,6 +21,7 @@ static struct spinlock lock = SPINLOCK_INIT(RANK_LOG); /* a leaf: nothing is cal
 static uint32_t key[KEY_WORDS];
 static uint64_t block_counter; /* never starts again, so no key and counter meet twice */
 static bool is_seeded;
+static uint32_t generation; /* of the identity page whose entropy is in the key */
 
 static inline uint32_t rotate(uint32_t v, unsigned n)
 {
@@ -83,23 +86,58 @@ static void add_locked(const void *bytes, size_t size)
     memset(block, 0, sizeof(block));
 }
 
+/* All that there is at boot goes into the key at once, under one block. */
 static void seed_locked(void)
 {
-    uint64_t seed[6] = { 0 };
+    uint64_t seed[KEY_BYTES / 8] = { 0 };
+    uint64_t before = cpu_counter();
     struct boot_args args;
 
+    (void)arch_random(seed, sizeof(seed));
+    seed[0] ^= before;
+    seed[1] ^= cpu_counter();
     if (boot_args_header(&args)) {
         uint8_t *entropy =
             (uint8_t *)phys_to_virt(boot_info.ramdisk.start) + offsetof(struct boot_args, entropy);
 
-        add_locked(entropy, sizeof(args.entropy));
+        static_assert(sizeof(args.entropy) == sizeof(seed), "they are mixed word by word");
+        for (unsigned i = 0; i < array_size(seed); i++) {
+            seed[i] ^= load_le64(entropy + (size_t)i * 8);
+        }
         memset(entropy, 0, sizeof(args.entropy)); /* nobody reads it a second time */
     }
-    seed[0] = cpu_counter();
-    (void)arch_random(seed + 1, 4 * sizeof(seed[0]));
-    seed[5] = cpu_counter();
     add_locked(seed, sizeof(seed));
+    memset(seed, 0, sizeof(seed));
+    generation = identity_generation(); /* the boot arguments' entropy is as new */
     is_seeded = true;
+}
+
+/* This machine is another one than it was, or a copy: the old key alone says the same in both. */
+static NEVER_INLINE void take_identity_locked(void)
+{
+    uint8_t seed[sizeof(identity->entropy)];
+
+    static_assert(sizeof(seed) == KEY_BYTES, "one block takes it all");
+    do {
+        generation = identity_generation();
+        memcpy(seed, identity->entropy, sizeof(seed));
+    } while (identity_generation() != generation);
+    for (unsigned i = 0; i < sizeof(identity->id); i++) {
+        seed[i] ^= identity->id[i];
+    }
+    memset(identity->entropy, 0, sizeof(identity->entropy)); /* nobody reads it a second time */
+    add_locked(seed, sizeof(seed));
+    memset(seed, 0, sizeof(seed));
+}
+
+void random_seed(void)
+{
+    uint64_t flags = spin_lock_irqsave(&lock);
+
+    if (!is_seeded) {
+        seed_locked();
+    }
+    spin_unlock_irqrestore(&lock, flags);
 }
 
 void random_add(const void *bytes, size_t size)
@@ -119,6 +157,9 @@ void random_bytes(void *buf, size_t size)
 
     if (!is_seeded) {
         seed_locked();
+    }
+    if (unlikely(identity_generation() != generation)) {
+        take_identity_locked();
     }
     /* The first half of the first block is the next key; the old one is gone with it. */
     uint32_t own[KEY_WORDS];

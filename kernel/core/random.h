@@ -8,6 +8,9 @@
 
 #include <core/types.h>
 
+/* Take the seed now; else the first draw does. What the boot arguments brought is wiped there. */
+void random_seed(void);
+
 /* Mix bytes in, whatever they are worth. Any context but hard interrupts. */
 void random_add(const void *bytes, size_t size);
 

@@ -19,3 +19,10 @@ char *strrchr(const char *s, int c);
 
 /* Copy with truncation; always terminated when size > 0. Returns strlen(from). */
 size_t str_copy(char *to, const char *from, size_t size);
+
+#ifdef KERNEL
+/* Without a hosted library the compiler takes them for strangers: of known sizes it makes a few
+ * moves. */
+#define memcpy(to, from, n) __builtin_memcpy(to, from, n)
+#define memset(to, byte, n) __builtin_memset(to, byte, n)
+#endif

@@ -1,7 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* virtio-rng: one request at boot, stirred into the generator when it arrives. Nobody waits for it.
+/*
+ * virtio-rng: one request at boot, stirred into the generator when it arrives. Nobody waits for it.
+ * A loader that gives boot arguments has put entropy into them: then the device is left alone.
  */
 
+#include <abi/boot.h>
+#include <core/boot.h>
 #include <core/log.h>
 #include <core/random.h>
 #include <drivers/virtio.h>
@@ -34,8 +38,13 @@ static int probe(struct virtio_device *d)
 {
     const struct virtio_segment segment = { seed, sizeof(seed) };
     struct virtqueue *q;
-    int err = virtio_negotiate(d, 0);
+    struct boot_args args;
+    int err;
 
+    if (boot_args_header(&args)) {
+        return 0;
+    }
+    err = virtio_negotiate(d, 0);
     work_init(&work, stir);
     if (err == 0) {
         err = virtqueue_create(d, 0, 1, ready, &q);

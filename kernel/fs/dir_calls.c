@@ -42,7 +42,7 @@ static bool emit_entry(struct dir_emit *e, const char *name, size_t length, uint
         l->is_too_small = l->used == 0;
         return false;
     }
-    memset(at + size - 8, 0, 8);
+    store_le64(at + size - 8, 0);
     store_le64(at, ino);
     store_le64(at + 8, cookie);
     store_le16(at + 16, (uint16_t)size);

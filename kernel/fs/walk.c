@@ -255,14 +255,6 @@ static bool is_all_walked(const struct walk *w)
     return true;
 }
 
-#define BYTES(b) (UINT64_C(0x0101010101010101) * (b))
-
-/* The top bit of each byte that is zero; bits above the lowest one set may be wrong. */
-static inline uint64_t zero_bytes(uint64_t word)
-{
-    return (word - BYTES(1)) & ~word & BYTES(0x80);
-}
-
 /*
  * Hash the component at p and find its end, eight bytes at a time. Bytes behind the terminator are
  * read but not used; a word never reaches into the next page.
@@ -284,9 +276,9 @@ static const char *scan_name(const char *p, struct name *name)
                 word |= (uint64_t)(uint8_t)p[i] << (8 * i);
             }
         }
-        ends = zero_bytes(word) | zero_bytes(word ^ BYTES('/'));
+        ends = bytes_zero(word) | bytes_zero(word ^ BYTES_OF('/'));
         if (ends) {
-            unsigned n = (unsigned)__builtin_ctzll(ends) / 8;
+            unsigned n = bytes_first(ends);
 
             if (n > 0) {
                 hash = name_hash_add(hash, word & (UINT64_MAX >> (64 - 8 * n)));

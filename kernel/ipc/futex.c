@@ -52,8 +52,15 @@ struct futex_waiter {
     struct waiter sleep;
 };
 
-static struct bucket buckets[BUCKETS];
-static _Atomic bool is_ready; /* buckets are initialised; set once, before use */
+/* Ready from the start: making 256 lists would cost every machine that ends a thread. */
+#define BUCKET(i)     [i] = { SPINLOCK_INIT(RANK_FUTEX), LIST_INIT(buckets[i].waiters) }
+#define BUCKETS_4(i)  BUCKET(i), BUCKET((i) + 1), BUCKET((i) + 2), BUCKET((i) + 3)
+#define BUCKETS_16(i) BUCKETS_4(i), BUCKETS_4((i) + 4), BUCKETS_4((i) + 8), BUCKETS_4((i) + 12)
+#define BUCKETS_64(i)                                                                              \
+    BUCKETS_16(i), BUCKETS_16((i) + 16), BUCKETS_16((i) + 32), BUCKETS_16((i) + 48)
+
+static struct bucket buckets[BUCKETS] = { BUCKETS_64(0), BUCKETS_64(64), BUCKETS_64(128),
+                                          BUCKETS_64(192) };
 
 static struct bucket *bucket_of(const struct futex_key *key)
 {
@@ -65,26 +72,6 @@ static struct bucket *bucket_of(const struct futex_key *key)
 
 static_assert(BUCKETS == 256, "bucket_of() takes eight bits");
 
-/* Buckets are static and all-zero but for their lists; the first waiter or waker makes those. */
-static void ensure_buckets(void)
-{
-    static struct spinlock once = SPINLOCK_INIT(RANK_FUTEX);
-
-    /* acquire: pairs with the release below. */
-    if (likely(atomic_load_explicit(&is_ready, memory_order_acquire))) {
-        return;
-    }
-    spin_lock(&once);
-    if (!atomic_load_explicit(&is_ready, memory_order_relaxed)) {
-        for (unsigned i = 0; i < BUCKETS; i++) {
-            spin_init(&buckets[i].lock, RANK_FUTEX);
-            list_init(&buckets[i].waiters);
-        }
-        atomic_store_explicit(&is_ready, true, memory_order_release);
-    }
-    spin_unlock(&once);
-}
-
 static int get_key(const void __user *word, bool is_private, struct futex_key *key)
 {
     struct mm *mm = current->mm;
@@ -92,7 +79,6 @@ static int get_key(const void __user *word, bool is_private, struct futex_key *k
     uint64_t addr = (uint64_t)word;
     int err;
 
-    ensure_buckets();
     if (addr % 4) {
         return -EINVAL;
     }

@@ -24,14 +24,14 @@
 #include <proc/process.h>
 #include <sched/task.h>
 
-#define ANON_ORDER_MAX     5u   /* 128 KiB */
-#define ANON_ORDER_CLEARED 3u   /* of frames that must be cleared: 8 of them are 1.6 ms at worst */
-#define ANON_ORDER_FIRST   2u   /* a first touch, not next to the last one */
-#define CACHE_AROUND       16u  /* pages */
-#define COPY_ORDER_MAX     4u   /* private copies of image pages made together */
-#define DIRECT_AROUND      128u /* pages of an image, in VMAs larger than one table */
-#define TABLE_PAGES        512u
-#define FREE_PER_WINDOW    256u
+#define ANON_ORDER_MAX   5u   /* 128 KiB */
+#define ANON_CLEARED     8u   /* frames that must be cleared: 1.6 ms at worst */
+#define ANON_ORDER_FIRST 4u   /* a first touch, not next to the last one */
+#define CACHE_AROUND     16u  /* pages */
+#define COPY_ORDER_MAX   4u   /* private copies of image pages made together */
+#define DIRECT_AROUND    512u /* pages of an image, in VMAs larger than one table */
+#define TABLE_PAGES      512u
+#define FREE_PER_WINDOW  256u
 
 static ALIGNED(PAGE_SIZE) const uint8_t zero_page[PAGE_SIZE];
 
@@ -88,25 +88,6 @@ static unsigned anon_order(const struct fault *f)
     return order;
 }
 
-/* Put the frames of a run that found their place taken. page_table_lock held. */
-static uint64_t drop_unused(const struct fault *f, uint64_t start, struct page *run, unsigned order)
-{
-    uint64_t used = 0;
-
-    for (unsigned i = 0; i < 1u << order; i++) {
-        struct pte pte;
-
-        if (pt_lookup(f->mm->page_table, start + i * PAGE_SIZE, &pte) &&
-            !(pte.flags & PTE_DIRECT) && pte.pa == page_to_phys(run + i)) {
-            used++;
-            continue;
-        }
-        atomic_store_explicit(&run[i].mapcount, 0, memory_order_relaxed); /* never mapped */
-        page_put_clean(run + i);
-    }
-    return used;
-}
-
 static struct page *user_page(unsigned gfp)
 {
     struct page *p = page_alloc_reclaim(GFP_USER | gfp);
@@ -123,42 +104,90 @@ static void user_page_drop(struct page *p)
     page_put(p);
 }
 
+/* The pages next to each other around page `at` of a window, which are all in `mask`. */
+static void stretch_of(uint32_t mask, unsigned at, unsigned *from, unsigned *count)
+{
+    uint64_t others = ~(uint64_t)mask;
+    uint64_t below = others & ((UINT64_C(1) << at) - 1);
+
+    assert_slow(mask >> at & 1);
+    *from = below ? 64 - (unsigned)__builtin_clzll(below) : 0;
+    *count = at + (unsigned)__builtin_ctzll(others >> at) - *from;
+}
+
+/*
+ * A run of frames for the pages of the window around f->page that show nothing yet. False: one page
+ * at a time. page_table_lock stays held, so that they go on showing nothing; taking frames does not
+ * sleep.
+ */
+static bool anon_run(struct fault *f, unsigned order)
+{
+    struct mm *mm = f->mm;
+    unsigned at = (unsigned)(f->page >> PAGE_SHIFT) & ((1u << order) - 1);
+    uint64_t start = f->page - ((uint64_t)at << PAGE_SHIFT);
+    bool is_next = f->page == mm->anon_next;
+    unsigned from;
+    unsigned count;
+    long n = 0;
+
+    spin_lock(&mm->page_table_lock);
+    uint32_t mask = pt_empty_mask(mm->page_table, start, 1u << order);
+
+    if (!(mask >> at & 1)) {
+        spin_unlock(&mm->page_table_lock);
+        return true; /* a sibling was faster */
+    }
+    stretch_of(mask, at, &from, &count);
+    struct page *run = page_alloc_run(count, false);
+
+    if (!run && is_next) {
+        /* No more clean memory, but faults go on in order: save some of them all the same. */
+        from = at;
+        count = min_of(count, ANON_CLEARED);
+        run = page_alloc_run(count, true);
+    }
+    start += (uint64_t)from << PAGE_SHIFT;
+    if (run) {
+        n = pt_map_run(mm->page_table, start, page_to_phys(run), count, pte_flags_of(f->vma),
+                       false);
+        mm->anon_next = start + ((uint64_t)count << PAGE_SHIFT);
+        mm->anon_order = order;
+    }
+    spin_unlock(&mm->page_table_lock);
+    for (unsigned i = 0; n < 0 && i < count; i++) {
+        user_page_drop(run + i);
+    }
+    if (n <= 0) {
+        return false;
+    }
+    rss_add(mm, count);
+    return true;
+}
+
 static int anon_write(struct fault *f)
 {
     unsigned order = anon_order(f);
-    struct page *run = order > 0 ? page_alloc_run(order, false) : NULL;
 
-    if (!run && order > 0 && f->page == f->mm->anon_next) {
-        /* No more clean memory, but faults go on in order: save some of them all the same. */
-        order = min_of(order, ANON_ORDER_CLEARED);
-        run = page_alloc_run(order, true);
+    if (order > 0 && anon_run(f, order)) {
+        return 0;
     }
-    if (!run) {
-        order = 0;
-        run = user_page(GFP_ZERO);
-        if (!run) {
-            return -ENOMEM;
-        }
-    }
-    uint64_t count = UINT64_C(1) << order;
-    uint64_t start = align_down(f->page, PAGE_SIZE << order);
+    struct page *p = user_page(GFP_ZERO);
 
-    spin_lock(&f->mm->page_table_lock);
-    long installed =
-        pt_map_run(f->mm->page_table, start, page_to_phys(run), count, pte_flags_of(f->vma), true);
-
-    if (installed != (long)count) {
-        uint64_t used = drop_unused(f, start, run, order);
-
-        assert(installed < 0 ? used == 0 : used == (uint64_t)installed);
-    }
-    f->mm->anon_next = start + (count << PAGE_SHIFT);
-    f->mm->anon_order = order;
-    spin_unlock(&f->mm->page_table_lock);
-    if (installed < 0) {
+    if (!p) {
         return -ENOMEM;
     }
-    rss_add(f->mm, (uint64_t)installed);
+    spin_lock(&f->mm->page_table_lock);
+    long n = pt_map_run(f->mm->page_table, f->page, page_to_phys(p), 1, pte_flags_of(f->vma), true);
+
+    f->mm->anon_next = f->page + PAGE_SIZE;
+    f->mm->anon_order = 0;
+    spin_unlock(&f->mm->page_table_lock);
+    if (n != 1) {
+        atomic_store_explicit(&p->mapcount, 0, memory_order_relaxed); /* never mapped */
+        page_put_clean(p);
+        return n < 0 ? -ENOMEM : 0;
+    }
+    rss_add(f->mm, 1);
     return 0;
 }
 
@@ -306,22 +335,6 @@ static int install_copy(struct fault *f, const void *from, paddr_t expected)
     return 0;
 }
 
-/* The largest aligned piece of the window around page `at` whose pages are all in `mask`: its
- * order. */
-static unsigned piece_order(uint32_t mask, unsigned at)
-{
-    unsigned order = COPY_ORDER_MAX;
-
-    for (;; order--) {
-        uint32_t piece = (uint32_t)((UINT64_C(1) << (1u << order)) - 1)
-                         << (at & ~((1u << order) - 1));
-
-        if (order == 0 || (mask & piece) == piece) {
-            return order;
-        }
-    }
-}
-
 /*
  * A write to a private mapping of an image: where copies are cheap and memory is plenty, copy the
  * pages around too, in one request. Programs write to most of their data. True if f->page is done;
@@ -332,57 +345,56 @@ static bool copy_around(struct fault *f)
 {
     const struct vma *v = f->vma;
     const uint64_t size = PAGE_SIZE << COPY_ORDER_MAX;
-    uint64_t start = align_down(f->page, size);
+    uint64_t start = max_of(align_down(f->page, size), v->start);
+    uint64_t end = min_of(align_down(f->page, size) + size, v->end);
+    unsigned at = (unsigned)((f->page - start) >> PAGE_SHIFT);
     struct boot_copy_entry entries[1u << COPY_ORDER_MAX];
     struct page *run = NULL;
     paddr_t first = 0;
     uint32_t mapped = 0;
+    unsigned from = 0;
+    unsigned count = 0;
+    long n = 0;
 
-    if (start < v->start || v->end - start < size || !v->mapping->ops->direct_run ||
-        page_free_hint() / FREE_PER_WINDOW < 1u << COPY_ORDER_MAX) {
+    if (!v->mapping->ops->direct_run || page_free_hint() / FREE_PER_WINDOW < 1u << COPY_ORDER_MAX) {
         return false;
     }
     uint64_t there = v->mapping->ops->direct_run(
-        v->mapping, v->page_offset + (start - v->start) / PAGE_SIZE, &first);
-    unsigned at = (unsigned)((f->page - start) / PAGE_SIZE);
+        v->mapping, v->page_offset + ((start - v->start) >> PAGE_SHIFT), &first);
 
     spin_lock(&f->mm->page_table_lock);
     /* Pages that still show the image: not written to before. */
-    uint32_t mask = there == 0
-                        ? 0
-                        : pt_direct_mask(f->mm->page_table, start,
-                                         (unsigned)min_of(there, UINT64_C(1) << COPY_ORDER_MAX),
-                                         first, &mapped);
-    unsigned order = mask >> at & 1 ? piece_order(mask, at) : 0;
-    unsigned from = at & ~((1u << order) - 1);
+    uint32_t mask =
+        there == 0
+            ? 0
+            : pt_direct_mask(f->mm->page_table, start,
+                             (unsigned)min_of(there, (end - start) >> PAGE_SHIFT), first, &mapped);
 
-    if (order > 0) {
-        run = page_alloc_run(order, false);
+    if (mask >> at & 1) {
+        stretch_of(mask, at, &from, &count);
+        run = page_alloc_run(count, false);
     }
-    long n = 0;
-
     if (run) {
-        for (unsigned i = 0; i < 1u << order; i++) {
+        for (unsigned i = 0; i < count; i++) {
             entries[i] = (struct boot_copy_entry){ .from = first + (from + i) * PAGE_SIZE,
                                                    .to = page_to_phys(run + i) };
         }
-        page_copy(entries, 1u << order);
-        n = pt_map_run(f->mm->page_table, start + from * PAGE_SIZE, page_to_phys(run), 1u << order,
+        page_copy(entries, count);
+        n = pt_map_run(f->mm->page_table, start + from * PAGE_SIZE, page_to_phys(run), count,
                        pte_flags_of(v), false);
         f->vma->flags |= VMA_HAS_ANON | VMA_HAS_PAGES;
     }
     spin_unlock(&f->mm->page_table_lock);
-    for (unsigned i = 0; run && n < 0 && i < 1u << order; i++) {
+    for (unsigned i = 0; run && n < 0 && i < count; i++) {
         user_page_drop(run + i);
     }
     if (!run || n < 0) {
         return false;
     }
     if (mapped) {
-        tlb_flush_range(f->mm, start + from * PAGE_SIZE,
-                        start + ((from + (1u << order)) * PAGE_SIZE));
+        tlb_flush_range(f->mm, start + from * PAGE_SIZE, start + (from + count) * PAGE_SIZE);
     }
-    rss_add(f->mm, UINT64_C(1) << order);
+    rss_add(f->mm, count);
     return true;
 }
 

@@ -115,9 +115,7 @@ void mm_put(struct mm *mm)
 
 static void batch_put(struct mm *mm, struct pt_batch *batch)
 {
-    for (unsigned i = 0; i < batch->count; i++) {
-        page_put(batch->slots[i]);
-    }
+    page_put_all(batch->slots, batch->count);
     atomic_fetch_sub_explicit(&mm->rss_pages, batch->count, memory_order_relaxed); /* a count */
 }
 

@@ -8,7 +8,11 @@
  * blocks of their own kind. A request for zeroed pages takes clean ones first, any other request
  * used ones first, so that clearing is rarely needed.
  *
- * Order 0 goes through two small stacks per CPU, filled and emptied in batches.
+ * Programs' anonymous pages are cut off a run of clean frames that each CPU has, front to back.
+ *
+ * Order 0 goes through two small stacks per CPU, filled and emptied in batches. What they give back
+ * is not merged but kept loose until a request finds no block: most of it is asked for again as
+ * single pages, or never.
  *
  * Locks: zone.lock, with interrupts off; the stacks belong to their CPU with interrupts off.
  */
@@ -32,6 +36,8 @@
 #define STACK_SIZE  32u
 #define BATCH_ORDER 3u
 #define BATCH       (1u << BATCH_ORDER)
+#define RUN_ORDER   6u
+#define RUN_SIZE    (1u << RUN_ORDER)
 
 enum kind {
     USED,
@@ -42,6 +48,8 @@ enum kind {
 struct page_cpu_list {
     unsigned count[KINDS];
     unsigned tables_count;
+    unsigned run_left;
+    struct page *run; /* clean frames, next to each other */
     struct page *stack[KINDS][STACK_SIZE];
     struct page *tables[STACK_SIZE]; /* former page tables: see page_put_table() */
 };
@@ -59,7 +67,9 @@ static struct {
     uint64_t free_count;     /* frames in the lists */
     uint64_t free_clean;     /* of them, known to be zero */
     uint64_t uncarved;       /* frames of chunks not yet carved */
-    struct list tables;      /* former page tables that the CPU stacks have no room for */
+    struct list loose;       /* used frames, each free by itself; free_count has them */
+    uint64_t loose_count;
+    struct list tables; /* former page tables that the CPU stacks have no room for */
     uint64_t tables_count;
     uint64_t total;
     uint64_t reserve;
@@ -289,6 +299,32 @@ static void release_tables_locked(void)
     }
 }
 
+/* Blocks are wanted: let the loose frames merge. False: there are none. */
+static bool merge_loose_locked(void)
+{
+    bool any = zone.loose_count != 0;
+
+    zone.free_count -= zone.loose_count; /* free_block_locked() counts them again */
+    zone.loose_count = 0;
+    while (!list_is_empty(&zone.loose)) {
+        struct page *p = list_first(&zone.loose, struct page, link);
+
+        list_remove(&p->link);
+        free_block_locked(p, 0, USED);
+    }
+    return any;
+}
+
+static struct page *take_loose_locked(void)
+{
+    struct page *p = list_first(&zone.loose, struct page, link);
+
+    list_remove(&p->link);
+    zone.loose_count--;
+    zone.free_count--;
+    return p;
+}
+
 static struct page *take_locked(unsigned order, unsigned gfp)
 {
     enum kind first = gfp & GFP_ZERO ? CLEAN : USED;
@@ -308,6 +344,9 @@ static struct page *take_locked(unsigned order, unsigned gfp)
         }
     }
     for (;;) {
+        if (order == 0 && first == USED && zone.loose_count != 0) {
+            return take_loose_locked();
+        }
         struct page *p = take_block_locked(order, first);
 
         if (!p) {
@@ -318,7 +357,7 @@ static struct page *take_locked(unsigned order, unsigned gfp)
             p->flags = first == USED ? PAGE_TOUCHED : 0;
             return p;
         }
-        if (!carve_locked()) { /* enough is free, but in pieces */
+        if (!merge_loose_locked() && !carve_locked()) { /* enough is free, but in pieces */
             return NULL;
         }
     }
@@ -346,6 +385,7 @@ static struct page_cpu_list *cpu_list(void)
         l->count[USED] = 0;
         l->count[CLEAN] = 0;
         l->tables_count = 0;
+        l->run_left = 0;
     }
     static_assert(sizeof(*l) <= PAGE_SIZE, "one page holds a CPU's stacks");
     this_cpu()->pages = l;
@@ -364,6 +404,14 @@ static struct page *refill(struct page_cpu_list *l, unsigned gfp)
     if (l && zone.free_count >= CARVE_BELOW + BATCH) {
         enum kind kind = gfp & GFP_ZERO ? CLEAN : USED;
 
+        if (kind == USED && zone.loose_count >= BATCH && l->count[USED] + BATCH <= STACK_SIZE) {
+            for (unsigned i = BATCH - 1; i > 0; i--) {
+                l->stack[USED][l->count[USED]++] = take_loose_locked();
+            }
+            first = take_loose_locked();
+            spin_unlock(&zone.lock);
+            return first;
+        }
         if (kind == USED && !zone.present[USED]) {
             kind = CLEAN;
         }
@@ -387,6 +435,48 @@ static struct page *refill(struct page_cpu_list *l, unsigned gfp)
     return first;
 }
 
+/* Off the front of this CPU's run, which has as many. */
+static struct page *cut_run(struct page_cpu_list *l, unsigned count)
+{
+    struct page *p = l->run;
+
+    assert_slow(l->run_left >= count);
+    l->run += count;
+    l->run_left -= count;
+    p->flags = 0;
+    return p;
+}
+
+/* A new run; what is left of the old one goes to the lists. False: memory is not plenty. */
+static NEVER_INLINE bool renew_run(struct page_cpu_list *l)
+{
+    struct page *p = NULL;
+
+    spin_lock(&zone.lock);
+    if (zone.free_count < CARVE_BELOW + RUN_SIZE) {
+        (void)carve_locked(); /* what is free now decides */
+    }
+    if (zone.free_count + zone.uncarved > zone.reserve + (uint64_t)RUN_SIZE * 8) {
+        p = take_block_locked(RUN_ORDER, CLEAN);
+    }
+    while (p && l->run_left > 0) {
+        struct page *rest = cut_run(l, 1);
+
+        if (l->count[CLEAN] < STACK_SIZE) {
+            l->stack[CLEAN][l->count[CLEAN]++] = rest;
+        } else {
+            free_block_locked(rest, 0, CLEAN);
+        }
+    }
+    spin_unlock(&zone.lock);
+    if (!p) {
+        return false;
+    }
+    l->run = p;
+    l->run_left = RUN_SIZE;
+    return true;
+}
+
 static struct page *take_one(unsigned gfp)
 {
     struct page_cpu_list *l = cpu_list();
@@ -396,6 +486,9 @@ static struct page *take_one(unsigned gfp)
         if (l->count[kind] != 0) {
             return l->stack[kind][--l->count[kind]];
         }
+        if (kind == CLEAN && l->run_left != 0) {
+            return cut_run(l, 1);
+        }
         if (kind == USED && l->count[CLEAN] != 0) {
             return l->stack[CLEAN][--l->count[CLEAN]];
         }
@@ -404,7 +497,9 @@ static struct page *take_one(unsigned gfp)
             return l->stack[USED][--l->count[USED]];
         }
     }
-    return refill(l, gfp);
+    struct page *p = refill(l, gfp);
+
+    return !p && l && l->run_left != 0 ? cut_run(l, 1) : p;
 }
 
 struct page *page_alloc(unsigned order, unsigned gfp)
@@ -441,32 +536,61 @@ struct page *page_alloc(unsigned order, unsigned gfp)
     return p;
 }
 
-struct page *page_alloc_run(unsigned order, bool may_clear)
+/* Frames that are next to each other in a block; what the block has more is given back. Interrupts
+ * off. */
+static NEVER_INLINE struct page *take_piece(unsigned count, bool may_clear, bool *is_dirty)
 {
+    unsigned order = 0;
     struct page *p = NULL;
-    bool is_dirty = false;
-    uint64_t flags = irq_save();
 
+    while (1u << order < count) {
+        order++;
+    }
     spin_lock(&zone.lock);
-    if (zone.free_count < CARVE_BELOW + (UINT64_C(1) << order)) {
+    if (zone.free_count < CARVE_BELOW + (1u << order)) {
         (void)carve_locked(); /* what is free now decides */
     }
-    if (zone.free_count + zone.uncarved > zone.reserve + (UINT64_C(1) << order)) {
+    if (zone.free_count + zone.uncarved > zone.reserve + (1u << order)) {
         p = take_block_locked(order, CLEAN);
-        is_dirty = !p && may_clear;
-        p = is_dirty ? take_block_locked(order, USED) : p;
+        if (!p && may_clear) {
+            *is_dirty = true;
+            p = take_block_locked(order, USED);
+            if (!p && merge_loose_locked()) {
+                p = take_block_locked(order, USED);
+            }
+        }
+    }
+    for (unsigned i = count; p && i < 1u << order; i++) {
+        p[i].flags = 0;
+        free_block_locked(p + i, 0, *is_dirty ? USED : CLEAN);
     }
     spin_unlock(&zone.lock);
+    return p;
+}
+
+struct page *page_alloc_run(unsigned count, bool may_clear)
+{
+    /* What counts in a page that is about to be mapped: its first half, two stores. */
+    static const struct page about_to_be_mapped = { .refcount = 1,
+                                                    .mapcount = 1,
+                                                    .flags = PAGE_TOUCHED };
+    bool is_dirty = false;
+    uint64_t flags = irq_save();
+    struct page_cpu_list *l = cpu_list();
+    struct page *p;
+
+    assert(count > 0 && count <= RUN_SIZE / 2);
+    if (likely(l && (l->run_left >= count || renew_run(l)))) {
+        p = cut_run(l, count);
+    } else {
+        p = take_piece(count, may_clear, &is_dirty);
+    }
     irq_restore(flags);
     if (is_dirty && p) {
-        page_clear(page_to_phys(p), UINT64_C(1) << order);
+        page_clear(page_to_phys(p), count);
     }
-    for (unsigned i = 0; p && i < 1u << order; i++) {
-        p[i].flags = PAGE_TOUCHED;
-        p[i].order = 0;
-        p[i].private = 0;
-        atomic_store_explicit(&p[i].refcount, 1, memory_order_relaxed); /* ours alone */
-        atomic_store_explicit(&p[i].mapcount, 1, memory_order_relaxed);
+    for (unsigned i = 0; p && i < count; i++) {
+        memcpy(p + i, &about_to_be_mapped, offsetof(struct page, link)); /* ours alone */
     }
     return p;
 }
@@ -553,13 +677,15 @@ void page_put_table(struct page *p)
     irq_restore(flags);
 }
 
-/* Half a stack goes back to the buddy. Interrupts off. */
+/* Half a stack goes back, for all CPUs to take. Interrupts off. */
 static void drain(struct page_cpu_list *l)
 {
     spin_lock(&zone.lock);
     while (l->count[USED] > STACK_SIZE / 2) {
-        free_block_locked(l->stack[USED][--l->count[USED]], 0, USED);
+        list_push_front(&zone.loose, &l->stack[USED][--l->count[USED]]->link);
     }
+    zone.loose_count += STACK_SIZE / 2;
+    zone.free_count += STACK_SIZE / 2;
     spin_unlock(&zone.lock);
 }
 
@@ -590,6 +716,56 @@ void page_free(struct page *p)
     irq_restore(flags);
 }
 
+/* Free pages of order 0, several at once. */
+static void free_pages(struct page **pages, unsigned count)
+{
+    uint64_t flags = irq_save();
+    struct page_cpu_list *l = cpu_list();
+    unsigned i = 0;
+
+    for (; l && i < count && l->count[USED] < STACK_SIZE; i++) {
+        l->stack[USED][l->count[USED]++] = pages[i];
+    }
+    if (i < count) {
+        spin_lock(&zone.lock);
+        zone.loose_count += count - i;
+        zone.free_count += count - i;
+        for (; i < count; i++) {
+            list_push_front(&zone.loose, &pages[i]->link);
+        }
+        spin_unlock(&zone.lock);
+    }
+    irq_restore(flags);
+}
+
+void page_put_all(struct page **pages, unsigned count)
+{
+    unsigned free = 0;
+
+    for (unsigned i = 0; i < count; i++) {
+        struct page *p = pages[i];
+        /* Acquire-release: what other holders did is visible to the one that frees. */
+        uint32_t old = atomic_fetch_sub_explicit(&p->refcount, 1, memory_order_acq_rel);
+
+        assert(old != 0); /* a double free */
+        if (old != 1) {
+            continue;
+        }
+        if (unlikely(p->order != 0)) {
+            page_free(p);
+            continue;
+        }
+        assert(atomic_load_explicit(&p->mapcount, memory_order_relaxed) == 0);
+        assert_slow(!(p->flags & PAGE_FREE));
+#ifdef TEST_BUILD
+        memset(page_address(p), 0xdf, PAGE_SIZE); /* poison */
+#endif
+        p->flags = PAGE_TOUCHED;
+        pages[free++] = p;
+    }
+    free_pages(pages, free);
+}
+
 /* --- queries ---------------------------------------------------------------------------------- */
 
 static bool is_ram(paddr_t pa)
@@ -618,7 +794,7 @@ void page_stats(struct page_stats *out)
         const struct page_cpu_list *l = cpus[i].pages;
 
         if (l) {
-            cached += l->count[USED] + l->count[CLEAN] + l->tables_count;
+            cached += l->count[USED] + l->count[CLEAN] + l->tables_count + l->run_left;
         }
     }
     *out = (struct page_stats){
@@ -685,6 +861,8 @@ void page_init(void)
     zone.free_clean = 0;
     zone.tables_count = 0;
     list_init(&zone.tables);
+    list_init(&zone.loose);
+    zone.loose_count = 0;
     zone.present[USED] = 0;
     zone.present[CLEAN] = 0;
     zone.map_cleared = 0;
@@ -729,6 +907,11 @@ void page_init(void)
     if (!is_carved) {
         panic(NULL, "page_init: the first chunk of RAM cannot be used");
     }
+}
+
+uint64_t page_map_count(void)
+{
+    return zone.end / PAGE_SIZE;
 }
 
 void page_release_range(paddr_t start, uint64_t size)

@@ -62,11 +62,11 @@ enum gfp {
 struct page *page_alloc(unsigned order, unsigned gfp) MUST_CHECK;
 
 /*
- * 2^order contiguous zero frames for a program; each is a page of its own with refcount 1 and
- * mapcount 1 (about to be mapped). NULL: memory is short, or there are none without clearing and
- * `may_clear` is not set.
+ * `count` (at most 32) zero frames next to each other for a program; each is a page of its own with
+ * refcount 1 and mapcount 1 (about to be mapped). NULL: memory is short, or there are none without
+ * clearing and `may_clear` is not set.
  */
-struct page *page_alloc_run(unsigned order, bool may_clear) MUST_CHECK;
+struct page *page_alloc_run(unsigned count, bool may_clear) MUST_CHECK;
 
 /* Is less than twice the reserve free? Roughly and at once. */
 bool page_is_low(void);
@@ -90,6 +90,7 @@ void page_put_table(struct page *p);
 /* One struct page for each frame number of RAM; entries exist from the carving of their chunk on.
  */
 extern struct page *page_map;
+uint64_t page_map_count(void); /* of records, those of frames that are no RAM included */
 
 void page_free(struct page *p); /* page_put()'s: the last reference is gone */
 
@@ -112,6 +113,9 @@ static inline void page_put(struct page *p)
         page_free(p);
     }
 }
+
+/* page_put() for each; the array is scratch. */
+void page_put_all(struct page **pages, unsigned count);
 
 static inline paddr_t page_to_phys(const struct page *p)
 {

@@ -87,12 +87,10 @@ static int read_blob(struct workload *w, const char **what)
     }
     err = boot_args_parse(w->blob, size, w->pointers, count, &w->args, what);
     if (err == 0) {
-        random_add(w->args.header.entropy, sizeof(w->args.header.entropy));
-        /* Used up: neither the host's bytes nor the copies of them stay readable. */
+        random_seed(); /* before the original's memory is somebody else's */
+        /* Nor do the copies of the host's bytes stay readable. */
         memset(w->args.header.entropy, 0, sizeof(header.entropy));
         memset(w->blob + offsetof(struct boot_args, entropy), 0, sizeof(header.entropy));
-        memset((uint8_t *)phys_to_virt(disk->start) + offsetof(struct boot_args, entropy), 0,
-               sizeof(header.entropy));
     }
     return err;
 }

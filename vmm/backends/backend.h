@@ -50,6 +50,19 @@ struct backend {
     drupe_vm_err_t (*signal)(void *machine, int signo, struct drupe_error *err);
     drupe_vm_err_t (*resize_tty)(void *machine, unsigned rows, unsigned cols,
                                  struct drupe_error *err);
+    /*
+     * NULL where the backend cannot. Between release and ended(), one at a time and never with
+     * pause and the like. update_disk: `fd` (-1: the old one stays) is borrowed until the next
+     * update or destroy; `limit` may be NULL.
+     */
+    drupe_vm_err_t (*update_disk)(void *machine, unsigned index, int fd,
+                                  const struct drupe_rate_limit *limit, struct drupe_error *err);
+    drupe_vm_err_t (*set_balloon)(void *machine, uint32_t target_mib, struct drupe_error *err);
+    drupe_vm_err_t (*set_balloon_interval)(void *machine, uint32_t interval_s,
+                                           struct drupe_error *err);
+    drupe_vm_err_t (*balloon_stats)(void *machine, struct drupe_balloon_stats *out,
+                                    struct drupe_error *err);
+    drupe_vm_err_t (*ctrl_alt_del)(void *machine, struct drupe_error *err);
     /* Fill what it knows; the rest is zero. Any state from release to destroy. */
     void (*stats)(void *machine, struct drupe_vm_stats *out);
     /* Not released, or ended() has been called. Frees everything. */

@@ -2,6 +2,7 @@
 #include "boot/cmdline.h"
 
 #include <stdarg.h>
+#include <string.h>
 
 #include <base/fmt.h>
 
@@ -10,6 +11,7 @@ void cmdline_init(struct cmdline *c)
     c->text[0] = '\0';
     c->length = 0;
     c->has_overflowed = false;
+    c->tail = NULL;
 }
 
 void cmdline_add(struct cmdline *c, const char *format, ...)
@@ -39,4 +41,20 @@ void cmdline_add(struct cmdline *c, const char *format, ...)
         c->text[c->length] = ' ';
     }
     c->length += space + n;
+}
+
+void cmdline_begin(struct cmdline *c, const char *line)
+{
+    const char *tail = strstr(line, " -- ");
+
+    cmdline_add(c, "%.*s", (int)(tail == NULL ? strlen(line) : (size_t)(tail - line)), line);
+    c->tail = tail == NULL ? NULL : tail + 1;
+}
+
+void cmdline_end(struct cmdline *c, const char *extra)
+{
+    cmdline_add(c, "%s", extra);
+    if (c->tail != NULL) {
+        cmdline_add(c, "%s", c->tail);
+    }
 }

@@ -4,6 +4,10 @@
 
 #include <string.h>
 
+#include <base/assert.h>
+
+#include "abi/snapshot.h"
+
 #define OFFSET_INDEX  0x00u
 #define OFFSET_WINDOW 0x10u
 #define REG_ID        0x00u
@@ -105,6 +109,29 @@ static void write_register_locked(struct ioapic *a, uint32_t value)
     if ((a->pending & (1u << line)) != 0) {
         deliver_locked(a, line);
     }
+}
+
+void ioapic_save(struct ioapic *a, struct snapshot_ioapic *out)
+{
+    static_assert(sizeof(out->redirection) == sizeof(a->redirection), "24 lines");
+    (void)pthread_mutex_lock(&a->lock);
+    memcpy(out->redirection, a->redirection, sizeof(out->redirection));
+    out->pending = a->pending;
+    out->index = a->index;
+    out->id = a->id;
+    (void)pthread_mutex_unlock(&a->lock);
+}
+
+void ioapic_load(struct ioapic *a, const struct snapshot_ioapic *in)
+{
+    (void)pthread_mutex_lock(&a->lock);
+    for (unsigned i = 0; i < IOAPIC_LINES; i++) {
+        a->redirection[i] = in->redirection[i] & ENTRY_WRITABLE;
+    }
+    a->pending = in->pending & ((1u << IOAPIC_LINES) - 1);
+    a->index = in->index;
+    a->id = in->id & 0x0f;
+    (void)pthread_mutex_unlock(&a->lock);
 }
 
 uint64_t ioapic_read(void *device, uint64_t offset, unsigned size)

@@ -17,6 +17,8 @@
 /* Deliver an MSI. Any thread; called with the IOAPIC's lock held. */
 typedef void (*ioapic_msi_fn)(void *ctx, uint64_t address, uint32_t data);
 
+struct snapshot_ioapic;
+
 struct ioapic {
     ioapic_msi_fn send;
     void *send_ctx;
@@ -33,6 +35,10 @@ void ioapic_deinit(struct ioapic *a);
 
 /* An edge on `line`; a line that doesn't exist is ignored. Any thread. */
 void ioapic_raise(struct ioapic *a, unsigned line);
+
+/* Into and out of a snapshot. load: hostile, but any table is one that a guest could write. */
+void ioapic_save(struct ioapic *a, struct snapshot_ioapic *out);
+void ioapic_load(struct ioapic *a, const struct snapshot_ioapic *in);
 
 /* io_window accessors for its page. */
 uint64_t ioapic_read(void *device, uint64_t offset, unsigned size);

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "abi/boot.h"
+#include "abi/snapshot.h"
 
 #define READ_MAGIC 0xe9u /* what a debug console answers, QEMU's included */
 
@@ -17,6 +18,26 @@ void status_port_init(struct status_port *d, const struct device_host *host)
 void status_port_deinit(struct status_port *d)
 {
     (void)pthread_mutex_destroy(&d->lock);
+}
+
+void status_port_save(struct status_port *d, struct snapshot_status *out)
+{
+    (void)pthread_mutex_lock(&d->lock);
+    memcpy(out->bytes, d->bytes, sizeof(out->bytes));
+    out->count = d->count;
+    (void)pthread_mutex_unlock(&d->lock);
+}
+
+bool status_port_load(struct status_port *d, const struct snapshot_status *in)
+{
+    if (in->count >= sizeof(d->bytes)) {
+        return false;
+    }
+    (void)pthread_mutex_lock(&d->lock);
+    memcpy(d->bytes, in->bytes, sizeof(d->bytes));
+    d->count = in->count;
+    (void)pthread_mutex_unlock(&d->lock);
+    return true;
 }
 
 uint64_t status_port_read(void *device, uint64_t offset, unsigned size)

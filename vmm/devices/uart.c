@@ -6,9 +6,12 @@
 #include <errno.h>
 #include <poll.h>
 #include <string.h>
+#include <sys/epoll.h>
 #include <unistd.h>
 
 #include <base/assert.h>
+
+#include "abi/snapshot.h"
 
 enum uart_register {
     REG_DATA = 0, /* divisor low with DLAB */
@@ -50,12 +53,16 @@ void uart_init(struct uart *u, const struct device_host *host, unsigned irq, int
     u->host = host;
     u->irq = irq;
     u->out_fd = out_fd;
+    u->in_fd = -1;
     u->divisor = 1;
     (void)pthread_mutex_init(&u->lock, NULL);
 }
 
 void uart_deinit(struct uart *u)
 {
+    if (u->in_fd >= 0) {
+        (void)u->host->watch(u->host->ctx, u->in_fd, 0, NULL, u);
+    }
     uart_flush(u);
     (void)pthread_mutex_destroy(&u->lock);
 }
@@ -106,6 +113,43 @@ static void put_input_locked(struct uart *u, uint8_t byte)
     u->input_count++;
 }
 
+static int watch_input(struct uart *u, uint32_t events);
+static void raise_locked(struct uart *u);
+
+/* Loop thread: bytes for the line, at most as many as there is room for. */
+static void on_input(void *device, int fd, uint32_t events)
+{
+    struct uart *u = device;
+    uint8_t bytes[UART_INPUT_MAX];
+    ssize_t n = 0;
+
+    (void)events;
+    (void)pthread_mutex_lock(&u->lock);
+    if (u->input_count < UART_INPUT_MAX) {
+        n = read(fd, bytes, UART_INPUT_MAX - u->input_count);
+        for (ssize_t i = 0; i < n; i++) {
+            put_input_locked(u, bytes[i]);
+        }
+        raise_locked(u);
+    }
+    u->is_input_held = u->input_count == UART_INPUT_MAX;
+    if (u->is_input_held || n == 0 || (n < 0 && errno != EINTR && errno != EAGAIN)) {
+        (void)watch_input(u, 0); /* until there is room again, or for good at its end */
+    }
+    (void)pthread_mutex_unlock(&u->lock);
+}
+
+static int watch_input(struct uart *u, uint32_t events)
+{
+    return u->host->watch(u->host->ctx, u->in_fd, events, on_input, u);
+}
+
+int uart_listen(struct uart *u, int fd)
+{
+    u->in_fd = fd;
+    return watch_input(u, EPOLLIN);
+}
+
 static uint8_t iir_locked(const struct uart *u)
 {
     uint8_t fifo = (u->fcr & FCR_ENABLE) != 0 ? IIR_FIFO : 0;
@@ -142,6 +186,10 @@ static uint8_t read_data_locked(struct uart *u)
         byte = u->input[u->input_head];
         u->input_head = (u->input_head + 1) % UART_INPUT_MAX;
         u->input_count--;
+        if (u->is_input_held && u->in_fd >= 0) {
+            u->is_input_held = false;
+            (void)watch_input(u, EPOLLIN);
+        }
         raise_locked(u); /* more input is a new cause: an edge would otherwise be missed */
     }
     return byte;
@@ -300,6 +348,53 @@ bool uart_receive(struct uart *u, uint8_t byte)
     raise_locked(u);
     (void)pthread_mutex_unlock(&u->lock);
     return has_room;
+}
+
+void uart_save(struct uart *u, struct snapshot_uart *out)
+{
+    (void)pthread_mutex_lock(&u->lock);
+    *out = (struct snapshot_uart){
+        .ier = u->ier,
+        .lcr = u->lcr,
+        .mcr = u->mcr,
+        .scratch = u->scratch,
+        .fcr = u->fcr,
+        .is_thr_empty_pending = u->is_thr_empty_pending,
+        .has_overrun = u->has_overrun,
+        .input_count = (uint8_t)u->input_count,
+        .divisor = u->divisor,
+        .output_count = (uint16_t)u->output_count,
+    };
+    for (unsigned i = 0; i < u->input_count; i++) {
+        out->input[i] = u->input[(u->input_head + i) % UART_INPUT_MAX];
+    }
+    memcpy(out->output, u->output, u->output_count);
+    (void)pthread_mutex_unlock(&u->lock);
+}
+
+bool uart_load(struct uart *u, const struct snapshot_uart *in)
+{
+    static_assert(sizeof(in->input) == UART_INPUT_MAX, "the queue's size is part of the format");
+    static_assert(sizeof(in->output) == UART_OUTPUT_MAX, "the line's size is part of the format");
+    if (in->input_count > UART_INPUT_MAX || in->output_count >= UART_OUTPUT_MAX) {
+        return false;
+    }
+    (void)pthread_mutex_lock(&u->lock);
+    u->ier = in->ier & IER_MASK;
+    u->lcr = in->lcr;
+    u->mcr = in->mcr & 0x1f;
+    u->scratch = in->scratch;
+    u->fcr = in->fcr;
+    u->is_thr_empty_pending = in->is_thr_empty_pending != 0;
+    u->has_overrun = in->has_overrun != 0;
+    u->divisor = in->divisor;
+    u->input_head = 0;
+    u->input_count = in->input_count;
+    memcpy(u->input, in->input, sizeof(u->input));
+    u->output_count = in->output_count;
+    memcpy(u->output, in->output, sizeof(u->output));
+    (void)pthread_mutex_unlock(&u->lock);
+    return true;
 }
 
 void uart_flush(struct uart *u)

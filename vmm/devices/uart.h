@@ -12,10 +12,13 @@
 #define UART_INPUT_MAX  64u
 #define UART_OUTPUT_MAX 128u
 
+struct snapshot_uart;
+
 struct uart {
     const struct device_host *host;
     unsigned irq;
     int out_fd; /* borrowed; -1: output is dropped */
+    int in_fd;  /* borrowed; -1: none */
     pthread_mutex_t lock;
     /* under lock */
     uint8_t ier;
@@ -33,11 +36,18 @@ struct uart {
     unsigned output_count;
     uint64_t output_total;
     bool has_output_failed;
+    bool is_input_held; /* in_fd is not watched: the queue is full */
 };
 
 void uart_init(struct uart *u, const struct device_host *host, unsigned irq, int out_fd);
 /* Writes out what is gathered, and frees. */
 void uart_deinit(struct uart *u);
+
+/*
+ * Bytes of `fd` (borrowed until deinit) arrive on the line as the guest makes room for them. 0 or
+ * -errno. Once.
+ */
+int uart_listen(struct uart *u, int fd);
 
 /* io_window accessors; offset 0..7. */
 uint64_t uart_read(void *device, uint64_t offset, unsigned size);
@@ -45,5 +55,9 @@ void uart_write(void *device, uint64_t offset, unsigned size, uint64_t value);
 
 /* A byte arrives on the line. False when the queue is full (the guest doesn't read). Any thread. */
 bool uart_receive(struct uart *u, uint8_t byte);
+/* Into and out of a snapshot. load: hostile; false for what no port can be, with nothing changed.
+ */
+void uart_save(struct uart *u, struct snapshot_uart *out);
+bool uart_load(struct uart *u, const struct snapshot_uart *in);
 /* Write out what is gathered. Any thread. */
 void uart_flush(struct uart *u);

@@ -23,6 +23,7 @@
 #include <base/assert.h>
 #include <base/checked.h>
 
+#include "abi/snapshot.h"
 #include "block_file.h"
 
 #define QUEUE_SIZE          128u
@@ -314,11 +315,46 @@ static void blk_reset(struct virtio_device *dev)
     block_file_drain(blk_of(dev)->file);
 }
 
+static size_t blk_save(struct virtio_device *dev, void *state)
+{
+    const struct virtio_blk *blk = blk_of(dev);
+    struct snapshot_block *out = state;
+
+    out->capacity = blk->config.capacity;
+    out->is_read_only = blk->is_read_only;
+    return sizeof(*out);
+}
+
+static int blk_load(struct virtio_device *dev, uint32_t version, const void *state, size_t size,
+                    const char **why)
+{
+    const struct virtio_blk *blk = blk_of(dev);
+    const struct snapshot_block *in = state;
+
+    if (version != 1 || size != sizeof(*in)) {
+        *why = "its state is of another version";
+        return -EINVAL;
+    }
+    if (in->capacity != blk->config.capacity) {
+        *why = "the disk has another size";
+        return -EINVAL;
+    }
+    if (in->is_read_only == 0 && blk->is_read_only) {
+        *why = "the disk was writable";
+        return -EINVAL;
+    }
+    return 0;
+}
+
 static const struct virtio_device_ops blk_ops = {
     .name = "virtio-blk",
     .device_id = VIRTIO_ID_BLOCK,
     .kick = blk_kick,
     .reset = blk_reset,
+    .state_version = 1,
+    .state_size_max = sizeof(struct snapshot_block),
+    .save = blk_save,
+    .load = blk_load,
 };
 
 /* Size of a regular file or block device. */

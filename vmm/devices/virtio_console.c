@@ -161,7 +161,8 @@ static bool next_output_chain(struct console_port *port, struct virtqueue *vq)
             return false;
         }
         port->has_chain = true;
-        port->written = 0;
+        port->written = min_of(port->written_before, port->chain.readable_size);
+        port->written_before = 0;
     }
     return true;
 }
@@ -353,6 +354,7 @@ static void console_reset(struct virtio_device *dev)
         port->is_output_waiting = false;
         port->pending = 0;
         port->has_chain = false;
+        port->written_before = 0;
         update_watches(port);
     }
 }
@@ -382,6 +384,11 @@ static const struct virtio_device_ops console_ops = {
     .kick = console_kick,
     .reset = console_reset,
     .config_write = console_config_write,
+    .state_version = 1,
+    .state_size_max = CONSOLE_STATE_SIZE,
+    .save = console_save,
+    .load = console_load,
+    .loaded = console_loaded,
 };
 
 static bool is_blocking(int fd)

@@ -7,6 +7,7 @@
 
 #include <linux/virtio_console.h>
 
+#include "abi/snapshot.h"
 #include "virtio_console.h"
 
 #define CONSOLE_QUEUE_CONTROL_RX 2u
@@ -24,6 +25,9 @@ enum console_pending {
     PENDING_OPEN = 1u << 4,
     PENDING_REMOVE = 1u << 5,
 };
+
+#define CONSOLE_STATE_SIZE                                                                         \
+    (sizeof(struct snapshot_console) + VIRTIO_CONSOLE_PORTS * sizeof(struct snapshot_console_port))
 
 struct console_port {
     struct virtio_console *con;
@@ -47,6 +51,7 @@ struct console_port {
 
     bool has_chain; /* a chain of output, `written` bytes of it done */
     size_t written;
+    size_t written_before; /* of the next chain, taken already before a snapshot */
     struct vq_chain chain;
 };
 
@@ -78,6 +83,12 @@ void console_send_control(struct virtio_console *con);
 
 /* The control transmit queue was kicked. */
 void console_run_control(struct virtio_console *con);
+
+/* virtio_console_state.c: the operations for snapshots. */
+size_t console_save(struct virtio_device *dev, void *state);
+int console_load(struct virtio_device *dev, uint32_t version, const void *state, size_t size,
+                 const char **why);
+void console_loaded(struct virtio_device *dev);
 
 /* The driver's PORT_OPEN: input may flow, or not any more. */
 void console_port_opened(struct console_port *port, bool is_open);

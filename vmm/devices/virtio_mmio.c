@@ -16,6 +16,8 @@
 #include <base/bytes.h>
 #include <base/checked.h>
 
+#include "abi/snapshot.h"
+
 #define MMIO_MAGIC     0x74726976u /* "virt" */
 #define MMIO_VERSION   2u
 #define MMIO_VENDOR_ID 0x50555244u /* "DRUP" */
@@ -466,6 +468,102 @@ static void mmio_write(void *device, uint64_t offset, unsigned size, uint64_t va
         }
     } else if (is_register_access(offset, size)) {
         register_write(dev, offset, (uint32_t)value);
+    }
+    virtio_device_unlock(dev);
+}
+
+/* ---- Snapshots ---- */
+
+#define STATUS_BITS                                                                                \
+    ((uint32_t)VIRTIO_CONFIG_S_ACKNOWLEDGE | VIRTIO_CONFIG_S_DRIVER |                              \
+     VIRTIO_CONFIG_S_FEATURES_OK | VIRTIO_CONFIG_S_DRIVER_OK | VIRTIO_CONFIG_S_NEEDS_RESET |       \
+     VIRTIO_CONFIG_S_FAILED)
+
+size_t virtio_transport_size(const struct virtio_device *dev)
+{
+    return sizeof(struct snapshot_virtio) + dev->setup.queue_count * sizeof(struct snapshot_queue);
+}
+
+void virtio_transport_save(struct virtio_device *dev, struct snapshot_virtio *out)
+{
+    virtio_device_lock(dev);
+    *out = (struct snapshot_virtio){
+        .device_id = dev->setup.ops->device_id,
+        .status = dev->status,
+        .features = dev->features,
+        .device_features_select = dev->device_features_select,
+        .driver_features_select = dev->driver_features_select,
+        .queue_select = dev->queue_select,
+        .config_generation = dev->config_generation,
+        .interrupt_status = __atomic_load_n(&dev->interrupt_status, __ATOMIC_ACQUIRE),
+        .queue_count = dev->setup.queue_count,
+    };
+    for (unsigned i = 0; i < dev->setup.queue_count; i++) {
+        vq_save(&dev->setup.queues[i], &out->queues[i]);
+    }
+    virtio_device_unlock(dev);
+}
+
+/* Could a driver have brought this device here? */
+static const char *refuse_transport(const struct virtio_device *dev,
+                                    const struct snapshot_virtio *in, size_t size)
+{
+    if (size < sizeof(*in) || in->device_id != dev->setup.ops->device_id) {
+        return "another kind of device";
+    }
+    if (in->queue_count != dev->setup.queue_count || size != virtio_transport_size(dev)) {
+        return "another number of queues";
+    }
+    if ((in->features & ~dev->features_offered) != 0) {
+        return "the driver uses features that this device does not have";
+    }
+    if ((in->status & ~STATUS_BITS) != 0 ||
+        ((in->status & VIRTIO_CONFIG_S_FEATURES_OK) != 0 &&
+         (in->features & (UINT64_C(1) << VIRTIO_F_VERSION_1)) == 0)) {
+        return "a status that no device can have";
+    }
+    return NULL;
+}
+
+int virtio_transport_load(struct virtio_device *dev, const struct snapshot_virtio *in, size_t size,
+                          const char **why)
+{
+    int r = 0;
+
+    *why = refuse_transport(dev, in, size);
+    if (*why != NULL) {
+        return -EINVAL;
+    }
+    virtio_device_lock(dev);
+    dev->status = in->status;
+    dev->features = in->features;
+    dev->device_features_select = in->device_features_select;
+    dev->driver_features_select = in->driver_features_select;
+    dev->queue_select = in->queue_select;
+    dev->config_generation = in->config_generation;
+    __atomic_store_n(&dev->interrupt_status, in->interrupt_status, __ATOMIC_RELEASE);
+    for (unsigned i = 0; r == 0 && i < dev->setup.queue_count; i++) {
+        r = vq_load(&dev->setup.queues[i], dev->features, &in->queues[i]);
+    }
+    virtio_device_unlock(dev);
+    if (r < 0) {
+        *why = "a queue outside guest memory";
+    }
+    return r;
+}
+
+void virtio_device_wake(struct virtio_device *dev)
+{
+    virtio_device_lock(dev);
+    if (virtio_device_is_live(dev)) {
+        if (dev->setup.ops->loaded != NULL) {
+            dev->setup.ops->loaded(dev);
+        }
+        for (unsigned i = 0; i < dev->setup.queue_count; i++) {
+            if (dev->setup.queues[i].is_ready) {
+                virtio_queue_defer(dev, i);
+            }
+        }
     }
     virtio_device_unlock(dev);
 }

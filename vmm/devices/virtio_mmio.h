@@ -17,6 +17,8 @@
 #include "device.h"
 #include "virtqueue.h"
 
+struct snapshot_virtio;
+
 #define VIRTIO_MMIO_WINDOW_SIZE 0x1000u
 #define VIRTIO_QUEUES_MAX       16
 
@@ -52,6 +54,24 @@ struct virtio_device_ops {
      * dropped.
      */
     void (*config_write)(struct virtio_device *dev, uint64_t offset, unsigned size, uint64_t value);
+
+    /*
+     * What a snapshot holds of the device beyond transport and queues: one struct of fixed layout
+     * (abi/snapshot.h), of this version; NULL and 0: nothing. docs/snapshot.md, "Devices".
+     *
+     * save: the guest stands still, nothing is under way in the host; write at most
+     * state_size_max bytes to zeroed memory, and return how many. load: hostile bytes of a device
+     * just created, after transport and queues are as saved; 0, or -errno with a text in *why for
+     * what this device cannot be. Neither touches guest memory or raises interrupts; what the
+     * driver has to hear is raised by loaded(), which runs with the machine complete and still.
+     * Every ready queue is kicked on the loop once the guest goes on.
+     */
+    uint32_t state_version;
+    size_t state_size_max;
+    size_t (*save)(struct virtio_device *dev, void *state);
+    int (*load)(struct virtio_device *dev, uint32_t version, const void *state, size_t size,
+                const char **why);
+    void (*loaded)(struct virtio_device *dev);
 };
 
 struct virtio_device_setup {
@@ -103,6 +123,17 @@ struct io_window virtio_mmio_window(struct virtio_device *dev, uint64_t base);
  */
 void virtio_mmio_kick(struct virtio_device *dev, unsigned queue, enum virtio_thread thread);
 unsigned virtio_mmio_queue_count(const struct virtio_device *dev);
+
+/*
+ * The transport's part of a snapshot; `out` has room for virtio_transport_size() bytes. load: of a
+ * device just created; 0, or -errno and *why. Both take the lock; the guest stands still.
+ */
+size_t virtio_transport_size(const struct virtio_device *dev);
+void virtio_transport_save(struct virtio_device *dev, struct snapshot_virtio *out);
+int virtio_transport_load(struct virtio_device *dev, const struct snapshot_virtio *in, size_t size,
+                          const char **why) MUST_CHECK;
+/* Have every ready queue looked at when the loop goes on. After the device's own load. */
+void virtio_device_wake(struct virtio_device *dev);
 
 /* For the device's own entry points (descriptor events, calls by the embedder). */
 void virtio_device_lock(struct virtio_device *dev);

@@ -10,6 +10,8 @@
 #include <base/assert.h>
 #include <base/checked.h>
 
+#include "abi/snapshot.h"
+
 /* The area layouts of 2.6: header of flags and idx, the ring, one event index behind it. */
 #define RING_HEADER_SIZE   4u
 #define AVAIL_ELEMENT_SIZE 2u
@@ -76,6 +78,49 @@ int vq_start(struct virtqueue *vq, uint64_t features)
     vq->has_event_index = (features & (UINT64_C(1) << VIRTIO_RING_F_EVENT_IDX)) != 0;
     vq->has_indirect = (features & (UINT64_C(1) << VIRTIO_RING_F_INDIRECT_DESC)) != 0;
     vq->is_ready = true;
+    return 0;
+}
+
+void vq_save(const struct virtqueue *vq, struct snapshot_queue *out)
+{
+    *out = (struct snapshot_queue){
+        .desc = vq->desc.raw,
+        .avail = vq->avail.raw,
+        .used = vq->used.raw,
+        .size = vq->size,
+        .is_ready = vq->is_ready,
+        .avail_next = (uint16_t)(vq->avail_next - vq->in_flight),
+        .used_next = vq->used_next,
+        .used_published = vq->used_published,
+    };
+}
+
+int vq_load(struct virtqueue *vq, uint64_t features, const struct snapshot_queue *in)
+{
+    const struct gmem *mem = vq->mem;
+    int r = 0;
+
+    assert(!vq->is_ready);
+    if (in->is_ready > 1 || (uint16_t)(in->used_next - in->used_published) > vq->size_max) {
+        return -EINVAL;
+    }
+    vq->size = in->size;
+    vq->desc = (gpa_t){ in->desc };
+    vq->avail = (gpa_t){ in->avail };
+    vq->used = (gpa_t){ in->used };
+    if (in->is_ready != 0) {
+        r = vq_start(vq, features);
+    } else if (in->size > vq->size_max) {
+        r = -EINVAL;
+    }
+    if (r < 0) {
+        vq_reset(vq, mem, vq->size_max);
+        return r;
+    }
+    vq->avail_next = in->avail_next;
+    vq->avail_seen = in->avail_next;
+    vq->used_next = in->used_next;
+    vq->used_published = in->used_published;
     return 0;
 }
 

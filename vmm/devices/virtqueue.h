@@ -16,6 +16,8 @@
 
 #include "gmem.h"
 
+struct snapshot_queue;
+
 #define VQ_SIZE_MAX     128
 #define VQ_SEGMENTS_MAX VQ_SIZE_MAX /* a chain is never longer than its queue (2.6.5.3.1) */
 
@@ -64,6 +66,14 @@ enum vq_part {
 
 /* Forget everything the driver said. `size_max` as above. */
 void vq_reset(struct virtqueue *vq, const struct gmem *mem, uint16_t size_max);
+
+/*
+ * Into and out of a snapshot. Chains in flight are saved as not yet taken: the device takes them
+ * again, and remembers by itself what it did of them. vq_load() is for a queue just reset;
+ * `features` as for vq_start(). -EINVAL, with the queue reset, for what no queue of ours can be.
+ */
+void vq_save(const struct virtqueue *vq, struct snapshot_queue *out);
+int vq_load(struct virtqueue *vq, uint64_t features, const struct snapshot_queue *in) MUST_CHECK;
 
 /*
  * The driver says that size and addresses are complete. `features` are the negotiated ones.

@@ -4,6 +4,7 @@
 #include "kvm/machine.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <string.h>
 
 #include <base/checked.h>
@@ -16,7 +17,9 @@
 
 #include "abi/boot.h"
 
-#define PAGE_SIZE UINT64_C(4096)
+#define PAGE_SIZE       UINT64_C(4096)
+#define INITRD_END_MAX  UINT64_C(0x80000000) /* of the Linux boot protocol: initrd_addr_max */
+#define CMDLINE_DEFAULT "console=ttyS0 reboot=k panic=0"
 
 static drupe_vm_err_t load_kernel(struct machine *m, struct elf_image *image, uint64_t *end,
                                   struct drupe_error *err)
@@ -84,38 +87,108 @@ static drupe_vm_err_t write_boot_args(struct machine *m, uint64_t tsc_khz, uint6
     return DRUPE_OK;
 }
 
+/* As high as fits in the first region, where Linux looks for it. */
+static drupe_vm_err_t load_initrd(struct machine *m, uint64_t kernel_end, struct boot_map *map,
+                                  struct drupe_error *err)
+{
+    const struct config_file *f = &m->config->initrd;
+    struct elf_source source = elf_source_file(&f->fd, f->size);
+    uint64_t top = min_of(m->ram_low_size, INITRD_END_MAX);
+    uint64_t gpa = 0;
+    void *to = NULL;
+    int e = 0;
+
+    if (f->size <= top) {
+        gpa = align_down(top - f->size, PAGE_SIZE);
+    }
+    if (gpa < kernel_end) {
+        return error_set(err, DRUPE_BOOT_FAILED, 0, "kernel and initrd do not fit into %llu MiB",
+                         (unsigned long long)(m->ram_size >> 20));
+    }
+    to = gmem_lend(&m->gmem, (gpa_t){ gpa }, f->size, true); /* no vCPU runs yet */
+    e = to == NULL ? -EFAULT : source.read(source.ctx, 0, to, (size_t)f->size);
+    if (e < 0) {
+        return error_set(err, DRUPE_BOOT_FAILED, -e, "read initrd %s", f->path);
+    }
+    map->module_gpa = gpa;
+    map->module_size = f->size;
+    return DRUPE_OK;
+}
+
+/* A kernel that knows them has boot arguments, unless the user put an archive in their place. */
+static drupe_vm_err_t write_module(struct machine *m, uint64_t tsc_khz, bool is_ours,
+                                   uint64_t kernel_end, struct boot_map *map,
+                                   struct drupe_error *err)
+{
+    if (m->config->initrd.fd >= 0) {
+        return load_initrd(m, kernel_end, map, err);
+    }
+    return is_ours ? write_boot_args(m, tsc_khz, kernel_end, map, err) : DRUPE_OK;
+}
+
+/*
+ * Where ring 0 is interpreted, ring 3 runs natively and reads the host's time counter. Without an
+ * offset the interpreter's counter is the same one, and programs can read clocks by themselves.
+ */
+static bool share_counter(const struct machine *m)
+{
+    for (unsigned i = 0; i < m->vcpu_count; i++) {
+        if (!arch_vcpu_share_counter(&m->vcpus[i])) {
+            return false;
+        }
+    }
+    return true;
+}
+
 /*
  * Where ring 0 is interpreted, its CPUID instruction does not follow the vCPU's table: the kernel
  * is told by name what not to use.
  */
 static void add_interpreter_hints(const struct machine *m, struct cmdline *c)
 {
+    /* What the kernel can be told; every byte of its command line costs it something. */
+    static const char *const used[] = { "smap",     "smep",   "umip",        "xsave",
+                                        "fsgsbase", "x2apic", "tsc_deadline" };
     char names[256];
+    char hidden[96] = "";
+    size_t length = 0;
     bool is_emulated;
+    char *rest = names;
 
     arch_host_describe(m->kvm_fd, &is_emulated, names, sizeof(names));
-    for (char *p = names; *p != '\0'; p++) {
-        if (*p == ' ') {
-            *p = ',';
+    if (!is_emulated) {
+        return;
+    }
+    for (char *name = strtok_r(names, " ", &rest); name != NULL;
+         name = strtok_r(NULL, " ", &rest)) {
+        for (size_t i = 0; i < array_size(used); i++) {
+            if (strcmp(name, used[i]) == 0 && length < sizeof(hidden)) {
+                length += (size_t)snprintf(hidden + length, sizeof(hidden) - length, "%s%s",
+                                           length > 0 ? "," : "", name);
+            }
         }
     }
-    if (is_emulated && names[0] != '\0') {
-        cmdline_add(c, "drupe.nocpu=%s", names);
+    if (length > 0) {
+        cmdline_add(c, "drupe.nocpu=%s", hidden);
     }
-    if (is_emulated) {
-        cmdline_add(c, "drupe.copy=0x%x", BOOT_COPY_PORT);
+    cmdline_add(c, "drupe.copy=0x%x", BOOT_COPY_PORT);
+    if (share_counter(m)) {
+        cmdline_add(c, "drupe.tsc=host");
     }
 }
 
-static drupe_vm_err_t write_cmdline(struct machine *m, struct boot_map *map,
+static drupe_vm_err_t write_cmdline(struct machine *m, bool is_ours, struct boot_map *map,
                                     struct drupe_error *err)
 {
     const struct config *config = m->config;
     struct cmdline c;
 
     cmdline_init(&c);
-    cmdline_add(&c, "console=ttyS0 reboot=k panic=0 drupe.ram=zero drupe.status=0x%x",
-                BOOT_STATUS_PORT);
+    cmdline_begin(&c, config->cmdline == NULL ? CMDLINE_DEFAULT : config->cmdline);
+    if (is_ours) {
+        cmdline_add(&c, "drupe.ram=zero drupe.status=0x%x drupe.identity=0x%llx", BOOT_STATUS_PORT,
+                    (unsigned long long)LAYOUT_IDENTITY);
+    }
     if (config->is_quiet) {
         cmdline_add(&c, "quiet");
     }
@@ -125,10 +198,12 @@ static drupe_vm_err_t write_cmdline(struct machine *m, struct boot_map *map,
     } else if (config->root.fd >= 0) {
         cmdline_add(&c, "root=/dev/vda %s", config->root_mode == DRUPE_ROOT_DISK_RW ? "rw" : "ro");
     }
-    add_interpreter_hints(m, &c);
+    if (is_ours) {
+        add_interpreter_hints(m, &c);
+    }
     machine_devices_announce(m, &c);
     config_announce_shares(config, &c);
-    cmdline_add(&c, "%s", config->cmdline_extra);
+    cmdline_end(&c, config->cmdline_extra);
     if (c.has_overflowed) {
         return error_field(err, "cmdline_extra",
                            "the command line is longer than %u bytes with our additions",
@@ -157,6 +232,7 @@ drupe_vm_err_t machine_boot_write(struct machine *m, uint64_t tsc_khz, struct ma
 {
     struct boot_map map = { .count = 0 };
     uint64_t kernel_end = 0;
+    bool is_ours = false;
     drupe_vm_err_t r = load_kernel(m, &out->image, &kernel_end, err);
     int e = 0;
 
@@ -164,15 +240,25 @@ drupe_vm_err_t machine_boot_write(struct machine *m, uint64_t tsc_khz, struct ma
         return r;
     }
     out->is_pvh = out->image.has_pvh && !out->image.has_drupe;
+    /* With the default line any kernel is taken for one that knows docs/boot.md. */
+    is_ours = out->image.has_drupe || m->config->cmdline == NULL;
     describe_memory(m, &map);
-    r = write_boot_args(m, tsc_khz, kernel_end, &map, err);
+    r = write_module(m, tsc_khz, is_ours, kernel_end, &map, err);
     if (r == DRUPE_OK) {
-        r = write_cmdline(m, &map, err);
+        r = write_cmdline(m, is_ours, &map, err);
     }
     if (r != DRUPE_OK) {
         return r;
     }
+    /* Our kernel takes what comes over its serial line for signals: a terminal's text is not for
+     * it. What can't be watched (a regular file) gives no input. */
+    if (m->config->serial_in >= 0 && !is_ours) {
+        (void)uart_listen(&m->uart, m->config->serial_in);
+    }
     e = arch_boot_tables_write(m, out->is_pvh, &map.rsdp_gpa);
+    if (e == 0 && is_ours) {
+        e = machine_identity_init(m);
+    }
     if (e == 0) {
         e = out->is_pvh ? pvh_boot_write(&m->gmem, LAYOUT_START_INFO, &map)
                         : linux_boot_write(&m->gmem, LAYOUT_ZERO_PAGE, &map);

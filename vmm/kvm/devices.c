@@ -22,6 +22,7 @@
 #include "error.h"
 #include "layout.h"
 #include "outcome.h"
+#include "snapshot/state.h"
 
 #include "abi/boot.h"
 
@@ -330,6 +331,104 @@ void machine_devices_quiesce(struct machine *m)
     for (unsigned i = 0; i < m->virtio->disk_count; i++) {
         virtio_blk_quiesce(m->virtio->disks[i]);
     }
+    if (m->virtio->shares != NULL) {
+        virtio_9p_quiesce(m->virtio->shares);
+    }
+}
+
+void machine_devices_save(struct machine *m, struct state_writer *w)
+{
+    struct snapshot_uart *uart = state_add(w, SNAPSHOT_UART, 0, 1, sizeof(*uart));
+
+    if (uart != NULL) {
+        uart_save(&m->uart, uart);
+    }
+    struct snapshot_status *status = state_add(w, SNAPSHOT_STATUS, 0, 1, sizeof(*status));
+
+    if (status != NULL) {
+        status_port_save(&m->status_port, status);
+    }
+    for (unsigned i = 0; i < m->virtio->count; i++) {
+        struct virtio_device *dev = m->virtio->slots[i];
+        const struct virtio_device_ops *ops = dev->setup.ops;
+        void *transport = state_add(w, SNAPSHOT_VIRTIO, i, 1, virtio_transport_size(dev));
+
+        if (transport != NULL) {
+            virtio_transport_save(dev, transport);
+        }
+        if (ops->save != NULL) {
+            void *own = state_add(w, SNAPSHOT_PRIVATE, i, ops->state_version, ops->state_size_max);
+
+            if (own != NULL) {
+                virtio_device_lock(dev);
+                state_trim(w, ops->save(dev, own));
+                virtio_device_unlock(dev);
+            }
+        }
+    }
+}
+
+static drupe_vm_err_t no_such_device(struct drupe_error *err, unsigned slot, const char *name,
+                                     const char *why)
+{
+    return error_set(err, DRUPE_IMAGE_MISMATCH, 0, "device %u (%s) is not the snapshot's: %s", slot,
+                     name, why);
+}
+
+static drupe_vm_err_t load_virtio(struct machine *m, unsigned slot, const struct state_reader *r,
+                                  struct drupe_error *err)
+{
+    struct virtio_device *dev = m->virtio->slots[slot];
+    const struct virtio_device_ops *ops = dev->setup.ops;
+    uint32_t version = 0;
+    size_t size = 0;
+    const char *why = "the snapshot has none there";
+    const void *state = state_find(r, SNAPSHOT_VIRTIO, slot, &version, &size);
+    int e = -EINVAL;
+
+    if (state != NULL && version == 1) {
+        e = virtio_transport_load(dev, state, size, &why);
+    }
+    if (e < 0) {
+        return no_such_device(err, slot, ops->name, why);
+    }
+    state = state_find(r, SNAPSHOT_PRIVATE, slot, &version, &size);
+    if ((state == NULL) != (ops->load == NULL)) {
+        return no_such_device(err, slot, ops->name, "its state is of another version");
+    }
+    if (state != NULL) {
+        virtio_device_lock(dev);
+        e = ops->load(dev, version, state, size, &why);
+        virtio_device_unlock(dev);
+    }
+    if (e < 0) {
+        return no_such_device(err, slot, ops->name, why);
+    }
+    virtio_device_wake(dev);
+    return DRUPE_OK;
+}
+
+drupe_vm_err_t machine_devices_load(struct machine *m, const struct state_reader *r,
+                                    struct drupe_error *err)
+{
+    const struct snapshot_uart *uart = state_find_sized(r, SNAPSHOT_UART, 0, sizeof(*uart));
+    const struct snapshot_status *status = state_find_sized(r, SNAPSHOT_STATUS, 0, sizeof(*status));
+    const struct snapshot_ioapic *ioapic = state_find_sized(r, SNAPSHOT_IOAPIC, 0, sizeof(*ioapic));
+    drupe_vm_err_t code = DRUPE_OK;
+
+    if (uart == NULL || status == NULL || ioapic == NULL || !uart_load(&m->uart, uart) ||
+        !status_port_load(&m->status_port, status)) {
+        return error_set(err, DRUPE_SNAPSHOT_CORRUPTED, 0, "the devices' state is damaged");
+    }
+    ioapic_load(&m->ioapic, ioapic);
+    if (state_find(r, SNAPSHOT_VIRTIO, m->virtio->count, NULL, NULL) != NULL) {
+        return error_set(err, DRUPE_IMAGE_MISMATCH, 0,
+                         "the snapshot has more devices than the VM's %u", m->virtio->count);
+    }
+    for (unsigned i = 0; code == DRUPE_OK && i < m->virtio->count; i++) {
+        code = load_virtio(m, i, r, err);
+    }
+    return code;
 }
 
 bool machine_has_console(const struct machine *m)

@@ -17,6 +17,7 @@
 
 #include "error.h"
 #include "jail/filter.h"
+#include "snapshot/describe.h"
 
 #define KVM_VERSION            12
 #define LOOP_THREAD_STACK_SIZE (64u << 10)
@@ -240,10 +241,35 @@ static drupe_vm_err_t init_loop(struct machine *m, struct drupe_error *err)
     return DRUPE_OK;
 }
 
+static drupe_vm_err_t load_kernel(struct machine *m, struct drupe_error *err)
+{
+    struct machine_boot boot;
+    drupe_vm_err_t r = machine_boot_write(m, arch_vcpu_tsc_khz(&m->vcpus[0]), &boot, err);
+
+    return r == DRUPE_OK ? arch_vcpu_set_entry(&m->vcpus[0], &boot, err) : r;
+}
+
+/* What was taken from a paused machine makes a paused one. */
+static drupe_vm_err_t load_state(struct machine *m, struct drupe_error *err)
+{
+    drupe_vm_err_t r = arch_state_load(m, &m->snapshot->state, err);
+
+    if (r == DRUPE_OK) {
+        r = machine_devices_load(m, &m->snapshot->state, err);
+    }
+    if (r == DRUPE_OK) {
+        machine_reset_vsock(m);
+    }
+    loop_begin_paused(&m->loop);
+    m->is_quiesced = true;
+    atomic_store(&m->is_pausing, true);
+    atomic_store(&m->is_alive, true); /* the guest's boot is behind it */
+    return r;
+}
+
 /* The order is that of docs: memory slots before the irqchip, vCPUs last. */
 static drupe_vm_err_t build(struct machine *m, struct drupe_error *err)
 {
-    struct machine_boot boot;
     drupe_vm_err_t r = open_kvm(m, err);
 
     if (r == DRUPE_OK) {
@@ -265,10 +291,7 @@ static drupe_vm_err_t build(struct machine *m, struct drupe_error *err)
         r = create_vcpus(m, err);
     }
     if (r == DRUPE_OK) {
-        r = machine_boot_write(m, arch_vcpu_tsc_khz(&m->vcpus[0]), &boot, err);
-    }
-    if (r == DRUPE_OK) {
-        r = arch_vcpu_set_entry(&m->vcpus[0], &boot, err);
+        r = m->snapshot != NULL ? load_state(m, err) : load_kernel(m, err);
     }
     if (r == DRUPE_OK) {
         r = install_kick_handler(err);
@@ -319,6 +342,7 @@ static void kvm_destroy(void *machine)
     }
     arch_irqchip_destroy(m);
     machine_memory_deinit(m);
+    snapshot_close(m->snapshot);
     log_deinit(&m->log);
     (void)pthread_cond_destroy(&m->parked);
     (void)pthread_cond_destroy(&m->gate);
@@ -340,17 +364,20 @@ static void init_locks(struct machine *m)
     (void)pthread_condattr_destroy(&attr);
 }
 
-static drupe_vm_err_t kvm_create(const struct config *c, const struct backend_events *events,
-                                 void **out, struct drupe_error *err)
+/* `snapshot` is taken, whatever comes of it; NULL: boot. */
+static drupe_vm_err_t make(const struct config *c, const struct backend_events *events,
+                           struct snapshot_file *snapshot, void **out, struct drupe_error *err)
 {
     struct machine *m = calloc(1, sizeof(*m));
     drupe_vm_err_t r = DRUPE_OK;
 
     if (m == NULL) {
+        snapshot_close(snapshot);
         return error_set(err, DRUPE_NO_MEMORY, ENOMEM, "make the machine");
     }
     m->config = c;
     m->events = *events;
+    m->snapshot = snapshot;
     m->kvm_fd = -1;
     m->vm_fd = -1;
     m->pid = getpid();
@@ -363,6 +390,38 @@ static drupe_vm_err_t kvm_create(const struct config *c, const struct backend_ev
     }
     *out = m;
     return DRUPE_OK;
+}
+
+static drupe_vm_err_t kvm_create(const struct config *c, const struct backend_events *events,
+                                 void **out, struct drupe_error *err)
+{
+    return make(c, events, NULL, out, err);
+}
+
+static drupe_vm_err_t kvm_restore(const struct config *c, const struct backend_events *events,
+                                  const struct drupe_restore_options *options, void **out,
+                                  struct drupe_error *err)
+{
+    struct snapshot_file *snapshot = NULL;
+    drupe_vm_err_t r = snapshot_open(options, &snapshot, err);
+
+    if (r != DRUPE_OK) {
+        return r;
+    }
+    if (snapshot->state.header->arch != arch_snapshot_id()) {
+        r = error_set(err, DRUPE_ARCH_MISMATCH, 0, "the snapshot is of another architecture");
+    }
+    if (r == DRUPE_OK) {
+        r = describe_check(snapshot, c, options->is_clone, err);
+    }
+    if (r == DRUPE_OK && !options->is_memory_trusted) {
+        r = snapshot_verify_memory(snapshot, err);
+    }
+    if (r != DRUPE_OK) {
+        snapshot_close(snapshot);
+        return r;
+    }
+    return make(c, events, snapshot, out, err);
 }
 
 static void kvm_release(void *machine)
@@ -421,6 +480,8 @@ const struct backend backend_kvm = {
     .release = kvm_release,
     .pause = machine_pause,
     .resume = machine_resume,
+    .snapshot = machine_snapshot,
+    .restore = kvm_restore,
     .kill = kvm_kill,
     .signal = machine_signal,
     .resize_tty = machine_resize_tty,

@@ -38,6 +38,7 @@
 
 struct machine;
 struct machine_virtio;
+struct snapshot_file;
 
 struct vcpu {
     struct machine *machine;
@@ -51,6 +52,7 @@ struct vcpu {
     _Atomic uint64_t exits[DRUPE_EXIT_REASONS];
     _Atomic uint64_t time_ns; /* set when the thread leaves */
     atomic_bool has_left;
+    struct arch_vcpu_clock clock; /* while the clocks are stopped */
 };
 
 struct machine {
@@ -70,6 +72,7 @@ struct machine {
     void *root;
     uint64_t root_gpa;
     uint64_t root_map_size;
+    struct snapshot_file *snapshot; /* RAM was restored from it; NULL: it began empty */
 
     /* Devices and the way to them: built once, then constant. */
     struct device_host device_host;
@@ -133,6 +136,13 @@ uint64_t machine_memory_resident(const struct machine *m);
 drupe_vm_err_t machine_devices_init(struct machine *m, struct drupe_error *err) MUST_CHECK;
 void machine_devices_deinit(struct machine *m);
 /*
+ * Into and out of a snapshot, with `control` held. save: failures show in the writer. load: of
+ * devices just made; nothing runs yet.
+ */
+void machine_devices_save(struct machine *m, struct state_writer *w);
+drupe_vm_err_t machine_devices_load(struct machine *m, const struct state_reader *r,
+                                    struct drupe_error *err) MUST_CHECK;
+/*
  * Close all connections over vsock and tell the guest so: before a snapshot is taken, when the
  * vCPUs stand still, and after a restore (with the CID of the configuration).
  */
@@ -176,5 +186,20 @@ void machine_park_vcpu(struct machine *m);
 drupe_vm_err_t machine_signal(void *machine, int signo, struct drupe_error *err) MUST_CHECK;
 drupe_vm_err_t machine_resize_tty(void *machine, unsigned rows, unsigned cols,
                                   struct drupe_error *err) MUST_CHECK;
+/*
+ * identity.c: the identity page of abi/boot.h. init: before the guest's first instruction, 0 or
+ * -errno; renew: while the guest stands still, its clocks are set.
+ */
+int machine_identity_init(struct machine *m) MUST_CHECK;
+void machine_identity_renew(struct machine *m);
+/* Take out of the set what the guest's kernel says is free. It stands still. */
+struct page_set;
+void machine_remove_free_pages(const struct machine *m, struct page_set *s);
+
+/* snapshot.c: the backend's call. */
+drupe_vm_err_t machine_snapshot(void *machine, bool is_paused,
+                                const struct drupe_snapshot_options *options,
+                                struct drupe_snapshot_info *info,
+                                struct drupe_error *err) MUST_CHECK;
 /* machine.c: kick every vCPU but the calling thread's out of the guest. With the lock held. */
 void machine_kick_all_locked(struct machine *m);

@@ -17,6 +17,7 @@
 
 #include "error.h"
 #include "layout.h"
+#include "snapshot/memory.h"
 
 enum slot {
     SLOT_RAM_LOW,
@@ -74,6 +75,14 @@ static drupe_vm_err_t map_ram(struct machine *m, struct drupe_error *err)
      */
     (void)madvise(ram, m->ram_size, MADV_DONTDUMP);
     (void)madvise(ram, m->ram_size, MADV_DONTFORK);
+    if (m->snapshot != NULL) {
+        int r = memory_map(m->snapshot, ram);
+
+        if (r < 0) {
+            return error_set(err, DRUPE_RESTORE_FAILED, -r, "map the memory of snapshot %s",
+                             m->snapshot->name);
+        }
+    }
     return DRUPE_OK;
 }
 

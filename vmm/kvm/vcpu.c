@@ -43,7 +43,7 @@ drupe_vm_err_t vcpu_create(struct machine *m, unsigned index, struct drupe_error
         return error_set(err, DRUPE_NO_MEMORY, errno, "map vCPU %u", index);
     }
     v->run = run;
-    return arch_vcpu_init(v, err);
+    return m->snapshot != NULL ? DRUPE_OK : arch_vcpu_init(v, err); /* a snapshot has it all */
 }
 
 void vcpu_destroy(struct vcpu *v)

@@ -15,7 +15,12 @@
 #define ALIGNED(n)        __attribute__((aligned(n)))
 #define UNUSED            __attribute__((unused))
 #define ALWAYS_INLINE     inline __attribute__((always_inline))
-#define NEVER_INLINE      __attribute__((noinline))
+#ifdef __clang__
+#define NEVER_INLINE __attribute__((noinline))
+#else
+#define NEVER_INLINE __attribute__((noinline, noclone)) /* nor is there a copy under another name  \
+                                                         */
+#endif
 
 #define array_size(a) (sizeof(a) / sizeof((a)[0]))
 

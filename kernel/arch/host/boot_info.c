@@ -7,9 +7,10 @@
 HOST_STAND_IN struct boot_info boot_info;
 
 /* NOLINTBEGIN(readability-non-const-parameter): the contract has results there */
-HOST_STAND_IN const char *boot_option(const char *key, size_t *length)
+HOST_STAND_IN const char *boot_option_find(const char *key, size_t key_length, size_t *length)
 {
     (void)key;
+    (void)key_length;
     (void)length;
     return NULL;
 }

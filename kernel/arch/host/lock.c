@@ -119,35 +119,36 @@ HOST_STAND_IN void rwsem_init(struct rwsem *s, enum lock_rank rank)
     list_init(&s->waiters);
 }
 
-HOST_STAND_IN void rwsem_read_lock(struct rwsem *s)
-{
-    assert(s->readers >= 0);
-    s->readers++;
-}
-
 HOST_STAND_IN bool rwsem_read_trylock(struct rwsem *s)
 {
-    if (s->readers < 0) {
+    if (s->state == RWSEM_WRITER) {
         return false;
     }
-    s->readers++;
+    s->state++;
     return true;
+}
+
+HOST_STAND_IN void rwsem_read_lock(struct rwsem *s)
+{
+    bool ok = rwsem_read_trylock(s);
+
+    assert(ok);
 }
 
 HOST_STAND_IN void rwsem_read_unlock(struct rwsem *s)
 {
-    assert(s->readers > 0);
-    s->readers--;
+    assert(s->state > 0 && s->state < RWSEM_WRITER);
+    s->state--;
 }
 
 HOST_STAND_IN void rwsem_write_lock(struct rwsem *s)
 {
-    assert(s->readers == 0);
-    s->readers = -1;
+    assert(s->state == 0);
+    s->state = RWSEM_WRITER;
 }
 
 HOST_STAND_IN void rwsem_write_unlock(struct rwsem *s)
 {
-    assert(s->readers == -1);
-    s->readers = 0;
+    assert(s->state == RWSEM_WRITER);
+    s->state = 0;
 }

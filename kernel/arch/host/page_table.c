@@ -163,6 +163,18 @@ uint32_t pt_direct_mask(paddr_t root, uint64_t va, unsigned count, paddr_t first
     return mask;
 }
 
+uint32_t pt_empty_mask(paddr_t root, uint64_t va, unsigned count)
+{
+    uint32_t mask = 0;
+
+    for (unsigned i = 0; i < count; i++) {
+        struct pte pte;
+
+        mask |= (uint32_t)!pt_lookup(root, va + i * PAGE_SIZE, &pte) << i;
+    }
+    return mask;
+}
+
 int pt_fork_range(paddr_t from, paddr_t to, uint64_t start, uint64_t end, bool is_shared)
 {
     struct host_table *parent = table_of(from);

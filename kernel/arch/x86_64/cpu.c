@@ -73,45 +73,40 @@ void cpu_init_base(struct cpu *c, unsigned index)
     write_msr(MSR_KERNEL_GS_BASE, 0);
 }
 
-/* Is `name` in drupe.nocpu=<name>,<name>...? */
-static bool is_hidden(const char *list, size_t length, const char *name)
-{
-    size_t n = strlen(name);
-
-    for (size_t at = 0; at + n <= length; at++) {
-        if (memcmp(list + at, name, n) == 0 && (at + n == length || list[at + n] == ',')) {
-            return true;
-        }
-        while (at < length && list[at] != ',') {
-            at++;
-        }
-    }
-    return false;
-}
-
-/* What the loader knows not to work in ring 0, whatever CPUID says. */
+/* What the loader knows not to work in ring 0, whatever CPUID says: drupe.nocpu=<name>,<name>... */
 static void hide_features(void)
 {
     static const struct {
         const char *name;
+        size_t length;
         bool *feature;
     } hideable[] = {
-        { "smap", &cpu_features.has_smap },
-        { "smep", &cpu_features.has_smep },
-        { "umip", &cpu_features.has_umip },
-        { "xsave", &cpu_features.has_xsave },
-        { "fsgsbase", &cpu_features.has_fsgsbase },
-        { "x2apic", &cpu_features.has_x2apic },
-        { "tsc_deadline", &cpu_features.has_tsc_deadline },
+        { "smap", 4, &cpu_features.has_smap },
+        { "smep", 4, &cpu_features.has_smep },
+        { "umip", 4, &cpu_features.has_umip },
+        { "xsave", 5, &cpu_features.has_xsave },
+        { "fsgsbase", 8, &cpu_features.has_fsgsbase },
+        { "x2apic", 6, &cpu_features.has_x2apic },
+        { "tsc_deadline", 12, &cpu_features.has_tsc_deadline },
     };
 
     size_t length;
-    const char *list = boot_option("drupe.nocpu=", &length);
+    const char *p = boot_option("drupe.nocpu=", &length);
+    const char *end = p ? p + length : NULL;
 
-    for (size_t i = 0; list && i < array_size(hideable); i++) {
-        if (*hideable[i].feature && is_hidden(list, length, hideable[i].name)) {
-            *hideable[i].feature = false;
+    while (p < end) {
+        const char *name = p;
+
+        while (p < end && *p != ',') {
+            p++;
         }
+        for (size_t i = 0; i < array_size(hideable); i++) {
+            if (hideable[i].length == (size_t)(p - name) &&
+                memcmp(hideable[i].name, name, hideable[i].length) == 0) {
+                *hideable[i].feature = false;
+            }
+        }
+        p++;
     }
 }
 

@@ -8,7 +8,7 @@ kernel_compile := $(cc.kernel) $(common) $(cflags.kernel) -DKERNEL=1 $(addprefix
 $(kernel_gen)/asm_offsets.h: $(kernel_arch)/gen/asm_offsets.c $(kernel_gen)/syscall_protos.h
 	@mkdir -p $(@D)
 	$(call say,GEN)
-	$(Q)$(kernel_compile) -MT $@ -MF $(@:.h=.d) -S $< -o $(@:.h=.s)
+	$(Q)$(kernel_compile) -fno-lto -MT $@ -MF $(@:.h=.d) -S $< -o $(@:.h=.s)
 	$(Q)awk '/^[ \t]*#@ / { print "#define " $$2, $$3 }' $(@:.h=.s) >$@
 	@echo '#define VDSO_FILE "$(OUT)/kernel/vdso.so"' >>$@
 deps += $(kernel_gen)/asm_offsets.d
@@ -26,11 +26,17 @@ $(OUT)/kernel/$(kernel_arch)/vdso_image.S.o: $(OUT)/kernel/vdso.so
 kernel_link := ld -nostdlib -static -z max-page-size=4096 -z noexecstack --build-id=none -T $(kernel_arch)/kernel.lds
 kernel_archives := $(OUT)/kernel/kernel.a $(OUT)/kernel/base.a
 
+# All of it as one object: with gcc this is where the code is generated.
+$(OUT)/kernel/whole.o: $(kernel_archives) $(OUT)/kernel/kernel.flags
+	$(call say,LTO)
+	$(Q)$(cc.kernel) $(cflags.kernel) -g $(if $(kernel_lto),-flinker-output=nolto-rel -flto-partition=one) -nostdlib -r -o $@ -Wl,--whole-archive $(OUT)/kernel/kernel.a \
+	    -Wl,--no-whole-archive $(OUT)/kernel/base.a
+
 # The first link decides the addresses of functions; the table of their names goes behind everything
 # that is code, so the second link does not move them.
-$(OUT)/kernel/kernel.first.elf: $(kernel_archives) $(kernel_arch)/kernel.lds
+$(OUT)/kernel/kernel.first.elf: $(OUT)/kernel/whole.o $(kernel_arch)/kernel.lds
 	$(call say,LD)
-	$(Q)$(kernel_link) -o $@ --whole-archive $(OUT)/kernel/kernel.a --no-whole-archive $(OUT)/kernel/base.a
+	$(Q)$(kernel_link) -o $@ $<
 
 $(OUT)/kernel/symbol_table.S: $(OUT)/kernel/kernel.first.elf $(kernel_arch)/symbol_table.awk
 	$(call say,GEN)
@@ -40,9 +46,9 @@ $(OUT)/kernel/symbol_table.o: $(OUT)/kernel/symbol_table.S
 	$(Q)$(CC) -c $< -o $@
 
 # kernel.debug.elf has the debugger's information, kernel.elf is what boots.
-$(BUILD)/kernel.debug.elf: $(OUT)/kernel/symbol_table.o $(kernel_archives) $(kernel_arch)/kernel.lds
+$(BUILD)/kernel.debug.elf: $(OUT)/kernel/whole.o $(OUT)/kernel/symbol_table.o $(kernel_arch)/kernel.lds
 	$(call say,LD)
-	$(Q)$(kernel_link) -o $@ --whole-archive $(OUT)/kernel/kernel.a --no-whole-archive $(OUT)/kernel/base.a $<
+	$(Q)$(kernel_link) -o $@ $(OUT)/kernel/whole.o $(OUT)/kernel/symbol_table.o
 
 $(BUILD)/kernel.elf: $(BUILD)/kernel.debug.elf
 	$(call say,STRIP)

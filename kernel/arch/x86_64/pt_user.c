@@ -67,13 +67,14 @@ static void from_pte(uint64_t e, struct pte *out)
     out->flags |= e & PTE_SOFT_SHARED ? PTE_SHARED : 0;
 }
 
-static ALWAYS_INLINE void summary_set(const uint64_t *table, unsigned first, unsigned count)
+/* The bits of entries [first, first + count). */
+static ALWAYS_INLINE uint64_t summary_of(unsigned first, unsigned count)
 {
     unsigned low = first / 8;
     unsigned high = (first + count - 1) / 8;
 
     assert_slow(count > 0 && high < 64);
-    table_page(table)->index |= (UINT64_MAX >> (63 - (high - low))) << low;
+    return (UINT64_MAX >> (63 - (high - low))) << low;
 }
 
 /* A table below table[index], which is empty. NULL: no memory. */
@@ -85,7 +86,7 @@ static NEVER_INLINE uint64_t *make_table(uint64_t *table, unsigned index)
         return NULL;
     }
     table[index] = page_to_phys(p) | TABLE_FLAGS;
-    summary_set(table, index, 1);
+    table_page(table)->index |= summary_of(index, 1);
     return page_address(p);
 }
 
@@ -155,6 +156,24 @@ static bool make_tables(paddr_t root, uint64_t va, uint64_t end)
     return true;
 }
 
+/* Entries that are empty: nothing to look at, two instructions a page. */
+static ALWAYS_INLINE void fill(uint64_t *pte, uint64_t value, unsigned count)
+{
+    for (; count >= 8; count -= 8, pte += 8, value += 8 * PAGE_SIZE) {
+        pte[0] = value;
+        pte[1] = value + 1 * PAGE_SIZE;
+        pte[2] = value + 2 * PAGE_SIZE;
+        pte[3] = value + 3 * PAGE_SIZE;
+        pte[4] = value + 4 * PAGE_SIZE;
+        pte[5] = value + 5 * PAGE_SIZE;
+        pte[6] = value + 6 * PAGE_SIZE;
+        pte[7] = value + 7 * PAGE_SIZE;
+    }
+    for (; count > 0; count--, pte++, value += PAGE_SIZE) {
+        *pte = value;
+    }
+}
+
 /* `count` PTEs that lie in one leaf table. */
 static ALWAYS_INLINE long map_in_leaf(paddr_t root, uint64_t va, uint64_t value, unsigned count,
                                       bool keep)
@@ -169,9 +188,17 @@ static ALWAYS_INLINE long map_in_leaf(paddr_t root, uint64_t va, uint64_t value,
             return -ENOMEM;
         }
     }
-    summary_set(table, index, count);
+    uint64_t *summary = &table_page(table)->index;
+    uint64_t mine = summary_of(index, count);
+
+    if (!keep || (*summary & mine) == 0) {
+        *summary |= mine;
+        fill(table + index, value, count);
+        return count;
+    }
+    *summary |= mine;
     for (uint64_t *pte = table + index, *last = pte + count; pte < last; pte++) {
-        if (likely(*pte == 0) || !keep) {
+        if (*pte == 0) {
             *pte = value;
             installed++;
         }
@@ -245,6 +272,23 @@ uint32_t pt_direct_mask(paddr_t root, uint64_t va, unsigned count, paddr_t first
             mask |= bit;
             *mapped |= bit;
         }
+    }
+    return mask;
+}
+
+uint32_t pt_empty_mask(paddr_t root, uint64_t va, unsigned count)
+{
+    const uint64_t *table = find_leaf(root, va);
+    unsigned index = va >> PAGE_SHIFT & 511;
+    uint32_t all = (uint32_t)((UINT64_C(1) << count) - 1);
+    uint32_t mask = 0;
+
+    assert(count >= 1 && count <= 32 && index + count <= ENTRIES);
+    if (!table || (table_page(table)->index & summary_of(index, count)) == 0) {
+        return all;
+    }
+    for (uint32_t bit = 1; bit & all; bit <<= 1, index++) {
+        mask |= table[index] == 0 ? bit : 0;
     }
     return mask;
 }

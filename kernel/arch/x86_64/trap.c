@@ -10,6 +10,7 @@
 #include <arch/layout.h>
 #include <arch/ops.h>
 #include <arch/regs.h>
+#include <core/boot.h>
 #include <core/log.h>
 #include <mm/mm.h>
 #include <proc/process.h>
@@ -109,14 +110,16 @@ void idt_set_interrupt(unsigned vector)
 /*
  * From entry.S, interrupts off, %gs still the program's. A program's SYSCALL came as a page fault:
  * ring 3 runs natively under an interpreted ring 0, and its RDTSC does not read the counter that
- * ours does.
+ * ours does, unless the monitor says so.
  */
 void syscall_fault_seen(void);
 
 void syscall_fault_seen(void)
 {
     set_gate_to(VECTOR_PAGE_FAULT, (uintptr_t)entry_page_fault, 0, 0);
-    vdso_forbid_counter();
+    if (!boot_info.has_host_counter) {
+        vdso_forbid_counter();
+    }
 }
 
 void idt_init(void)
@@ -355,84 +358,4 @@ void arch_user_work(struct regs *regs)
         task_work_run(regs);
     }
     irq_disable();
-}
-
-/* --- panic's share */
-
-void arch_print_regs(const struct regs *r)
-{
-    log_error("rip %016lx cs %lx flags %08lx rsp %016lx cr2 %016lx cr3 %lx", r->ip, r->cs, r->flags,
-              r->sp, read_cr2(), read_cr3());
-    log_error("rax %016lx rbx %016lx rcx %016lx rdx %016lx", r->ax, r->bx, r->cx, r->dx);
-    log_error("rsi %016lx rdi %016lx rbp %016lx r8  %016lx", r->si, r->di, r->bp, r->r8);
-    log_error("r9  %016lx r10 %016lx r11 %016lx r12 %016lx", r->r9, r->r10, r->r11, r->r12);
-    log_error("r13 %016lx r14 %016lx r15 %016lx", r->r13, r->r14, r->r15);
-}
-
-static void print_frame(unsigned n, uint64_t ip)
-{
-    const char *name;
-    size_t offset;
-
-    if (symbol_lookup(ip, &name, &offset)) {
-        log_error("#%u %016lx %s+0x%lx", n, ip, name, offset);
-    } else {
-        log_error("#%u %016lx", n, ip);
-    }
-}
-
-/* A word of a stack that may not be there. */
-static bool read_stack(uint64_t at, uint64_t *value)
-{
-    uint32_t half[2];
-
-    if (at < DIRECT_MAP_BASE || !is_aligned(at, 8) ||
-        arch_load_user32(&half[0], (const uint32_t *)at) < 0 ||
-        arch_load_user32(&half[1], (const uint32_t *)at + 1) < 0) {
-        return false;
-    }
-    *value = half[0] | (uint64_t)half[1] << 32;
-    return true;
-}
-
-/* Leaf functions have no frame: the word at the stack pointer may be their return address. */
-static void print_leaf_caller(const struct regs *regs, unsigned *n)
-{
-    const char *name;
-    size_t offset;
-    uint64_t ip;
-
-    if (read_stack(regs->sp, &ip) && symbol_lookup(ip, &name, &offset)) {
-        print_frame((*n)++, ip - 1);
-    }
-}
-
-/* Frames are believed only while they climb within one stack's size: a smashed one ends the list.
- */
-void arch_print_backtrace(const struct regs *regs)
-{
-    uint64_t bp = regs ? regs->bp : (uintptr_t)__builtin_frame_address(0);
-    uint64_t limit = bp + 16384;
-    unsigned n = 0;
-
-    if (regs) {
-        print_frame(n++, regs->ip);
-        if (regs_is_user(regs)) {
-            return;
-        }
-        print_leaf_caller(regs, &n);
-    }
-    while (n < 24 && bp < limit - 16) {
-        uint64_t next;
-        uint64_t ip;
-
-        if (!read_stack(bp, &next) || !read_stack(bp + 8, &ip) || ip < KERNEL_IMAGE_BASE) {
-            break;
-        }
-        print_frame(n++, ip - 1); /* the call, not what follows it */
-        if (next <= bp) {
-            break;
-        }
-        bp = next;
-    }
 }

@@ -49,7 +49,7 @@ static int block_get(struct erofs_image *image, const struct erofs_inode *dir, u
 }
 
 /* The n-th name of a block; false: it lies outside. */
-static bool name_at(const struct block *b, uint32_t n, struct text *out)
+static ALWAYS_INLINE bool name_at(const struct block *b, uint32_t n, struct text *out)
 {
     const uint8_t *entry = b->view.bytes + (size_t)n * ENTRY_SIZE;
     uint32_t start = load_le16(entry + 8);
@@ -66,11 +66,21 @@ static bool name_at(const struct block *b, uint32_t n, struct text *out)
     return out->length > 0 && out->length <= 255;
 }
 
+/* Eight bytes at a time while both go on, and the names' ends one by one. */
 static int compare(const char *a, size_t a_length, const char *b, size_t b_length)
 {
     size_t n = min_of(a_length, b_length);
+    size_t i = 0;
 
-    for (size_t i = 0; i < n; i++) {
+    for (; i + 8 <= n; i += 8) {
+        uint64_t x = load_be64(a + i);
+        uint64_t y = load_be64(b + i);
+
+        if (x != y) {
+            return x < y ? -1 : 1;
+        }
+    }
+    for (; i < n; i++) {
         if (a[i] != b[i]) {
             return (uint8_t)a[i] < (uint8_t)b[i] ? -1 : 1;
         }
@@ -150,7 +160,8 @@ void erofs_dir_begin(struct erofs_dir *d, struct erofs_image *image,
     d->inode = inode;
     d->block = NULL;
     d->page = NULL;
-    d->block_index = UINT64_MAX;
+    d->block_start = 0;
+    d->entries_end = 0;
     d->block_size = 0;
 }
 
@@ -160,7 +171,7 @@ void erofs_dir_end(struct erofs_dir *d)
         page_put(d->page);
         d->page = NULL;
     }
-    d->block_index = UINT64_MAX;
+    d->entries_end = 0; /* no position lies in the block */
 }
 
 /* EROFS counts types from 1 in the order of Linux's FT_*. */
@@ -171,47 +182,61 @@ static unsigned type_of(uint8_t file_type)
     return file_type < array_size(types) ? types[file_type] : 0;
 }
 
-int erofs_dir_next(struct erofs_dir *d, uint64_t pos, struct erofs_dirent *out)
+/* Make the block of *pos, or the next one with an entry there, the current one. 1, 0: no more. */
+static NEVER_INLINE int next_block(struct erofs_dir *d, uint64_t *pos)
 {
     unsigned bits = d->image->block_bits;
 
-    while (pos < d->inode->size) {
-        uint64_t index = pos >> bits;
-        uint32_t n = (uint32_t)(pos & ((UINT64_C(1) << bits) - 1)) / ENTRY_SIZE;
+    while (*pos < d->inode->size) {
+        uint64_t start = align_down(*pos, UINT64_C(1) << bits);
         struct block b;
-        struct text t;
+        int err;
 
-        if (index == d->block_index) {
-            b.view.bytes = d->block;
-            b.view.page = d->page;
-            b.size = d->block_size;
-            b.count = load_le16(d->block + 8) / ENTRY_SIZE;
-        } else {
-            int err;
-
-            erofs_dir_end(d);
-            err = block_get(d->image, d->inode, index, &b);
-            if (err < 0) {
-                return err;
-            }
-            d->block = b.view.bytes;
-            d->page = b.view.page;
-            d->block_index = index;
-            d->block_size = b.size;
+        erofs_dir_end(d);
+        err = block_get(d->image, d->inode, *pos >> bits, &b);
+        if (err < 0) {
+            return err;
         }
-        if (n >= b.count) {
-            pos = (index + 1) << bits;
-            continue;
+        d->block = b.view.bytes;
+        d->page = b.view.page;
+        d->block_start = start;
+        d->entries_end = start + (uint64_t)b.count * ENTRY_SIZE;
+        d->block_size = b.size;
+        if (*pos < d->entries_end) {
+            return 1;
         }
-        if (!name_at(&b, n, &t)) {
-            return erofs_broken(d->image, "directory entry with a bad name");
-        }
-        out->nid = load_le64(b.view.bytes + (size_t)n * ENTRY_SIZE);
-        out->type = type_of(b.view.bytes[(size_t)n * ENTRY_SIZE + 10]);
-        out->name = t.at;
-        out->name_length = t.length;
-        out->next = (index << bits) + (uint64_t)(n + 1) * ENTRY_SIZE;
-        return 1;
+        *pos = start + (UINT64_C(1) << bits);
     }
     return 0;
+}
+
+/* Listing is a large part of some programs' start: an entry of the block at hand costs little. */
+int erofs_dir_next(struct erofs_dir *d, uint64_t pos, struct erofs_dirent *out)
+{
+    if (unlikely(pos < d->block_start || pos >= d->entries_end)) {
+        int n = next_block(d, &pos);
+
+        if (n <= 0) {
+            return n;
+        }
+    }
+    uint32_t n = (uint32_t)(pos - d->block_start) / ENTRY_SIZE; /* a position may be anything */
+    const struct block b = {
+        .view.bytes = d->block,
+        .size = d->block_size,
+        .count = (uint32_t)(d->entries_end - d->block_start) / ENTRY_SIZE,
+    };
+    struct text t;
+
+    if (!name_at(&b, n, &t)) {
+        return erofs_broken(d->image, "directory entry with a bad name");
+    }
+    const uint8_t *entry = d->block + (size_t)n * ENTRY_SIZE;
+
+    out->nid = load_le64(entry);
+    out->type = type_of(entry[10]);
+    out->name = t.at;
+    out->name_length = t.length;
+    out->next = d->block_start + (uint64_t)(n + 1) * ENTRY_SIZE;
+    return 1;
 }

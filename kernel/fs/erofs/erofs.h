@@ -82,8 +82,9 @@ struct erofs_dir {
     struct erofs_image *image;
     const struct erofs_inode *inode;
     const uint8_t *block;
-    struct page *page; /* counted, or NULL */
-    uint64_t block_index;
+    struct page *page;    /* counted, or NULL */
+    uint64_t block_start; /* positions of the block's entries: from here, */
+    uint64_t entries_end; /* to here */
     uint32_t block_size;
 };
 

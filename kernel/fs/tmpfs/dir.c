@@ -209,7 +209,7 @@ static void fill_root_locked(struct inode *root, const struct name *only)
  */
 static void fill_root(struct inode *root, const struct name *only)
 {
-    if (root->lock.readers < 0) {
+    if (rwsem_is_written(&root->lock)) {
         fill_root_locked(root, only);
         return;
     }

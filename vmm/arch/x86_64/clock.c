@@ -41,52 +41,76 @@ static void msr_write(const struct vcpu *v, uint32_t index, uint64_t value)
     (void)ioctl(v->fd, KVM_SET_MSRS, &m); /* it was read before; a refusal leaves time running */
 }
 
-/* Exact, where KVM has it (Linux 5.16). */
-static bool offset_back(const struct vcpu *v, uint64_t ticks)
+static struct kvm_device_attr offset_attr(uint64_t *offset)
 {
-    uint64_t offset = 0;
-    struct kvm_device_attr attr = {
+    return (struct kvm_device_attr){
         .group = KVM_VCPU_TSC_CTRL,
         .attr = KVM_VCPU_TSC_OFFSET,
-        .addr = (uint64_t)(uintptr_t)&offset,
+        .addr = (uint64_t)(uintptr_t)offset,
     };
-
-    if (ioctl(v->fd, KVM_GET_DEVICE_ATTR, &attr) < 0) {
-        return false;
-    }
-    offset -= ticks;
-    return ioctl(v->fd, KVM_SET_DEVICE_ATTR, &attr) == 0;
 }
 
-static void set_back(const struct vcpu *v, uint64_t ticks)
+static void stop_vcpu(struct vcpu *v)
 {
-    uint64_t value = 0;
+    struct kvm_device_attr attr = offset_attr(&v->clock.offset);
 
-    if (!offset_back(v, ticks) && msr_read(v, MSR_TSC, &value)) {
-        msr_write(v, MSR_TSC, value - ticks);
+    v->clock.has_offset = ioctl(v->fd, KVM_GET_DEVICE_ATTR, &attr) == 0;
+    if (!msr_read(v, MSR_TSC, &v->clock.tsc)) {
+        v->clock.tsc = 0;
     }
-    /* The timer was armed for the counter as it was: written again, it is armed anew. */
-    if (msr_read(v, MSR_TSC_DEADLINE, &value) && value != 0) {
-        msr_write(v, MSR_TSC_DEADLINE, value);
+    if (!msr_read(v, MSR_TSC_DEADLINE, &v->clock.deadline)) {
+        v->clock.deadline = 0;
     }
 }
 
 void arch_clock_stop(struct machine *m)
 {
     struct kvm_clock_data clock;
+    int khz = ioctl(m->vcpus[0].fd, KVM_GET_TSC_KHZ, 0);
 
     memset(&clock, 0, sizeof(clock));
-    m->clock.counter = __builtin_ia32_rdtsc();
+    m->clock = (struct arch_clock){ .counter = __builtin_ia32_rdtsc() };
+    m->clock.tsc_khz = khz > 0 ? (uint64_t)khz : 0;
     m->clock.vm_ns = ioctl(m->vm_fd, KVM_GET_CLOCK, &clock) == 0 ? clock.clock : 0;
+    for (unsigned i = 0; i < m->vcpu_count; i++) {
+        stop_vcpu(&m->vcpus[i]);
+    }
 }
 
+/* By offset where KVM has it (Linux 5.16), which keeps the vCPUs exactly as far apart as they were;
+ * otherwise by value. */
+static void set_back(struct vcpu *v, uint64_t ticks)
+{
+    uint64_t offset = v->clock.offset - ticks;
+    struct kvm_device_attr attr = offset_attr(&offset);
+
+    if (!v->clock.has_offset || ioctl(v->fd, KVM_SET_DEVICE_ATTR, &attr) < 0) {
+        msr_write(v, MSR_TSC, v->clock.tsc);
+    }
+}
+
+/*
+ * Some hosts take the offset and go on as if nothing had been said: what came of it is measured.
+ * The timer is armed for a value of the counter, so it is armed anew, for as far ahead as it was.
+ */
 void arch_clock_go(struct machine *m)
 {
     struct kvm_clock_data clock = { .clock = m->clock.vm_ns };
     uint64_t ticks = __builtin_ia32_rdtsc() - m->clock.counter;
+    uint64_t now = 0;
 
     for (unsigned i = 0; i < m->vcpu_count; i++) {
         set_back(&m->vcpus[i], ticks);
+    }
+    if (msr_read(&m->vcpus[0], MSR_TSC, &now)) {
+        m->clock.guest_now = now;
+        m->clock.guest_skip = now - m->vcpus[0].clock.tsc;
+    }
+    for (unsigned i = 0; i < m->vcpu_count; i++) {
+        if (m->vcpus[i].clock.deadline != 0) {
+            msr_write(&m->vcpus[i], MSR_TSC_DEADLINE,
+                      m->vcpus[i].clock.deadline + m->clock.guest_skip);
+        }
     }
     if (m->clock.vm_ns != 0) {
         (void)ioctl(m->vm_fd, KVM_SET_CLOCK, &clock);

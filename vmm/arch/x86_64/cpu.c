@@ -144,6 +144,18 @@ uint64_t arch_vcpu_tsc_khz(const struct vcpu *v)
     return khz > 0 ? (uint64_t)khz : 0;
 }
 
+bool arch_vcpu_share_counter(const struct vcpu *v)
+{
+    uint64_t offset = 0;
+    struct kvm_device_attr attr = {
+        .group = KVM_VCPU_TSC_CTRL,
+        .attr = KVM_VCPU_TSC_OFFSET,
+        .addr = (uintptr_t)&offset,
+    };
+
+    return ioctl(v->fd, KVM_SET_DEVICE_ATTR, &attr) == 0;
+}
+
 static size_t fetch_instruction(const struct vcpu *v, uint64_t rip,
                                 uint8_t bytes[INSTRUCTION_BYTES])
 {

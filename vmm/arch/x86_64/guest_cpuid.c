@@ -16,8 +16,9 @@
 #include "arch/x86_64/probe.h"
 #include "error.h"
 
-#define ENTRIES_MAX 128u
+#define ENTRIES_MAX CPUID_ENTRIES_MAX
 
+#define LEAF_VENDOR         0x0u
 #define LEAF_FEATURES       0x1u
 #define LEAF_CACHE_INTEL    0x4u
 #define LEAF_TOPOLOGY       0xbu
@@ -198,27 +199,142 @@ void arch_host_describe(int kvm_fd, bool *is_ring0_emulated, char *masked, size_
     free(t);
 }
 
-drupe_vm_err_t cpuid_set(int kvm_fd, int vcpu_fd, unsigned index, unsigned count,
-                         struct drupe_error *err)
+struct kvm_cpuid2 *cpuid_make(int kvm_fd, unsigned index, unsigned count)
 {
     const struct kvm_cpuid2 *host = get_host_table(kvm_fd);
     bool has_deadline = ioctl(kvm_fd, KVM_CHECK_EXTENSION, KVM_CAP_TSC_DEADLINE_TIMER) > 0;
+    struct kvm_cpuid2 *t = host == NULL ? NULL : malloc(table_size(host->nent));
+
+    if (t == NULL) {
+        return NULL;
+    }
+    memcpy(t, host, table_size(host->nent));
+    for (uint32_t i = 0; i < t->nent; i++) {
+        adapt_entry(&t->entries[i], index, count, has_deadline);
+    }
+    return t;
+}
+
+drupe_vm_err_t cpuid_set(int kvm_fd, int vcpu_fd, unsigned index, unsigned count,
+                         struct drupe_error *err)
+{
+    struct kvm_cpuid2 *t = cpuid_make(kvm_fd, index, count);
+    drupe_vm_err_t r = DRUPE_OK;
+
+    if (t == NULL) {
+        return error_set(err, errno == ENOMEM ? DRUPE_NO_MEMORY : DRUPE_INTERNAL, errno,
+                         "make the CPUID table");
+    }
+    if (ioctl(vcpu_fd, KVM_SET_CPUID2, t) < 0) {
+        r = error_set(err, DRUPE_INTERNAL, errno, "set the CPUID of vCPU %u", index);
+    }
+    free(t);
+    return r;
+}
+
+/* ---- Snapshots ---- */
+
+/* Where the feature bits stand; a bit that is set promises something to the guest. */
+static const struct feature_word {
+    uint32_t leaf;
+    uint32_t index;
+    uint32_t eax, ebx, ecx, edx; /* masks */
+} feature_words[] = {
+    /* OSXSAVE follows CR4, the others are not the guest's to use; local APIC's and ours vary. */
+    { 0x1, 0, 0, 0, ~(1u << 27 | FEATURE_TSC_DEADLINE | FEATURE_HYPERVISOR | FEATURE_X2APIC),
+      ~FEATURE_HTT },
+    { 0x7, 0, 0, UINT32_MAX, ~(1u << 4), UINT32_MAX }, /* OSPKE follows CR4 */
+    { 0x7, 1, UINT32_MAX, 0, 0, UINT32_MAX },
+    { 0xd, 0, UINT32_MAX, 0, 0, UINT32_MAX },
+    { 0xd, 1, UINT32_MAX, 0, 0, 0 },
+    { 0x80000001, 0, 0, 0, UINT32_MAX, UINT32_MAX },
+    { 0x80000008, 0, 0, UINT32_MAX, 0, 0 },
+};
+
+static const struct kvm_cpuid_entry2 *find_entry(const struct kvm_cpuid_entry2 *entries,
+                                                 uint32_t count, uint32_t leaf, uint32_t index)
+{
+    for (uint32_t i = 0; i < count; i++) {
+        const struct kvm_cpuid_entry2 *e = &entries[i];
+
+        if (e->function == leaf &&
+            ((e->flags & KVM_CPUID_FLAG_SIGNIFCANT_INDEX) == 0 || e->index == index)) {
+            return e;
+        }
+    }
+    return NULL;
+}
+
+static drupe_vm_err_t check_word(const struct feature_word *w,
+                                 const struct kvm_cpuid_entry2 *wanted,
+                                 const struct kvm_cpuid_entry2 *offered, struct drupe_error *err)
+{
+    const struct kvm_cpuid_entry2 none = { 0 };
+    const struct kvm_cpuid_entry2 *h = offered != NULL ? offered : &none;
+    uint32_t missing[4] = {
+        wanted->eax & ~h->eax & w->eax,
+        wanted->ebx & ~h->ebx & w->ebx,
+        wanted->ecx & ~h->ecx & w->ecx,
+        wanted->edx & ~h->edx & w->edx,
+    };
+
+    if ((missing[0] | missing[1] | missing[2] | missing[3]) == 0) {
+        return DRUPE_OK;
+    }
+    return error_set(err, DRUPE_ARCH_MISMATCH, 0,
+                     "the snapshot's CPU has features that this one lacks: leaf 0x%x.%u "
+                     "eax=0x%x ebx=0x%x ecx=0x%x edx=0x%x",
+                     w->leaf, w->index, missing[0], missing[1], missing[2], missing[3]);
+}
+
+static drupe_vm_err_t check_features(const struct kvm_cpuid2 *host,
+                                     const struct kvm_cpuid_entry2 *entries, uint32_t count,
+                                     struct drupe_error *err)
+{
+    const struct kvm_cpuid_entry2 *ours = find_entry(host->entries, host->nent, LEAF_VENDOR, 0);
+    const struct kvm_cpuid_entry2 *theirs = find_entry(entries, count, LEAF_VENDOR, 0);
+    drupe_vm_err_t r = DRUPE_OK;
+
+    if (ours == NULL || theirs == NULL || ours->ebx != theirs->ebx || ours->ecx != theirs->ecx ||
+        ours->edx != theirs->edx) {
+        return error_set(err, DRUPE_ARCH_MISMATCH, 0,
+                         "the snapshot was taken on another make of CPU");
+    }
+    for (size_t i = 0; r == DRUPE_OK && i < sizeof(feature_words) / sizeof(feature_words[0]); i++) {
+        const struct feature_word *w = &feature_words[i];
+        const struct kvm_cpuid_entry2 *wanted = find_entry(entries, count, w->leaf, w->index);
+
+        if (wanted != NULL) {
+            r = check_word(w, wanted, find_entry(host->entries, host->nent, w->leaf, w->index),
+                           err);
+        }
+    }
+    return r;
+}
+
+drupe_vm_err_t cpuid_restore(int kvm_fd, int vcpu_fd, unsigned index,
+                             const struct kvm_cpuid_entry2 *entries, uint32_t count,
+                             struct drupe_error *err)
+{
+    const struct kvm_cpuid2 *host = get_host_table(kvm_fd);
     struct kvm_cpuid2 *t = NULL;
     drupe_vm_err_t r = DRUPE_OK;
 
     if (host == NULL) {
         return error_set(err, DRUPE_INTERNAL, errno, "ask KVM for its CPUID");
     }
-    t = malloc(table_size(host->nent));
+    r = check_features(host, entries, count, err);
+    if (r != DRUPE_OK) {
+        return r;
+    }
+    t = calloc(1, table_size(count));
     if (t == NULL) {
         return error_set(err, DRUPE_NO_MEMORY, ENOMEM, "make the CPUID table");
     }
-    memcpy(t, host, table_size(host->nent));
-    for (uint32_t i = 0; i < t->nent; i++) {
-        adapt_entry(&t->entries[i], index, count, has_deadline);
-    }
+    t->nent = count;
+    memcpy(t->entries, entries, count * sizeof(*entries));
     if (ioctl(vcpu_fd, KVM_SET_CPUID2, t) < 0) {
-        r = error_set(err, DRUPE_INTERNAL, errno, "set the CPUID of vCPU %u", index);
+        r = error_set(err, DRUPE_ARCH_MISMATCH, errno, "set the CPUID of vCPU %u", index);
     }
     free(t);
     return r;

@@ -9,18 +9,23 @@
 #include "boot/cmdline.h"
 #include "error.h"
 
-#define VIRTIO_BASE     UINT64_C(0xfeb00000)
-#define VIRTIO_SIZE     UINT64_C(512)
-#define VIRTIO_IRQ_BASE 16u
+#define VIRTIO_BASE UINT64_C(0xfeb00000)
+#define VIRTIO_SIZE UINT64_C(512)
+/* With ACPI the lines behind the ISA bus's; without, what that bus has free. */
+#define VIRTIO_IRQ_BASE_ACPI 16u
+#define VIRTIO_IRQ_BASE_ISA  5u
 
-#define MACHINE                                                                                    \
-    ("microvm,acpi=on,ioapic2=off,pcie=off,pic=off,pit=off,rtc=off,x-option-roms=off,"             \
-     "auto-kernel-cmdline=off")
+#define MACHINE      "microvm,ioapic2=off,pcie=off,x-option-roms=off,auto-kernel-cmdline=off"
+#define MACHINE_OURS MACHINE ",acpi=on,pic=off,pit=off,rtc=off"
+/* Linux measures its clocks with the PIT, which it only takes an interrupt from without ACPI. */
+#define MACHINE_LINUX   MACHINE ",acpi=off,pic=on,pit=on,rtc=on"
+#define CMDLINE_DEFAULT "console=ttyS0 reboot=t panic=0"
 
 struct builder {
     struct qemu_args *args;
     const struct config *config;
     struct cmdline cmdline;
+    unsigned irq_base;
     unsigned slots;
 };
 
@@ -49,7 +54,7 @@ static unsigned take_slot(struct builder *b)
     unsigned slot = b->slots++;
 
     cmdline_add(&b->cmdline, "virtio_mmio.device=%u@0x%llx:%u", (unsigned)VIRTIO_SIZE,
-                (unsigned long long)(VIRTIO_BASE + slot * VIRTIO_SIZE), VIRTIO_IRQ_BASE + slot);
+                (unsigned long long)(VIRTIO_BASE + slot * VIRTIO_SIZE), b->irq_base + slot);
     return slot;
 }
 
@@ -149,7 +154,7 @@ static void add_devices(struct builder *b)
     add(b->args, "virtio-rng-device,bus=virtio-mmio-bus.%u", slot);
 }
 
-static void add_machine(struct qemu_args *a, const struct config *c)
+static void add_machine(struct qemu_args *a, const struct config *c, bool is_ours)
 {
     static const char *const fixed[] = {
         "-nodefaults",
@@ -157,8 +162,6 @@ static void add_machine(struct qemu_args *a, const struct config *c)
         "-display",
         "none",
         "-no-reboot",
-        "-M",
-        MACHINE,
         "-accel",
         "tcg,thread=multi",
         "-cpu",
@@ -170,6 +173,8 @@ static void add_machine(struct qemu_args *a, const struct config *c)
     for (size_t i = 0; i < array_size(fixed); i++) {
         add(a, "%s", fixed[i]);
     }
+    add(a, "-M");
+    add(a, "%s", is_ours ? MACHINE_OURS : MACHINE_LINUX);
     add(a, "-m");
     add(a, "%lluM", (unsigned long long)(c->memory_size >> 20));
     add(a, "-smp");
@@ -186,22 +191,29 @@ static void add_machine(struct qemu_args *a, const struct config *c)
 }
 
 drupe_vm_err_t qemu_args_make(struct qemu_args *a, const char *program, const struct config *c,
-                              struct drupe_error *err)
+                              bool is_ours, struct drupe_error *err)
 {
-    struct builder b = { .args = a, .config = c };
+    struct builder b = {
+        .args = a,
+        .config = c,
+        .irq_base = is_ours ? VIRTIO_IRQ_BASE_ACPI : VIRTIO_IRQ_BASE_ISA,
+    };
 
     a->count = 0;
     a->used = 0;
     a->has_overflowed = false;
     cmdline_init(&b.cmdline);
-    cmdline_add(&b.cmdline, "console=ttyS0 reboot=t panic=0 drupe.status=0x%x", BOOT_STATUS_PORT);
+    cmdline_begin(&b.cmdline, c->cmdline == NULL ? CMDLINE_DEFAULT : c->cmdline);
+    if (is_ours) {
+        cmdline_add(&b.cmdline, "drupe.status=0x%x", BOOT_STATUS_PORT);
+    }
     if (c->is_quiet) {
         cmdline_add(&b.cmdline, "quiet");
     }
     add(a, "%s", program);
-    add_machine(a, c);
+    add_machine(a, c, is_ours);
     add_devices(&b);
-    cmdline_add(&b.cmdline, "%s", c->cmdline_extra);
+    cmdline_end(&b.cmdline, c->cmdline_extra);
     if (b.slots > QEMU_VIRTIO_SLOTS) {
         return error_field(err, "disks",
                            "with QEMU a VM has at most %u virtio devices; this one has %u",
@@ -209,8 +221,10 @@ drupe_vm_err_t qemu_args_make(struct qemu_args *a, const char *program, const st
     }
     add(a, "-kernel");
     add(a, "/proc/self/fd/%d", (int)QEMU_FD_KERNEL);
-    add(a, "-initrd");
-    add(a, "/proc/self/fd/%d", (int)QEMU_FD_INITRD);
+    if (is_ours || c->initrd.fd >= 0) {
+        add(a, "-initrd");
+        add(a, "/proc/self/fd/%d", (int)QEMU_FD_INITRD);
+    }
     add(a, "-append");
     add(a, "%s", b.cmdline.text);
     a->argv[a->count] = NULL;

@@ -31,7 +31,7 @@
 _Noreturn static void run_child(struct qemu_machine *m, pid_t parent)
 {
     sigset_t none;
-    int null_fd = m->child_fds[QEMU_FD_INITRD - QEMU_FD_KERNEL];
+    int null_fd = m->child_fds[0]; /* the kernel's */
 
     (void)prctl(PR_SET_PDEATHSIG, SIGKILL);
     if (getppid() != parent) {
@@ -46,8 +46,7 @@ _Noreturn static void run_child(struct qemu_machine *m, pid_t parent)
             _exit(EXEC_FAILED);
         }
     }
-    /* 0 and 1 must be something harmless: the memory file of the boot arguments has been read by
-     * nobody there. */
+    /* 0 must be something harmless, which nobody reads there. */
     (void)dup2(null_fd, 0);
     (void)dup2(m->child_messages, 1);
     (void)dup2(m->child_messages, 2);
@@ -201,7 +200,7 @@ static int poll_once(struct qemu_machine *m, bool is_child_gone, int timeout_ms)
 
         fds[s] = (struct pollfd){ .fd = p->used > 0 ? p->to : p->from,
                                   .events = p->used > 0 ? POLLOUT : POLLIN };
-        if (s == STREAM_STDIN && is_child_gone) {
+        if (p->is_to_guest && is_child_gone) {
             fds[s].fd = -1;
         }
     }

@@ -15,6 +15,7 @@
 
 #include "arch/arch.h"
 #include "boot/boot_args.h"
+#include "boot/elf.h"
 #include "error.h"
 #include "host.h"
 
@@ -102,10 +103,23 @@ static int make_input(struct qemu_machine *m)
 static int make_serial(struct qemu_machine *m)
 {
     struct qemu_pipe *p = &m->pipes[STREAM_SERIAL];
+    struct qemu_pipe *in = &m->pipes[STREAM_SERIAL_IN];
     int r = socket_to_child(m, QEMU_FD_SERIAL, &m->serial_in);
 
     p->to = m->config->serial_log;
-    return r < 0 ? r : duplicate(m->serial_in, &p->from);
+    if (r == 0) {
+        r = duplicate(m->serial_in, &p->from);
+    }
+    /* Our kernel takes its bytes for signals: a terminal's text is not for it. */
+    if (r == 0 && m->config->serial_in >= 0 && !m->is_our_kernel) {
+        in->is_to_guest = true;
+        in->is_two_way = true; /* the socket stays open for the other direction */
+        r = duplicate(m->config->serial_in, &in->from);
+        if (r == 0) {
+            r = duplicate(m->serial_in, &in->to);
+        }
+    }
+    return r;
 }
 
 static int make_terminal(struct qemu_machine *m)
@@ -207,6 +221,30 @@ static int give_boot_args(struct qemu_machine *m)
     return r;
 }
 
+/* Whether the kernel knows docs/boot.md: with the default line any is taken for such a one. What is
+ * no ELF file (a bzImage) is QEMU's to judge. */
+static bool is_our_kernel(const struct config *c)
+{
+    struct elf_bytes bytes = { .bytes = c->kernel_image };
+    struct elf_source source = c->kernel_image == NULL
+                                   ? elf_source_file(&c->kernel.fd, c->kernel.size)
+                                   : elf_source_bytes(&bytes, c->kernel_image_size);
+    struct elf_image image;
+    const char *why = "";
+
+    return c->cmdline == NULL || (elf_parse(&source, &image, &why) == 0 && image.has_drupe);
+}
+
+/* What the kernel finds beside itself: an archive of the user's, or, if it is ours, its boot
+ * arguments. */
+static int give_module(struct qemu_machine *m)
+{
+    if (m->config->initrd.fd >= 0) {
+        return give_child(m, QEMU_FD_INITRD, m->config->initrd.fd);
+    }
+    return m->is_our_kernel ? give_boot_args(m) : 0;
+}
+
 static int give_files(struct qemu_machine *m)
 {
     const struct config *c = m->config;
@@ -215,7 +253,7 @@ static int give_files(struct qemu_machine *m)
                 : give_child(m, QEMU_FD_KERNEL, c->kernel.fd);
 
     if (r == 0) {
-        r = give_boot_args(m);
+        r = give_module(m);
     }
     if (r == 0 && c->root.fd >= 0) {
         r = give_child(m, QEMU_FD_ROOT, c->root.fd);
@@ -258,7 +296,8 @@ static drupe_vm_err_t build(struct qemu_machine *m, struct drupe_error *err)
     if (!host_find_qemu(m->path, sizeof(m->path))) {
         return error_set(err, DRUPE_UNAVAILABLE, 0, "no QEMU: install qemu-system-x86_64");
     }
-    code = qemu_args_make(&m->args, m->path, m->config, err);
+    m->is_our_kernel = is_our_kernel(m->config);
+    code = qemu_args_make(&m->args, m->path, m->config, m->is_our_kernel, err);
     if (code != DRUPE_OK) {
         return code;
     }

@@ -52,13 +52,14 @@ struct qemu_args {
     bool has_overflowed;
 };
 
-/* `program` is argv[0]. CONFIG_INVALID when there are more devices than slots or the text is too
- * long. */
+/* `program` is argv[0]; `is_ours`: the kernel knows docs/boot.md. CONFIG_INVALID when there are
+ * more devices than slots or the text is too long. */
 drupe_vm_err_t qemu_args_make(struct qemu_args *a, const char *program, const struct config *c,
-                              struct drupe_error *err) MUST_CHECK;
+                              bool is_ours, struct drupe_error *err) MUST_CHECK;
 
 enum qemu_stream {
-    STREAM_STDIN, /* host to guest; the others the other way */
+    STREAM_STDIN,     /* host to guest */
+    STREAM_SERIAL_IN, /* so is this one; the others go the other way */
     STREAM_STDOUT,
     STREAM_STDERR,
     STREAM_SERIAL,
@@ -99,8 +100,9 @@ struct qemu_machine {
     char path[QEMU_PATH_SIZE_MAX];
     int child_fds[QEMU_FDS]; /* -1: none; ours, all >= 100 so that moving them into place can't
                                 collide */
-    int child_messages;      /* the child's descriptor 2 */
-    int serial_in;           /* our end of the signal line */
+    bool is_our_kernel;
+    int child_messages; /* the child's descriptor 2 */
+    int serial_in;      /* our end of the signal line */
     int wake_fd;
     struct qmp qmp;
     struct qemu_pipe pipes[STREAMS]; /* the pump thread's from release on */

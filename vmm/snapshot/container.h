@@ -1,0 +1,47 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A snapshot's file, open for reading. Everything in it is hostile: the parts' sizes are checked
+ * against the file's, metadata and state are copied once and verified against their hashes, runs
+ * are checked against the size of RAM. Memory is not read unless asked.
+ */
+#pragma once
+
+#include <base/compiler.h>
+
+#include "drupe/vm.h"
+#include "snapshot/state.h"
+
+/* How much larger than its memory a snapshot may be. */
+#define SNAPSHOT_OVERHEAD_MAX (UINT64_C(16) << 20)
+
+struct snapshot_file {
+    char *name; /* for messages */
+    int fd;
+    int memory_fd;          /* the same, or of the file that holds the memory */
+    uint64_t memory_offset; /* of RAM's first byte in it */
+    uint32_t version;       /* of the container */
+    uint8_t memory_sha256[32];
+    char *metadata; /* JSON text, terminated */
+    void *state_bytes;
+    struct state_reader state;
+    const struct snapshot_run *runs; /* in state_bytes, or `whole` */
+    uint32_t run_count;
+    struct snapshot_run whole;            /* version 1 */
+    const struct snapshot_config *config; /* checked: strings end inside */
+    struct snapshot_file *base;           /* of a diff; owned */
+};
+
+/*
+ * Open and check all but the memory's bytes. On success *out is the caller's, to be closed.
+ * SNAPSHOT_CORRUPTED names the part; NOT_FOUND, NO_ACCESS.
+ */
+drupe_vm_err_t snapshot_open(const struct drupe_restore_options *options,
+                             struct snapshot_file **out, struct drupe_error *err) MUST_CHECK;
+void snapshot_close(struct snapshot_file *f);
+
+/* Compute the memory's hash and compare; of the bases as well. */
+drupe_vm_err_t snapshot_verify_memory(const struct snapshot_file *f,
+                                      struct drupe_error *err) MUST_CHECK;
+
+/* A string of the configuration, "" when there is none. Valid until close. */
+const char *snapshot_config_string(const struct snapshot_config *c, uint32_t offset);

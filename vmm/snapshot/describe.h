@@ -1,0 +1,33 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What a snapshot says about the machine's configuration, as a record and as JSON; and the checks
+ * of a configuration against that record.
+ */
+#pragma once
+
+#include <base/compiler.h>
+
+#include "config.h"
+#include "snapshot/container.h"
+
+/*
+ * Size, device, inode, time of a file, and the hash of its bytes if wanted. The hash is computed
+ * once for each unchanged file and process, and reads the whole file then. 0 or -errno.
+ */
+int file_identify(int fd, bool want_hash, struct snapshot_file_id *out) MUST_CHECK;
+
+/* Add the SNAPSHOT_CONFIG record. `root` as identified; `base` NULL, or the path of a diff's base.
+ */
+bool describe_config(struct state_writer *w, const struct config *c,
+                     const struct snapshot_file_id *root, const char *base) MUST_CHECK;
+
+/*
+ * The metadata of a finished state as JSON text, padded with blanks so that `before` + *size is a
+ * multiple of the page size. Freed by the caller; NULL: out of memory.
+ */
+char *describe_metadata(const struct state_writer *w, const char *vm_id, uint64_t tsc_khz,
+                        uint64_t memory_bytes, size_t before, size_t *size);
+
+/* May a machine of this configuration be made from the snapshot? IMAGE_MISMATCH, CONFIG_INVALID. */
+drupe_vm_err_t describe_check(const struct snapshot_file *f, const struct config *c, bool is_clone,
+                              struct drupe_error *err) MUST_CHECK;

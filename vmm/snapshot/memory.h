@@ -1,0 +1,65 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Which pages of guest RAM a snapshot stores, writing them, and mapping them again.
+ *
+ * A page is stored when the host has backed it, the guest's kernel does not say that it is free,
+ * and it is not all zero. What the guest says is a hint about its own memory: a lie changes what
+ * that guest reads after a restore and nothing else.
+ */
+#pragma once
+
+#include <base/compiler.h>
+#include <base/sha256.h>
+
+#include "snapshot/container.h"
+
+/* A set of pages of RAM, by offset. */
+struct page_set {
+    uint64_t *words;
+    uint64_t pages;
+};
+
+bool page_set_init(struct page_set *s, uint64_t pages) MUST_CHECK;
+void page_set_deinit(struct page_set *s);
+void page_set_add(struct page_set *s, uint64_t page, uint64_t count);
+void page_set_remove(struct page_set *s, uint64_t page, uint64_t count);
+bool page_set_has(const struct page_set *s, uint64_t page);
+/* The first member at or after `from`, `pages` when there is none. */
+uint64_t page_set_next(const struct page_set *s, uint64_t from);
+uint64_t page_set_count(const struct page_set *s);
+
+/*
+ * Add the pages of [ram, ram + pages) that this process has of its own: written, or swapped out.
+ * Pages of a mapped file that were not written are not among them. All of them when the host does
+ * not tell.
+ */
+void page_set_add_private(struct page_set *s, const uint8_t *ram);
+/* Add the data pages of a snapshot that RAM was restored from, and its bases'. */
+void page_set_add_runs(struct page_set *s, const struct snapshot_file *f);
+
+struct memory_runs {
+    struct snapshot_run *items;
+    uint32_t count;
+    uint32_t room;
+    uint64_t data_pages;
+};
+
+/*
+ * The members of `s` as runs; zero pages are left out, or with `want_zero_runs` get runs of their
+ * kind. False: out of memory. Reads the pages.
+ */
+bool memory_runs_make(struct memory_runs *r, const struct page_set *s, const uint8_t *ram,
+                      bool want_zero_runs) MUST_CHECK;
+void memory_runs_deinit(struct memory_runs *r);
+
+/* Write the data runs to `fd`, RAM's first byte at `offset`, and hash them. 0 or -errno. */
+int memory_write(const struct memory_runs *r, const uint8_t *ram, int fd, uint64_t offset,
+                 struct sha256 *sha) MUST_CHECK;
+/* All `size` bytes at `offset`. 0 or -errno. */
+int write_all(int fd, const void *from, size_t size, uint64_t offset) MUST_CHECK;
+
+/*
+ * Make [ram, ram + ram_size), anonymous memory never touched, the snapshot's memory: by private
+ * mapping of the file, so that nothing is read; files of version 1 are copied. 0 or -errno.
+ */
+int memory_map(const struct snapshot_file *f, uint8_t *ram) MUST_CHECK;

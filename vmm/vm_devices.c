@@ -1,0 +1,136 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What changes in a running machine's devices. One such call at a time: the backend need not mind.
+ */
+#include "drupe/vm.h"
+
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <base/assert.h>
+
+#include "error.h"
+#include "vm_internal.h"
+#include "vm_state.h"
+
+/* The machine of a RUNNING or PAUSED VM; each success owes one put(). */
+static drupe_vm_err_t get(drupe_vm_t *vm, const char *what, bool is_known, void **machine,
+                          struct drupe_error *err)
+{
+    drupe_vm_err_t r = DRUPE_OK;
+
+    if (!is_known) {
+        return error_set(err, DRUPE_UNSUPPORTED, 0, "%s: not supported on the %s backend", what,
+                         vm->backend->name);
+    }
+    (void)pthread_mutex_lock(&vm->lock);
+    vm_wait_idle_locked(vm);
+    r = vm_state_check(vm_state_of(vm), VM_OP_SNAPSHOT); /* the states that have a live machine */
+    if (r == DRUPE_OK) {
+        vm->is_busy = true;
+        *machine = vm_get_machine_locked(vm);
+        assert(*machine != NULL);
+    }
+    (void)pthread_mutex_unlock(&vm->lock);
+    return r == DRUPE_OK ? DRUPE_OK : vm_wrong_state(vm, r, what, err);
+}
+
+static void put(drupe_vm_t *vm)
+{
+    (void)pthread_mutex_lock(&vm->lock);
+    vm->is_busy = false;
+    vm_put_machine_locked(vm);
+    (void)pthread_cond_broadcast(&vm->changed);
+    (void)pthread_mutex_unlock(&vm->lock);
+}
+
+/* The drive's configuration follows, so that a later start of the VM has the new file. */
+drupe_vm_err_t drupe_vm_update_disk(drupe_vm_t *vm, unsigned index,
+                                    const struct drupe_disk_update *update, struct drupe_error *err)
+{
+    void *machine = NULL;
+    struct config_file *disk = config_disk(&vm->config, index);
+    struct config_file file = { .fd = -1 };
+    drupe_vm_err_t r = DRUPE_OK;
+
+    if (disk == NULL) {
+        return error_field(err, "disks", "there is no disk %u", index);
+    }
+    if (update->path != NULL) {
+        r = config_take_file("disk", update->path, disk->is_read_only, &file, err);
+        if (r != DRUPE_OK) {
+            config_file_deinit(&file);
+            return r;
+        }
+    }
+    r = get(vm, "update a disk", vm->backend->update_disk != NULL, &machine, err);
+    if (r == DRUPE_OK) {
+        r = vm->backend->update_disk(machine, index, file.fd, update->limit, err);
+        if (r == DRUPE_OK && update->path != NULL) {
+            file.is_flush_ignored = disk->is_flush_ignored;
+            file.is_synchronous = disk->is_synchronous;
+            file.limit = disk->limit;
+            config_file_deinit(disk);
+            *disk = file;
+            file = (struct config_file){ .fd = -1 };
+        }
+        if (r == DRUPE_OK && update->limit != NULL) {
+            disk->limit = *update->limit;
+        }
+        put(vm);
+    }
+    config_file_deinit(&file);
+    return r;
+}
+
+drupe_vm_err_t drupe_vm_set_balloon(drupe_vm_t *vm, uint32_t target_mib, struct drupe_error *err)
+{
+    void *machine = NULL;
+    drupe_vm_err_t r = get(vm, "set the balloon", vm->backend->set_balloon != NULL, &machine, err);
+
+    if (r == DRUPE_OK) {
+        r = vm->backend->set_balloon(machine, target_mib, err);
+        put(vm);
+    }
+    return r;
+}
+
+drupe_vm_err_t drupe_vm_set_balloon_interval(drupe_vm_t *vm, uint32_t interval_s,
+                                             struct drupe_error *err)
+{
+    void *machine = NULL;
+    drupe_vm_err_t r = get(vm, "set the balloon's interval",
+                           vm->backend->set_balloon_interval != NULL, &machine, err);
+
+    if (r == DRUPE_OK) {
+        r = vm->backend->set_balloon_interval(machine, interval_s, err);
+        put(vm);
+    }
+    return r;
+}
+
+drupe_vm_err_t drupe_vm_balloon_stats(drupe_vm_t *vm, struct drupe_balloon_stats *out,
+                                      struct drupe_error *err)
+{
+    void *machine = NULL;
+    drupe_vm_err_t r =
+        get(vm, "ask the balloon", vm->backend->balloon_stats != NULL, &machine, err);
+
+    if (r == DRUPE_OK) {
+        r = vm->backend->balloon_stats(machine, out, err);
+        put(vm);
+    }
+    return r;
+}
+
+drupe_vm_err_t drupe_vm_ctrl_alt_del(drupe_vm_t *vm, struct drupe_error *err)
+{
+    void *machine = NULL;
+    drupe_vm_err_t r =
+        get(vm, "press Ctrl-Alt-Del", vm->backend->ctrl_alt_del != NULL, &machine, err);
+
+    if (r == DRUPE_OK) {
+        r = vm->backend->ctrl_alt_del(machine, err);
+        put(vm);
+    }
+    return r;
+}
