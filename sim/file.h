@@ -51,6 +51,7 @@ void sim_disk_put(const char *path, const void *data, size_t size, mode_t mode);
 void sim_disk_mkdir(const char *path);
 /* Size of a file, -1 without; and a copy of its bytes (sim_free), without faults. */
 long sim_disk_size(const char *path);
+uint64_t sim_disk_version(const char *path); /* another one whenever the file is another */
 void *sim_disk_get(const char *path, size_t *size);
 /* Flip one bit of a file, durably. */
 void sim_disk_flip(const char *path, size_t offset, unsigned bit);

@@ -22,12 +22,12 @@ void store_package(drupe_package_t *p, const char *id, enum drupe_package_kind k
 void store_blob_file(const char *path, unsigned number, size_t size);
 bool store_blob_is(const char *path, unsigned number, size_t size);
 
-drupe_vm_err_t store_upload(drupe_store_t *s, const drupe_package_t *p);
-drupe_vm_err_t store_download(drupe_store_t *s, const char *id, const char *blob_path,
-                              drupe_package_t **out);
+drupe_vm_err_t sx_upload(drupe_store_t *s, const drupe_package_t *p);
+drupe_vm_err_t sx_download(drupe_store_t *s, const char *id, const char *blob_path,
+                           drupe_package_t **out);
 /* Injected mismatches change what the host says it is. */
-drupe_vm_err_t store_restore(drupe_store_t *s, const char *id, const char *arch,
-                             const char *version, const char *blob_path, drupe_package_t **out);
+drupe_vm_err_t sx_restore(drupe_store_t *s, const char *id, const char *arch, const char *version,
+                          const char *blob_path, drupe_package_t **out);
 /* Order trouble for a call of `op` if a fault says so; op_watched() then forgets it. */
 void store_trouble(enum sim_op op, uint64_t kinds);
 bool store_lists(drupe_store_t *s, const char *id);

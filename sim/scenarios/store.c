@@ -34,9 +34,9 @@ static void round_trip(drupe_store_t *s, enum drupe_package_kind kind, unsigned 
         store_blob_file("/tmp/blob", n, BLOB_SIZE);
         p.blob_path = "/tmp/blob";
     }
-    must(store_upload(s, &p));
+    must(sx_upload(s, &p));
     sim_check(store_lists(s, id), "%s is not listed", id);
-    must(store_download(s, id, "/tmp/back", &got));
+    must(sx_download(s, id, "/tmp/back", &got));
     sim_check(strcmp(got->owner, "owner") == 0 && got->kind == kind &&
                   strcmp(got->env[1], "B=two words") == 0 && got->env[2] == NULL &&
                   strcmp(got->workspace, "git:abc") == 0 && got->created_ms == p.created_ms &&
@@ -47,9 +47,9 @@ static void round_trip(drupe_store_t *s, enum drupe_package_kind kind, unsigned 
         sim_check(store_blob_is("/tmp/back", n, BLOB_SIZE), "the blob of %s differs", id);
     }
     drupe_package_free(got);
-    must_fail(store_upload(s, &p), DRUPE_STORE_FAILED); /* the id exists */
+    must_fail(sx_upload(s, &p), DRUPE_STORE_FAILED); /* the id exists */
     must(drupe_store_delete(s, id, NULL));
-    must_fail(store_download(s, id, NULL, &got), DRUPE_STORE_NOT_FOUND);
+    must_fail(sx_download(s, id, NULL, &got), DRUPE_STORE_NOT_FOUND);
 }
 
 static void baseline(enum drupe_package_kind kind)
@@ -107,8 +107,8 @@ static void architecture_rule(void)
         make_id(id, "arch", i);
         store_package(&p, id, cases[i].kind);
         p.arch = cases[i].from;
-        must(store_upload(s, &p));
-        must_fail(store_restore(s, id, cases[i].to, "1.4.2", NULL, &got), cases[i].code);
+        must(sx_upload(s, &p));
+        must_fail(sx_restore(s, id, cases[i].to, "1.4.2", NULL, &got), cases[i].code);
         drupe_package_free(got);
     }
     drupe_store_close(s);
@@ -159,10 +159,10 @@ static void injected_mismatch(enum sim_fault kind, enum sim_op op, drupe_vm_err_
     store_blob_file("/tmp/blob", 1, BLOB_SIZE);
     store_package(&p, "one", DRUPE_PACKAGE_TELEPORT);
     p.blob_path = "/tmp/blob";
-    must(store_upload(s, &p));
+    must(sx_upload(s, &p));
     for (unsigned round = 0; round_goes_on(&round, 20);) {
         drupe_package_t *got = NULL;
-        drupe_vm_err_t r = store_restore(s, "one", "x86_64", "1.4.2", "/tmp/back", &got);
+        drupe_vm_err_t r = sx_restore(s, "one", "x86_64", "1.4.2", "/tmp/back", &got);
 
         sim_check(r == DRUPE_OK || r == code, "restore: %s", drupe_vm_err_name(r));
         refused += r == code ? 1 : 0;
@@ -207,13 +207,13 @@ static void uploads_fail(enum drupe_package_kind kind, unsigned least, double p_
         p.blob_path = kind == DRUPE_PACKAGE_CHECKPOINT ? NULL : "/tmp/blob";
         p.app_state = "s";
         p.app_state_size = 1;
-        drupe_vm_err_t r = store_upload(s, &p);
+        drupe_vm_err_t r = sx_upload(s, &p);
 
         sim_check(r == DRUPE_OK || r == DRUPE_STORE_FAILED, "upload: %s", drupe_vm_err_name(r));
         sim_check(store_lists(s, id) == (r == DRUPE_OK), "I6: %s after %s", id,
                   drupe_vm_err_name(r));
         stored += r == DRUPE_OK ? 1 : 0;
-        r = store_download(s, id, "/tmp/back", &got);
+        r = sx_download(s, id, "/tmp/back", &got);
         sim_check(r == DRUPE_OK || r == DRUPE_STORE_FAILED || r == DRUPE_STORE_NOT_FOUND,
                   "download: %s", drupe_vm_err_name(r));
         if (r == DRUPE_OK && kind != DRUPE_PACKAGE_CHECKPOINT) {
@@ -259,12 +259,12 @@ static void timeouts(void)
         make_id(id, "slow", round);
         store_package(&p, id, DRUPE_PACKAGE_TELEPORT);
         p.blob_path = "/tmp/blob";
-        drupe_vm_err_t r = store_upload(s, &p);
+        drupe_vm_err_t r = sx_upload(s, &p);
 
         sim_check(r == DRUPE_OK || r == DRUPE_STORE_TIMEOUT, "upload: %s", drupe_vm_err_name(r));
         late += r == DRUPE_STORE_TIMEOUT ? 1 : 0;
         sim_check(store_lists(s, id) == (r == DRUPE_OK), "I6: a late upload is visible");
-        r = store_download(s, id, "/tmp/back", &got);
+        r = sx_download(s, id, "/tmp/back", &got);
         late += r == DRUPE_STORE_TIMEOUT ? 1 : 0;
         drupe_package_free(got);
     }
@@ -282,7 +282,7 @@ static void too_large(void)
     store_blob_file("/tmp/blob", 3, BLOB_SIZE);
     store_package(&p, "large", DRUPE_PACKAGE_TELEPORT);
     p.blob_path = "/tmp/blob";
-    must_fail(store_upload(s, &p), DRUPE_STORE_TOO_LARGE);
+    must_fail(sx_upload(s, &p), DRUPE_STORE_TOO_LARGE);
     must_fail(drupe_store_blob_upload(s, "large", "/tmp/blob", NULL), DRUPE_STORE_TOO_LARGE);
     sim_check(!store_lists(s, "large"), "a package that is too large is stored");
     drupe_store_close(s);
@@ -307,8 +307,8 @@ static void damage_is_found(unsigned least)
         store_blob_file("/tmp/blob", round, BLOB_SIZE);
         store_package(&p, id, DRUPE_PACKAGE_TELEPORT);
         p.blob_path = "/tmp/blob";
-        if (store_upload(s, &p) == DRUPE_OK) {
-            drupe_vm_err_t r = store_download(s, id, "/tmp/back", &got);
+        if (sx_upload(s, &p) == DRUPE_OK) {
+            drupe_vm_err_t r = sx_download(s, id, "/tmp/back", &got);
 
             /* What was read for the upload may be damaged, too: then the stored blob is another,
              * which only the source could tell. The faults below leave reads of the source alone.
@@ -351,13 +351,13 @@ static void fifty_blobs(void)
         store_blob_file("/tmp/blob", round, BLOB_SIZE);
         store_package(&p, id, DRUPE_PACKAGE_TELEPORT);
         p.blob_path = "/tmp/blob";
-        must(store_upload(s, &p));
+        must(sx_upload(s, &p));
         if (sim_fault_draw(OP_teleport_blob_download, SIM_KIND(SNAPSHOT_CORRUPT), NULL) !=
             SIM_FAULT_NONE) {
             sim_disk_flip(path, sim_random_below(sim_disk_random(), (uint32_t)sim_disk_size(path)),
                           sim_random_below(sim_disk_random(), 8));
         }
-        r = store_download(s, id, "/tmp/back", &got);
+        r = sx_download(s, id, "/tmp/back", &got);
         if (r == DRUPE_OK) {
             sim_check(store_blob_is("/tmp/back", round, BLOB_SIZE), "undetected damage");
         } else {
@@ -449,7 +449,7 @@ static void crashes(void)
             make_id(id, "p", n);
             if (n < w.told || store_lists(s, id)) {
                 sim_faults_pause(true);
-                must(store_download(s, id, "/tmp/back", &got));
+                must(sx_download(s, id, "/tmp/back", &got));
                 sim_faults_pause(false);
                 sim_check(store_blob_is("/tmp/back", 1, 9000), "I6: %s is not whole", id);
                 drupe_package_free(got);
@@ -502,7 +502,7 @@ static void owner_task(unsigned index, void *ctx)
         store_package(&p, id, DRUPE_PACKAGE_TELEPORT);
         p.owner = owner;
         p.blob_path = blob;
-        if (store_upload(s, &p) == DRUPE_OK && store_download(s, id, back, &got) == DRUPE_OK) {
+        if (sx_upload(s, &p) == DRUPE_OK && sx_download(s, id, back, &got) == DRUPE_OK) {
             sim_check(strcmp(got->owner, owner) == 0 && store_blob_is(back, 100 + index, BLOB_SIZE),
                       "%s got another's package", owner);
         }
