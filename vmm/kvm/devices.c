@@ -318,6 +318,13 @@ void machine_devices_deinit(struct machine *m)
     }
 }
 
+void machine_hang_up_vsock(struct machine *m)
+{
+    if (m->virtio->vsock != NULL) {
+        virtio_vsock_hang_up(m->virtio->vsock);
+    }
+}
+
 void machine_reset_vsock(struct machine *m)
 {
     if (m->virtio->vsock != NULL) {

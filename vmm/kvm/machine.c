@@ -100,6 +100,7 @@ void machine_vcpu_left(struct machine *m)
     if (is_reported) {
         uart_flush(&m->uart);
         wait_drained(m);
+        machine_hang_up_vsock(m);
         m->events.ended(m->events.ctx, &m->outcome);
     }
 }

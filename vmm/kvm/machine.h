@@ -147,6 +147,8 @@ drupe_vm_err_t machine_devices_load(struct machine *m, const struct state_reader
  * vCPUs stand still, and after a restore (with the CID of the configuration).
  */
 void machine_reset_vsock(struct machine *m);
+/* The guest is gone: who talks to it learns so. */
+void machine_hang_up_vsock(struct machine *m);
 bool machine_has_console(const struct machine *m);
 /* What the guest printed has been written. */
 bool machine_is_drained(const struct machine *m);
