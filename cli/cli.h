@@ -49,6 +49,7 @@ struct verb {
 extern const struct verb verb_build;
 extern const struct verb verb_doctor;
 extern const struct verb verb_init;
+extern const struct verb verb_jailer;
 extern const struct verb verb_logs;
 extern const struct verb verb_pack;
 extern const struct verb verb_run;
