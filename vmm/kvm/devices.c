@@ -22,7 +22,6 @@
 #include "error.h"
 #include "layout.h"
 #include "outcome.h"
-#include "snapshot/state.h"
 
 #include "abi/boot.h"
 
