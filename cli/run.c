@@ -41,7 +41,10 @@ static int start(const struct job *j, const struct run_options *o)
     run_block_signals();
     int status = job_config(j, o, &cfg);
 
-    if (status == 0 && !o->has_no_jail && monitor_prepare(&monitor, &limits, &err) != DRUPE_OK) {
+    /* What serves a folder acts with its owner's rights, which a jail would take: docs/shares.md.
+     */
+    if (status == 0 && !o->has_no_jail && j->share_count == 0 &&
+        monitor_prepare(&monitor, &limits, &err) != DRUPE_OK) {
         status = refuse_vm("run", &err);
     }
     if (status == 0) {
@@ -110,6 +113,8 @@ static int run_run(int argc, char **argv)
         { .name = "cwd", .letter = 'w', .kind = OPTION_TEXT, .out = &o.cwd },
         { .name = "log", .kind = OPTION_TEXT, .out = &o.log },
         { .name = "console-log", .kind = OPTION_TEXT, .out = &o.log },
+        { .name = "detach", .letter = 'd', .kind = OPTION_FLAG, .out = &o.is_detached },
+        { .name = "name", .kind = OPTION_TEXT, .out = &o.name },
         { .name = "verbose", .kind = OPTION_FLAG, .out = &o.is_verbose },
         { .name = "no-jail", .kind = OPTION_FLAG, .out = &o.has_no_jail },
         { .name = "real", .kind = OPTION_FLAG, .out = &is_real },
@@ -121,7 +126,7 @@ static int run_run(int argc, char **argv)
     if (status < 0) {
         status = job_make(&job, &o, argc, argv, &operands);
         if (status == 0) {
-            status = start(&job, &o);
+            status = o.is_detached ? run_detached(&job, &o) : start(&job, &o);
         }
     }
     strings_free(&o.env);
@@ -144,7 +149,8 @@ const struct verb verb_run = {
         "stops the\n"
         "machine. Inside a project the console is also written to logs/console.log.\n\n"
         "options:\n"
-        "      --root IMAGE        the root file system, an EROFS image\n"
+        "      --root IMAGE        the root file system: an EROFS image, or a folder (FOLDER:ro: \n"
+        "                          nothing in it can be changed)\n"
         "      --kernel FILE       another guest kernel than the one inside drupe\n"
         "      --kernel-args TEXT  more words for the kernel's command line\n"
         "      --accel WHICH       auto (default), kvm or qemu\n"
@@ -153,7 +159,9 @@ const struct verb verb_run = {
         "  -t, --timeout SECONDS   stop the machine after that time; the status is then 124\n"
         "  -e, --env NAME[=VALUE]  set a variable, or pass this shell's on; may be repeated\n"
         "  -w, --cwd DIR           the program's working directory\n"
-        "  -v HOST:GUEST[:ro]      share a folder (not supported yet)\n"
+        "  -v HOST:GUEST[:ro]      share a folder of this host; may be repeated\n"
+        "  -d, --detach            run in the background and print the machine's id; see drupe ps\n"
+        "      --name NAME         call it so (with -d)\n"
         "      --log FILE          write console and kernel messages there as well\n"
         "      --no-jail           the monitor in this process, with this user's rights\n"
         "      --verbose           all kernel messages on standard error\n\n"

@@ -18,6 +18,8 @@
 
 extern const char drupe_kernel_image[] __attribute__((visibility("hidden")));
 extern const char drupe_kernel_image_end[] __attribute__((visibility("hidden")));
+extern const char drupe_agent_image[] __attribute__((visibility("hidden")));
+extern const char drupe_agent_image_end[] __attribute__((visibility("hidden")));
 
 void job_free(struct job *j)
 {
@@ -27,6 +29,7 @@ void job_free(struct job *j)
     free(j->log);
     strings_free(&j->argv);
     strings_free(&j->env);
+    job_free_shares(j);
 }
 
 /* ---- Environment
@@ -239,10 +242,6 @@ static int check_image(const char *path)
 
 static int prepare(struct job *j, const struct run_options *o)
 {
-    if (o->volumes.count > 0) {
-        return complain(STATUS_USAGE, "run: -v %s: sharing folders is not supported yet",
-                        o->volumes.items[0]);
-    }
     if (o->memory_mib) {
         j->memory_mib = o->memory_mib;
     }
@@ -267,7 +266,13 @@ static int prepare(struct job *j, const struct run_options *o)
     int status = add_variables(o, j);
 
     if (status == 0) {
+        status = job_share_root(j);
+    }
+    if (status == 0 && j->share_count == 0) {
         status = check_image(j->image);
+    }
+    if (status == 0) {
+        status = job_share_volumes(j, &o->volumes);
     }
     /* The superblock's checksum has just been verified here, where it costs nothing. */
     CLEANUP_FREE char *given = j->kernel_args;
@@ -322,6 +327,13 @@ static int set_kernel(drupe_vm_config_t *cfg, const char *path)
     return 0;
 }
 
+void job_config_agent(drupe_vm_config_t *cfg, const char *vsock_path)
+{
+    cfg->vsock_path = vsock_path;
+    cfg->agent_image = drupe_agent_image;
+    cfg->agent_image_size = (uintptr_t)drupe_agent_image_end - (uintptr_t)drupe_agent_image;
+}
+
 int job_config(const struct job *j, const struct run_options *o, drupe_vm_config_t *cfg)
 {
     int status = 0;
@@ -335,6 +347,8 @@ int job_config(const struct job *j, const struct run_options *o, drupe_vm_config
     cfg->memory_mib = (unsigned)j->memory_mib;
     cfg->cmdline_extra = j->kernel_args;
     cfg->root_path = j->image;
+    cfg->shares = j->shares;
+    cfg->share_count = j->share_count;
     cfg->argv = (const char *const *)j->argv.items;
     cfg->env = (const char *const *)j->env.items;
     cfg->cwd = j->cwd;

@@ -11,3 +11,7 @@ fuzz_targets += $(BUILD)/fuzz/virtqueue
 $(call program,fuzz/kernel_elf,fuzz,fuzz/kernel_elf_fuzz.c,vmm base base_hosted,$(fuzz.vmm_libs),$(fuzz.sees))
 lint_sees.fuzz/kernel_elf_fuzz.c := $(fuzz.sees)
 fuzz_targets += $(BUILD)/fuzz/kernel_elf
+
+$(call program,fuzz/p9,fuzz,fuzz/p9_fuzz.c,vmm base base_hosted,$(fuzz.vmm_libs),$(fuzz.sees))
+lint_sees.fuzz/p9_fuzz.c := $(fuzz.sees)
+fuzz_targets += $(BUILD)/fuzz/p9

@@ -10,7 +10,7 @@ $(python_image): $(BUILD)/drupe examples/python/ukernel.toml $(wildcard examples
 	$(Q)$(BUILD)/drupe -C examples/python pack --image $(CURDIR)/$@ >$@.log 2>&1 || { tail -n 1 $@.log; : >$@; }
 
 ifneq ($(wildcard kernel/arch/$(ARCH)/link.mk),)
-checks += tests/e2e/shell.sh tests/e2e/python.sh
+checks += tests/e2e/shell.sh tests/e2e/python.sh tests/e2e/share.sh
 check_needs += $(python_image)
 endif
 

@@ -36,4 +36,5 @@ programs += $(BUILD)/libdrupe.a $(BUILD)/libdrupe.pc
 
 # Boot tests: a guest of a few KiB, and the programs that run it under KVM.
 include tests/vmm/vmm_tests.mk
+include tests/jail/jail_tests.mk
 include vmm/bench.mk

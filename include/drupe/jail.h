@@ -53,10 +53,6 @@ struct drupe_jail_config {
     bool wants_kvm; /* /dev/kvm in the jail, owned by its ids */
     bool wants_tun; /* /dev/net/tun */
     bool is_daemon; /* setsid() either way; standard streams become /dev/null */
-    /* Open directories that the monitor shares with its guest. They are kept; Landlock, where the
-     * kernel has it, lets nothing beside them and what lies below be opened. */
-    const int *folder_fds;
-    size_t folder_count;
     /* Root only: never 0 once in the jail. 0: ids of this jail alone, from 0x70000000 on. */
     uint32_t uid;
     uint32_t gid;
@@ -139,7 +135,8 @@ enum drupe_jail_thread {
     DRUPE_JAIL_THREAD_MAIN,  /* waits for the VM's end and serves its starter */
     DRUPE_JAIL_THREAD_LOOP,  /* devices */
     DRUPE_JAIL_THREAD_VCPU,
-    DRUPE_JAIL_THREAD_API, /* control socket, snapshots */
+    DRUPE_JAIL_THREAD_API,   /* control socket, snapshots */
+    DRUPE_JAIL_THREAD_FILES, /* shared folders */
     DRUPE_JAIL_THREADS,
 };
 

@@ -37,10 +37,12 @@ static const struct {
     KEY("virtio_mmio.device="),
     KEY("drupe.status="),
     KEY("drupe.ram="),
+    KEY("drupe.identity="),
     KEY("drupe.nocpu="),
     KEY("drupe.copy="),
     KEY("drupe.tsc="),
     KEY("root="),
+    KEY("drupe.share="),
     KEY("rootflags="),
     KEY("console="),
     KEY("quiet"),
@@ -132,6 +134,17 @@ const char *boot_option_find(const char *key, size_t key_length, size_t *length)
 {
     for (const struct word *w = words + word_count; w-- > words;) {
         if (has_key(w, key, key_length)) {
+            *length = (size_t)w->length - w->key;
+            return text_of(w) + w->key;
+        }
+    }
+    return NULL;
+}
+
+const char *boot_option_at(const char *key, unsigned n, size_t *length)
+{
+    for (const struct word *w = words; w < words + word_count; w++) {
+        if (has_key(w, key, strlen(key)) && n-- == 0) {
             *length = (size_t)w->length - w->key;
             return text_of(w) + w->key;
         }
@@ -318,6 +331,7 @@ void boot_options_apply(void)
     if (boot_option_u64("drupe.status=", &value) && value <= 0xffff) {
         boot_info.status_port = (unsigned)value;
     }
+    (void)boot_option_u64("drupe.identity=", &boot_info.identity);
     if (boot_option_u64("drupe.copy=", &value) && value <= 0xffff) {
         boot_info.copy_port = (unsigned)value;
     }

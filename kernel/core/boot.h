@@ -33,6 +33,7 @@ struct boot_info {
     struct boot_virtio virtio[BOOT_VIRTIO_MAX];
     unsigned virtio_count;
     unsigned status_port;  /* 0: none */
+    paddr_t identity;      /* the identity page (abi/boot.h); 0: none */
     unsigned copy_port;    /* 0: none; else the monitor copies pages cheaper than we do */
     bool has_host_counter; /* ring 3 reads the same time counter as ring 0, whatever else differs */
 };
@@ -44,6 +45,8 @@ extern struct boot_info boot_info;
  * next blank (*length bytes, not terminated), or NULL. The last of several wins.
  */
 const char *boot_option_find(const char *key, size_t key_length, size_t *length);
+/* The n-th of several (from 0, in their order), or NULL. */
+const char *boot_option_at(const char *key, unsigned n, size_t *length);
 bool boot_option_u64(const char *key, uint64_t *value); /* with 0x and K/M/G suffixes */
 
 /* Inline, so that the length of a literal costs nothing. */

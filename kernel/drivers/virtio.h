@@ -105,6 +105,7 @@ bool virtqueue_interrupts(struct virtqueue *q, bool enable);
 extern const struct virtio_driver virtio_console_driver;
 extern const struct virtio_driver virtio_blk_driver;
 extern const struct virtio_driver virtio_rng_driver;
+extern const struct virtio_driver virtio_9p_driver;
 extern const struct virtio_driver virtio_vsock_driver;
 
 void virtio_probe_all(void);

@@ -14,6 +14,7 @@
 #include <fs/devfs/devfs.h>
 #include <fs/fcntl.h>
 #include <fs/options.h>
+#include <fs/p9/p9.h>
 #include <fs/procfs/procfs.h>
 #include <fs/tmpfs/tmpfs.h>
 #include <mm/page.h>
@@ -83,6 +84,16 @@ static int mount_disk(const char *name, const char *options)
     return mount_image(&image, name, options);
 }
 
+/* A folder of the host: writable unless the command line says "ro". */
+static int mount_shared(const char *tag, const char *options)
+{
+    size_t length;
+    int err =
+        mount_file_system("9p", tag, NULL, boot_option("ro", &length) ? MS_RDONLY : 0, options);
+
+    return err < 0 ? fail(tag, "the shared folder cannot be mounted", err) : 0;
+}
+
 /* The ramdisk's pages: direct map of RAM, or mapped now when it lies elsewhere. */
 static int mount_ramdisk(void)
 {
@@ -117,8 +128,11 @@ static int mount_first(void)
     if (strncmp(root, "/dev/", 5) == 0) {
         return mount_disk(root + 5, options);
     }
+    if (strncmp(root, "9p:", 3) == 0) {
+        return mount_shared(root + 3, options);
+    }
     if (root[0] != '\0') {
-        return fail(root, "is neither mem:<address>,<size> nor /dev/<disk>", -EINVAL);
+        return fail(root, "is neither mem:<address>,<size>, /dev/<disk> nor 9p:<tag>", -EINVAL);
     }
     if (has_cpio()) {
         return mount_ramdisk();
@@ -192,6 +206,7 @@ int vfs_mount_root(void)
     err = err ? err : file_system_register(&devfs_type);
     err = err ? err : file_system_register(&procfs_type);
     err = err ? err : file_system_register(&sysfs_type);
+    err = err ? err : file_system_register(&p9_type);
     if (err < 0) {
         return err;
     }
@@ -206,5 +221,5 @@ int vfs_mount_root(void)
         mount_on("tmpfs", "tmp", MS_NOSUID | MS_NODEV, "mode=1777");
         mount_on("tmpfs", "run", MS_NOSUID | MS_NODEV, "mode=755");
     }
-    return 0;
+    return p9_mount_shares();
 }

@@ -314,7 +314,7 @@ static void add_locked(struct dentry *dir, struct dentry *d)
 /* A cached name of a file system whose names come and go by themselves. */
 static bool is_stale(const struct dentry *d)
 {
-    if (!d->sb->never_caches) {
+    if (!d->sb->never_caches || d->mount_count > 0) {
         return false;
     }
     return !d->inode || (d->inode->ops->is_current && !d->inode->ops->is_current(d->inode));
@@ -342,7 +342,8 @@ int dentry_lookup(struct dentry *dir, const struct name *name, struct dentry **o
         return -ENOTDIR;
     }
     err = dir->inode->ops->lookup(dir->inode, name, &inode);
-    if (err < 0 && (err != -ENOENT || dir->sb->never_caches)) {
+    /* Where nothing can be made, what is missing need not be remembered for that. */
+    if (err < 0 && (err != -ENOENT || (dir->sb->never_caches && !dir->inode->ops->create))) {
         return err;
     }
     fresh = dentry_alloc(name);
@@ -356,7 +357,7 @@ int dentry_lookup(struct dentry *dir, const struct name *name, struct dentry **o
 
     spin_lock(&dentry_lock);
     d = dentry_find_locked(dir, name);
-    if (d && is_stale(d)) {
+    if (d && is_stale(d) && d->inode != inode) {
         unhash_locked(d);
         if (atomic_load_explicit(&d->refs, memory_order_relaxed) == 0) {
             unlink_locked(d, &doomed);

@@ -19,6 +19,8 @@
 
 #include <base/assert.h>
 
+#include "jail/filter.h"
+
 #define QUEUE_SIZE        128u
 #define THREAD_STACK_SIZE (128u << 10)
 
@@ -35,9 +37,11 @@ struct virtio_9p {
     bool owns_proc_fd;
     pthread_t thread;
     pthread_cond_t work; /* with dev.lock */
+    pthread_cond_t idle;
 
     /* Under dev.lock. */
     bool has_work;
+    bool is_running; /* the worker is at the queue */
     bool is_ending;
     uint32_t generation; /* resets so far */
 
@@ -126,6 +130,9 @@ static void *worker(void *arg)
 {
     struct virtio_9p *v = arg;
 
+    if (filter_install(DRUPE_JAIL_THREAD_FILES) < 0) {
+        return NULL; /* not confined: it serves nothing */
+    }
     virtio_device_lock(&v->dev);
     while (!v->is_ending) {
         if (!v->has_work) {
@@ -133,7 +140,10 @@ static void *worker(void *arg)
             continue;
         }
         v->has_work = false;
+        v->is_running = true;
         run_queue(v);
+        v->is_running = false;
+        (void)pthread_cond_broadcast(&v->idle);
     }
     virtio_device_unlock(&v->dev);
     return NULL;
@@ -155,6 +165,7 @@ static void reset(struct virtio_device *dev)
 
     v->generation++;
     v->has_work = false;
+    (void)pthread_cond_broadcast(&v->idle);
     (void)pthread_mutex_lock(&v->serving);
     p9_server_reset(v->server);
     (void)pthread_mutex_unlock(&v->serving);
@@ -251,6 +262,7 @@ int virtio_9p_create(const struct virtio_9p_setup *setup, struct virtio_9p **out
         goto close_proc;
     }
     (void)pthread_cond_init(&v->work, NULL);
+    (void)pthread_cond_init(&v->idle, NULL);
     (void)pthread_mutex_init(&v->serving, NULL);
     err = make_device(v, setup);
     if (err < 0) {
@@ -268,6 +280,7 @@ deinit_device:
 destroy_server:
     (void)pthread_mutex_destroy(&v->serving);
     (void)pthread_cond_destroy(&v->work);
+    (void)pthread_cond_destroy(&v->idle);
     p9_server_destroy(v->server);
 close_proc:
     close_proc(v);
@@ -286,9 +299,19 @@ void virtio_9p_destroy(struct virtio_9p *v)
     virtio_device_deinit(&v->dev);
     (void)pthread_mutex_destroy(&v->serving);
     (void)pthread_cond_destroy(&v->work);
+    (void)pthread_cond_destroy(&v->idle);
     p9_server_destroy(v->server);
     close_proc(v);
     free(v);
+}
+
+void virtio_9p_quiesce(struct virtio_9p *v)
+{
+    virtio_device_lock(&v->dev);
+    while (v->has_work || v->is_running) {
+        (void)pthread_cond_wait(&v->idle, &v->dev.lock);
+    }
+    virtio_device_unlock(&v->dev);
 }
 
 struct virtio_device *virtio_9p_device(struct virtio_9p *v)

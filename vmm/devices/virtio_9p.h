@@ -31,4 +31,7 @@ int virtio_9p_create(const struct virtio_9p_setup *setup, struct virtio_9p **out
 /* Waits for what is under way. */
 void virtio_9p_destroy(struct virtio_9p *v);
 
+/* As virtio_blk_quiesce(). */
+void virtio_9p_quiesce(struct virtio_9p *v);
+
 struct virtio_device *virtio_9p_device(struct virtio_9p *v);

@@ -11,13 +11,15 @@
 #include <string.h>
 #include <sys/file.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <base/fmt.h>
 
 #include "jail/jail_internal.h"
 
-#define ATTEMPTS 8
+#define ATTEMPTS    8
+#define FORGOTTEN_S 60
 
 static void path_below(const char *directory, const char *name, char path[JAIL_PATH_MAX])
 {
@@ -79,7 +81,10 @@ static bool sweep_one(const char *directory, const char *id)
     path_below(directory, "jail/lock", path);
     fd = open(path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
     if (fd < 0) {
-        return false;
+        /* Killed before it made its lock; whoever is about to make one sees that and begins anew.
+         */
+        path_below(directory, "jail", path);
+        return errno == ENOENT && rmdir(path) == 0;
     }
     if (flock(fd, LOCK_EX | LOCK_NB) < 0) {
         (void)close(fd);
@@ -89,6 +94,15 @@ static bool sweep_one(const char *directory, const char *id)
     remove_files(directory);
     (void)close(fd);
     return true;
+}
+
+/* Killed before anything stood in it. Not a young one: it may be somebody's who is not ready. */
+static bool is_forgotten(const char *directory)
+{
+    struct stat st;
+
+    return lstat(directory, &st) == 0 && S_ISDIR(st.st_mode) && st.st_uid == geteuid() &&
+           time(NULL) - st.st_mtime > FORGOTTEN_S && rmdir(directory) == 0;
 }
 
 unsigned drupe_jail_sweep(const char *base)
@@ -113,6 +127,8 @@ unsigned drupe_jail_sweep(const char *base)
         }
         if (sweep_one(path, e->d_name)) {
             (void)rmdir(path); /* empty: it was the jail's alone */
+            count++;
+        } else if (is_forgotten(path)) {
             count++;
         }
     }

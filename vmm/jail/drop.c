@@ -126,20 +126,35 @@ static int drop_bounding_set(void)
     return cap > 0 && errno == EINVAL ? 0 : -errno; /* EINVAL: beyond the last */
 }
 
-static int drop_capabilities(void)
+#define CAP_BIT(cap) (1u << (cap))
+
+/*
+ * The server of shared folders acts for a guest whose root is root in them, under ids that own
+ * nothing there. Landlock confines what these reach to the folders; without it they are dropped.
+ */
+static uint32_t folder_capabilities(const struct jail_setup *s)
+{
+    return s->is_root && s->folder_count > 0 && jail_landlock_version() > 0
+               ? CAP_BIT(CAP_CHOWN) | CAP_BIT(CAP_DAC_OVERRIDE) | CAP_BIT(CAP_FOWNER) |
+                     CAP_BIT(CAP_FSETID)
+               : 0;
+}
+
+static int drop_capabilities(uint32_t kept)
 {
     struct __user_cap_header_struct header = { .version = _LINUX_CAPABILITY_VERSION_3 };
     struct __user_cap_data_struct caps[_LINUX_CAPABILITY_U32S_3];
 
     (void)prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0);
     memset(caps, 0, sizeof(caps));
+    caps[0].permitted = kept;
+    caps[0].effective = kept;
     if (syscall(SYS_capset, &header, caps) < 0 || syscall(SYS_capget, &header, caps) < 0) {
         return -errno;
     }
-    for (size_t i = 0; i < array_size(caps); i++) {
-        if ((caps[i].effective | caps[i].permitted | caps[i].inheritable) != 0) {
-            return -EPERM;
-        }
+    if (caps[0].effective != kept || caps[0].permitted != kept || caps[0].inheritable != 0 ||
+        (caps[1].effective | caps[1].permitted | caps[1].inheritable) != 0) {
+        return -EPERM;
     }
     return 0;
 }
@@ -150,6 +165,8 @@ static int drop_capabilities(void)
  */
 drupe_vm_err_t jail_privileges_drop(const struct jail_setup *s, struct drupe_error *err)
 {
+    const uint32_t kept = folder_capabilities(s);
+    const unsigned long keep_over_ids = kept != 0 ? SECBIT_KEEP_CAPS : 0;
     drupe_vm_err_t e = DRUPE_OK;
     int r = drop_bounding_set();
 
@@ -157,8 +174,8 @@ drupe_vm_err_t jail_privileges_drop(const struct jail_setup *s, struct drupe_err
         return jail_failed(err, "capabilities", -r, "empty the bounding set");
     }
     /* Locked as well: no exec as id 0 gives anything back. */
-    if (prctl(PR_SET_SECUREBITS, SECBIT_NOROOT | SECBIT_NOROOT_LOCKED | SECBIT_KEEP_CAPS_LOCKED |
-                                     SECBIT_NO_CAP_AMBIENT_RAISE |
+    if (prctl(PR_SET_SECUREBITS, keep_over_ids | SECBIT_NOROOT | SECBIT_NOROOT_LOCKED |
+                                     SECBIT_KEEP_CAPS_LOCKED | SECBIT_NO_CAP_AMBIENT_RAISE |
                                      SECBIT_NO_CAP_AMBIENT_RAISE_LOCKED) < 0 &&
         errno != EPERM) {
         return jail_failed(err, "capabilities", errno, "lock them");
@@ -167,7 +184,7 @@ drupe_vm_err_t jail_privileges_drop(const struct jail_setup *s, struct drupe_err
     if (e != DRUPE_OK) {
         return e;
     }
-    r = drop_capabilities();
+    r = drop_capabilities(kept);
     if (r < 0) {
         return jail_failed(err, "capabilities", -r, "drop all");
     }

@@ -127,11 +127,13 @@ static void emit_call(struct assembler *a, size_t first, unsigned thread, uint32
     a->code[skip].jf = (uint8_t)(a->size - skip - 1);
 }
 
-size_t filter_compile(enum drupe_jail_thread kind, bool on_trap,
+size_t filter_compile(enum drupe_jail_thread kind, const struct filter_variant *variant,
                       struct sock_filter out[FILTER_SIZE_MAX])
 {
-    const uint32_t denied = on_trap ? SECCOMP_RET_TRAP : SECCOMP_RET_KILL_PROCESS;
-    const unsigned thread = 1u << kind;
+    const uint32_t denied = variant->on_trap ? SECCOMP_RET_TRAP : SECCOMP_RET_KILL_PROCESS;
+    const unsigned thread =
+        1u << kind |
+        (variant->has_sync_disks && kind == DRUPE_JAIL_THREAD_VCPU ? FILTER_SYNC_DISKS : 0);
     struct assembler a = { .code = out };
 
     assert(kind < DRUPE_JAIL_THREADS);
@@ -139,7 +141,7 @@ size_t filter_compile(enum drupe_jail_thread kind, bool on_trap,
     emit(&a, BPF_JMP | BPF_JEQ | BPF_K, 1, 0, FILTER_ARCH);
     emit(&a, BPF_RET | BPF_K, 0, 0, SECCOMP_RET_KILL_PROCESS);
     emit_load(&a, offsetof(struct seccomp_data, nr));
-    if (on_trap) {
+    if (variant->on_trap) {
         emit_allow_if_equal(&a, SYS_exit_group);
     }
     for (size_t i = 0; i < filter_rule_count; i++) {
@@ -159,6 +161,7 @@ size_t filter_compile(enum drupe_jail_thread kind, bool on_trap,
 /* ---- This process ---- */
 
 static _Atomic int process_mode = DRUPE_JAIL_FILTER_NONE;
+static atomic_bool has_sync_disks;
 static __thread enum drupe_jail_thread thread_kind = DRUPE_JAIL_THREADS;
 
 struct call_name {
@@ -187,7 +190,7 @@ const char *drupe_jail_thread_name(enum drupe_jail_thread kind)
     static const char *const names[] = {
         [DRUPE_JAIL_THREAD_SETUP] = "setup", [DRUPE_JAIL_THREAD_MAIN] = "main",
         [DRUPE_JAIL_THREAD_LOOP] = "loop",   [DRUPE_JAIL_THREAD_VCPU] = "vcpu",
-        [DRUPE_JAIL_THREAD_API] = "api",
+        [DRUPE_JAIL_THREAD_API] = "api",     [DRUPE_JAIL_THREAD_FILES] = "files",
     };
 
     return (unsigned)kind < array_size(names) ? names[kind] : "?";
@@ -224,8 +227,15 @@ bool filter_is_on(void)
     return atomic_load_explicit(&process_mode, memory_order_acquire) != DRUPE_JAIL_FILTER_NONE;
 }
 
+void filter_allow_sync_disks(void)
+{
+    /* relaxed: the threads that read it are made later. */
+    atomic_store_explicit(&has_sync_disks, true, memory_order_relaxed);
+}
+
 int filter_install(enum drupe_jail_thread kind)
 {
+    struct filter_variant variant;
     struct sock_filter code[FILTER_SIZE_MAX];
     struct sock_fprog program = { .filter = code };
     const int mode = atomic_load_explicit(&process_mode, memory_order_acquire);
@@ -240,7 +250,9 @@ int filter_install(enum drupe_jail_thread kind)
         (void)sigprocmask(SIG_UNBLOCK, &sigsys, NULL);
     }
     thread_kind = kind;
-    program.len = (unsigned short)filter_compile(kind, mode == DRUPE_JAIL_FILTER_TRAP, code);
+    variant.on_trap = mode == DRUPE_JAIL_FILTER_TRAP;
+    variant.has_sync_disks = atomic_load_explicit(&has_sync_disks, memory_order_relaxed);
+    program.len = (unsigned short)filter_compile(kind, &variant, code);
     return syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, &program) < 0 ? -errno : 0;
 }
 

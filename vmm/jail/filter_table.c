@@ -24,6 +24,9 @@
 #define L (1u << DRUPE_JAIL_THREAD_LOOP)
 #define V (1u << DRUPE_JAIL_THREAD_VCPU)
 #define A (1u << DRUPE_JAIL_THREAD_API)
+#define F (1u << DRUPE_JAIL_THREAD_FILES)
+
+#define Y FILTER_SYNC_DISKS
 
 #define EXACT UINT32_MAX
 
@@ -52,26 +55,26 @@
 const struct filter_rule filter_rules[] = {
     /* Running the guest. */
     ALLOW_IOCTL(S | V, KVM_RUN, "run the guest"),
-    ALLOW_IOCTL(S | M | L | V | A, KVM_SIGNAL_MSI, "a device interrupts the guest"),
+    ALLOW_IOCTL(S | M | L | V | A | F, KVM_SIGNAL_MSI, "a device interrupts the guest"),
     ALLOW_IOCTL(S | V | A, KVM_GET_REGS, "where a vCPU stands: messages, snapshots"),
     ALLOW_IOCTL(S | V | A, KVM_TRANSLATE, "the instruction bytes of a failed exit"),
 
     /* Waiting and waking. */
-    ALLOW(S | M | L | V | A, futex, "locks and conditions"),
+    ALLOW(S | M | L | V | A | F, futex, "locks and conditions"),
     ALLOW(S | L | A, epoll_wait, "wait for devices' descriptors"),
     ALLOW(S | L | V | A, epoll_ctl, "watch or leave a descriptor"),
     ALLOW(S | M | L | V | A, poll, "is a console's peer ready; pauses"),
-    ALLOW(S | M | L | V | A, read, "eventfd counters, console input"),
-    ALLOW(S | M | L | V | A, write, "eventfd counters, serial line, messages"),
+    ALLOW(S | M | L | V | A | F, read, "eventfd counters, console input"),
+    ALLOW(S | M | L | V | A | F, write, "eventfd counters, serial line, messages"),
     ALLOW(S | L | V | A, readv, "console input into guest memory"),
     ALLOW(S | M | L | V | A, writev, "console output from guest memory"),
     ALLOW(S | L | V | A, io_uring_enter, "disk requests (the ring is restricted to file I/O)"),
     ALLOW(S | L | V | A, getrandom, "the guest's entropy device"),
-    ALLOW(S | M | L | V | A, clock_gettime, "clocks where the vDSO cannot read them"),
-    ALLOW_IF(S | M | L | V | A, tgkill, 2, EXACT, SIGNAL_KICK, "signal is SIGRTMIN",
+    ALLOW(S | M | L | V | A | F, clock_gettime, "clocks where the vDSO cannot read them"),
+    ALLOW_IF(S | M | L | V | A | F, tgkill, 2, EXACT, SIGNAL_KICK, "signal is SIGRTMIN",
              "call a vCPU out of the guest"),
-    ALLOW(S | M | L | V | A, rt_sigreturn, "the end of that signal's handler"),
-    ALLOW(S | M | L | V | A, exit, "a thread ends"),
+    ALLOW(S | M | L | V | A | F, rt_sigreturn, "the end of that signal's handler"),
+    ALLOW(S | M | L | V | A | F, exit, "a thread ends"),
 
     /* Devices that talk over sockets; nothing here makes a new one. */
     ALLOW(S | M | L | A, recvfrom, "vsock and network streams"),
@@ -80,21 +83,22 @@ const struct filter_rule filter_rules[] = {
     ALLOW(S | M | L | A, sendmsg, "answers"),
     ALLOW(S | L | A, accept4, "a connection to the VM's own sockets"),
     ALLOW(S | L | A, shutdown, "half-close of a stream"),
-    ALLOW(S | M | L | A, close, "descriptors that ended"),
-    ALLOW(S | M | L | A, restart_syscall, "a wait goes on after a stop signal"),
+    REFUSE(L, socket, EPERM, "a connection of the guest to the host: it gets a reset"),
+    ALLOW(S | M | L | A | F, close, "descriptors that ended"),
+    ALLOW(S | M | L | A | F, restart_syscall, "a wait goes on after a stop signal"),
 
     /* Memory of the process itself: never executable. */
-    ALLOW_IF(S | M | L | A, mmap, 2, PROT_EXEC, 0, "without PROT_EXEC", "memory"),
-    ALLOW_IF(S | M | L | A, mprotect, 2, PROT_EXEC, 0, "without PROT_EXEC", "stacks, heaps"),
-    ALLOW(S | M | L | A, munmap, "memory"),
-    ALLOW(S | M | L | A, madvise, "stacks of ended threads; pages that the balloon gave back"),
-    ALLOW(S | M | L | A, brk, "heap"),
-    ALLOW(S | A, mremap, "heap"),
+    ALLOW_IF(S | M | L | A | F, mmap, 2, PROT_EXEC, 0, "without PROT_EXEC", "memory"),
+    ALLOW_IF(S | M | L | A | F, mprotect, 2, PROT_EXEC, 0, "without PROT_EXEC", "stacks, heaps"),
+    ALLOW(S | M | L | A | F, munmap, "memory"),
+    ALLOW(S | M | L | A | F, madvise, "stacks of ended threads; pages that the balloon gave back"),
+    ALLOW(S | M | L | A | F, brk, "heap"),
+    ALLOW(S | A | F, mremap, "heap"),
     ALLOW(S | A, mincore, "resident guest memory for statistics"),
 
     /* Life and end. */
     ALLOW(S | M | A, exit_group, "the end"),
-    ALLOW(S | M | L | A, rt_sigprocmask, "threads block signals while they start and end"),
+    ALLOW(S | M | L | A | F, rt_sigprocmask, "threads block signals while they start and end"),
     ALLOW(S | M | A, clock_nanosleep, "pauses"),
     ALLOW(S | M | A, ppoll, "wait with a deadline"),
     ALLOW(S | M | A, getpid, "messages"),
@@ -102,28 +106,40 @@ const struct filter_rule filter_rules[] = {
     ALLOW(S | M | A, epoll_pwait, "wait for the control socket"),
 
     /* Sync disks, snapshots, logs: files that are open already. */
-    ALLOW(S | L | A, preadv2, "disks where the host has no io_uring"),
-    ALLOW(S | L | A, pwritev2, "disks where the host has no io_uring"),
-    ALLOW(S | L | A, fdatasync, "disks where the host has no io_uring"),
-    ALLOW(S | L | A, fallocate, "discard and write zeroes there"),
+    ALLOW(S | L | A | Y, preadv2, "disks where the host has no io_uring"),
+    ALLOW(S | L | A | Y, pwritev2, "disks where the host has no io_uring"),
+    ALLOW(S | L | A | F | Y, fdatasync, "disks where the host has no io_uring"),
+    ALLOW(S | L | A | Y, fallocate, "discard and write zeroes there"),
     ALLOW(S | A, pread64, "snapshot files"),
     ALLOW(S | A, pwrite64, "snapshot files"),
-    ALLOW(S | A, preadv, "snapshot files"),
-    ALLOW(S | A, pwritev, "snapshot files"),
-    ALLOW(S | A, fsync, "a snapshot is complete"),
-    ALLOW(S | A, ftruncate, "a snapshot's size"),
-    ALLOW(S | A, lseek, "holes in snapshot files"),
+    ALLOW(S | A | F, preadv, "snapshot files"),
+    ALLOW(S | A | F, pwritev, "snapshot files"),
+    ALLOW(S | A | F, fsync, "a snapshot is complete"),
+    ALLOW(S | A | F, ftruncate, "a snapshot's size"),
+    ALLOW(S | A | F, lseek, "holes in snapshot files"),
     ALLOW(S | A, copy_file_range, "a snapshot from another"),
 
     /* Paths: those inside the jail's own root. */
-    ALLOW(S | A, openat, "files inside the jail's root"),
-    ALLOW(S | A, newfstatat, "their kind and size"),
-    ALLOW(S | A, fstat, "their kind and size"),
+    ALLOW(S | A | F, openat, "files inside the jail's root"),
+    ALLOW(S | A | F, newfstatat, "their kind and size"),
+    ALLOW(S | A | F, fstat, "their kind and size"),
     ALLOW(S | A, rename, "a snapshot under its final name"),
-    ALLOW(S | A, renameat, "a snapshot under its final name"),
-    ALLOW(S | A, renameat2, "a snapshot under its final name"),
+    ALLOW(S | A | F, renameat, "a snapshot under its final name"),
+    ALLOW(S | A | F, renameat2, "a snapshot under its final name"),
     ALLOW(S | A, unlink, "an incomplete snapshot, a socket of ours"),
-    ALLOW(S | A, unlinkat, "an incomplete snapshot, a socket of ours"),
+    ALLOW(S | A | F, unlinkat, "an incomplete snapshot, a socket of ours"),
+
+    /* Shared folders: below the directories that Landlock leaves open. */
+    ALLOW(F, getdents64, "list a shared directory"),
+    ALLOW(F, fstatfs, "free space of a share"),
+    ALLOW(F, readlinkat, "a link in a share"),
+    ALLOW(F, mkdirat, "make names in a share"),
+    ALLOW(F, symlinkat, "make names in a share"),
+    ALLOW(F, linkat, "make names in a share"),
+    ALLOW(F, mknodat, "FIFOs and sockets in a share"),
+    ALLOW(F, fchmodat, "attributes in a share"),
+    ALLOW(F, fchownat, "attributes in a share"),
+    ALLOW(F, utimensat, "attributes in a share"),
 
     /* Building a machine. */
     ALLOW_IOCTL(S | A, KVM_GET_API_VERSION, "build a machine"),
@@ -181,7 +197,7 @@ const struct filter_rule filter_rules[] = {
     ALLOW(S | A, pipe2, "wake-ups"),
     ALLOW(S | A, memfd_create, "guest memory with a descriptor"),
     ALLOW(S | A, userfaultfd, "live branch, lazy restore"),
-    ALLOW(S | A, fcntl, "flags of descriptors"),
+    ALLOW(S | A | F, fcntl, "flags of descriptors"),
     ALLOW(S | A, dup, "descriptors of the configuration"),
     ALLOW(S | A, set_robust_list, "a thread starts"),
     ALLOW(S | A, rseq, "a thread starts"),

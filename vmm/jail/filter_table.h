@@ -6,6 +6,9 @@
 
 #include "drupe/jail.h"
 
+/* Beside the kinds of thread: a vCPU thread of a process whose disks are not on io_uring. */
+#define FILTER_SYNC_DISKS (1u << DRUPE_JAIL_THREADS)
+
 struct filter_rule {
     int number;
     const char *call;

@@ -16,6 +16,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -125,13 +126,18 @@ static void keep_own(const struct jail_setup *s, int *keep, size_t *count)
  */
 static _Noreturn void wait_for(pid_t pid)
 {
+    const struct rlimit none = { 0, 0 };
     int status = 0;
+    sigset_t all;
 
     (void)syscall(SYS_close_range, 0, ~0u, 0);
+    (void)setrlimit(RLIMIT_CORE, &none);
     while (waitpid(pid, &status, 0) < 0 && errno == EINTR) {
     }
     if (WIFSIGNALED(status)) {
         (void)signal(WTERMSIG(status), SIG_DFL);
+        (void)sigfillset(&all);
+        (void)sigprocmask(SIG_UNBLOCK, &all, NULL);
         (void)kill(getpid(), WTERMSIG(status));
     }
     _exit(WEXITSTATUS(status));
@@ -173,9 +179,7 @@ static _Noreturn void run_child(struct drupe_jail *j)
     drupe_vm_err_t r = DRUPE_OK;
 
     memset(&err, 0, sizeof(err));
-    if (!s->is_root) {
-        r = enter_as_user(s, &err);
-    }
+    r = s->is_root ? jail_proc_mount(s, &err) : enter_as_user(s, &err);
     o->keep[o->keep_count++] = o->report_fd;
     keep_own(s, o->keep, &o->keep_count);
     if (r == DRUPE_OK) {
@@ -321,6 +325,18 @@ drupe_vm_err_t drupe_jail_ready(drupe_jail_t *j, struct drupe_error *err)
 
 /* ---- Spawning ---- */
 
+static void take_folders(struct jail_setup *s, const struct config *c)
+{
+    static_assert(DRUPE_SHARES_MAX <= JAIL_FOLDERS_MAX, "each share is a folder");
+    s->folder_count = 0;
+    for (unsigned i = 0; i < c->share_count; i++) {
+        s->folders[s->folder_count++] = (struct jail_folder){
+            .fd = c->shares[i].fd,
+            .is_read_only = c->shares[i].is_read_only,
+        };
+    }
+}
+
 static drupe_vm_err_t fill_keep(struct jail_setup *s, int *out, size_t *out_count,
                                 const drupe_vm_t *vm, const int *keep, size_t count,
                                 struct drupe_error *err)
@@ -332,18 +348,13 @@ static drupe_vm_err_t fill_keep(struct jail_setup *s, int *out, size_t *out_coun
                            DRUPE_JAIL_KEEP_MAX);
     }
     if (vm != NULL) {
-        n = vm_descriptors(vm, out, JAIL_FDS_MAX - DRUPE_JAIL_KEEP_MAX);
+        n = vm_descriptors(vm, out, JAIL_FDS_MAX - DRUPE_JAIL_KEEP_MAX - 8);
+        take_folders(s, &vm->config);
     }
     for (size_t i = 0; i < count; i++) {
         out[n++] = keep[i];
     }
-    /* Room is left for what the jail itself keeps. */
-    if (n + s->folder_count + 8 > JAIL_FDS_MAX) {
-        return error_field(err, "folder_fds", "jail: validate: too many descriptors");
-    }
-    for (size_t i = 0; i < s->folder_count; i++) {
-        out[n++] = s->folder_fds[i];
-    }
+    assert(n + 8 <= JAIL_FDS_MAX); /* for what the jail itself keeps */
     *out_count = n;
     return DRUPE_OK;
 }
@@ -445,6 +456,9 @@ drupe_vm_err_t drupe_jail_enter(const struct drupe_jail_config *cfg, const drupe
     }
     if (r == DRUPE_OK) {
         r = jail_root_enter(&s, err);
+    }
+    if (r == DRUPE_OK) {
+        r = jail_proc_mount(&s, err);
     }
     if (r == DRUPE_OK) {
         keep_own(&s, fds, &count);

@@ -20,6 +20,7 @@
 #define JAIL_UID_BASE      UINT32_C(0x70000000)
 #define JAIL_FILES_DEFAULT 2048u
 #define JAIL_FDS_MAX       128u
+#define JAIL_FOLDERS_MAX   32u
 
 /* A validated copy of the caller's configuration, and what the steps hand on. */
 struct jail_setup {
@@ -44,7 +45,14 @@ struct jail_setup {
     uint32_t cpu_percent;
     uint64_t file_size_max;
     uint32_t files_max;
-    int folder_fds[DRUPE_JAIL_KEEP_MAX];
+
+    /* The VM's shared folders, known when the process is made: the only directories of the host
+     * that stay open. */
+    struct jail_folder {
+        int fd;
+        bool is_read_only;
+    } folders[JAIL_FOLDERS_MAX];
+
     size_t folder_count;
 
     int lock_fd;      /* held as long as a process of the jail lives */
@@ -93,6 +101,9 @@ drupe_vm_err_t jail_namespaces_make(struct jail_setup *s, bool with_pids,
                                     struct drupe_error *err) MUST_CHECK;
 /* root.c: mounts, device nodes, pivot_root. The calling thread's root is the jail afterwards. */
 drupe_vm_err_t jail_root_enter(struct jail_setup *s, struct drupe_error *err) MUST_CHECK;
+/* With folders: /proc of this process's PID namespace, through which the server of shared folders
+ * opens again what it holds. Only for root; ordinary users have it from jail_root_enter(). */
+drupe_vm_err_t jail_proc_mount(const struct jail_setup *s, struct drupe_error *err) MUST_CHECK;
 
 /* --- in the jailed process --- */
 

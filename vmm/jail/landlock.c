@@ -20,6 +20,10 @@ struct ruleset {
     uint64_t scoped;
 };
 
+#define READ_RIGHTS                                                                                \
+    (uint64_t)(LANDLOCK_ACCESS_FS_EXECUTE | LANDLOCK_ACCESS_FS_READ_FILE |                         \
+               LANDLOCK_ACCESS_FS_READ_DIR)
+
 /* How many file rights each version knows; later versions have more, which we don't name. */
 static const unsigned fs_rights[] = { 0, 13, 14, 15, 15, 16 };
 
@@ -63,7 +67,9 @@ drupe_vm_err_t jail_landlock_enter(const struct jail_setup *s, struct drupe_erro
         r = allow_below(ruleset, s->root_fd, attr.handled_access_fs);
     }
     for (size_t i = 0; r == 0 && i < s->folder_count; i++) {
-        r = allow_below(ruleset, s->folder_fds[i], attr.handled_access_fs);
+        r = allow_below(ruleset, s->folders[i].fd,
+                        s->folders[i].is_read_only ? attr.handled_access_fs & READ_RIGHTS
+                                                   : attr.handled_access_fs);
     }
     if (r == 0 && syscall(SYS_landlock_restrict_self, ruleset, 0) < 0) {
         r = -errno;

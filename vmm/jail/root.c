@@ -106,6 +106,33 @@ static drupe_vm_err_t make_devices(const struct jail_setup *s, struct drupe_erro
     return r;
 }
 
+static drupe_vm_err_t mount_proc(const char *at, struct drupe_error *err)
+{
+    return mount("proc", at, "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, "subset=pid") < 0
+               ? jail_failed(err, "mount", errno, "/proc of the jail")
+               : DRUPE_OK;
+}
+
+drupe_vm_err_t jail_proc_mount(const struct jail_setup *s, struct drupe_error *err)
+{
+    return s->folder_count > 0 && s->is_root ? mount_proc("/proc", err) : DRUPE_OK;
+}
+
+/*
+ * The place for /proc. An ordinary user may mount one only while another can still be seen, and is
+ * in the PID namespace by now; root's maker is not.
+ */
+static drupe_vm_err_t make_proc(const struct jail_setup *s, struct drupe_error *err)
+{
+    if (s->root[0] != '\0') {
+        return DRUPE_OK;
+    }
+    if (mkdir("proc", 0555) < 0) {
+        return jail_failed(err, "mount", errno, "make /proc");
+    }
+    return s->folder_count > 0 && !s->is_root ? mount_proc("proc", err) : DRUPE_OK;
+}
+
 static drupe_vm_err_t pivot(const struct jail_setup *s, struct drupe_error *err)
 {
     /* Stacked on itself and detached: no directory for the old root is needed. */
@@ -149,6 +176,9 @@ drupe_vm_err_t jail_root_enter(struct jail_setup *s, struct drupe_error *err)
     }
     if (r == DRUPE_OK) {
         r = make_devices(s, err);
+    }
+    if (r == DRUPE_OK) {
+        r = make_proc(s, err);
     }
     if (r == DRUPE_OK) {
         r = pivot(s, err);

@@ -202,13 +202,6 @@ drupe_vm_err_t jail_setup_take(struct jail_setup *s, const struct drupe_jail_con
                            DRUPE_JAIL_ID_SIZE_MAX);
     }
     (void)fmt_snprintf(s->id, sizeof(s->id), "%s", cfg->id);
-    if (cfg->folder_count > array_size(s->folder_fds)) {
-        return error_field(err, "folder_fds", "jail: validate: more than %u folders",
-                           DRUPE_JAIL_KEEP_MAX);
-    }
-    for (size_t i = 0; i < cfg->folder_count; i++) {
-        s->folder_fds[s->folder_count++] = cfg->folder_fds[i];
-    }
     s->wants_kvm = cfg->wants_kvm;
     s->wants_tun = cfg->wants_tun;
     s->shares_netns = cfg->shares_netns;

@@ -118,6 +118,7 @@ static drupe_vm_err_t choose_pages(struct job *j, struct drupe_error *err)
 
     page_set_add_private(&j->pages, m->ram);
     page_set_add_runs(&j->pages, m->snapshot);
+    machine_remove_free_pages(m, &j->pages);
     if (!memory_runs_make(&j->runs, &j->pages, m->ram, false)) {
         return no_memory(err);
     }
@@ -241,6 +242,10 @@ drupe_vm_err_t machine_snapshot(void *machine, bool is_paused,
 
     if (options->is_live || options->kind != DRUPE_SNAPSHOT_FULL) {
         return error_set(err, DRUPE_UNSUPPORTED, 0, "a live or incremental snapshot is not built");
+    }
+    if (m->config->share_count > 0) {
+        return error_set(err, DRUPE_UNSUPPORTED, 0,
+                         "a machine with shared folders: what it has open there is the host's");
     }
     r = prepare(&j, err);
     if (r == DRUPE_OK && !is_paused) {
