@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Any bytes as stored code: decoder and verifier refuse them, or the code is linked. The first byte
- * chooses: even, the rest is the body of a unit; odd, a unit of the library with some bytes
- * changed, which gets past the decoder far more often. Then the same bytes as a stored term: what
- * decodes must encode and decode to something equal.
+ * Any bytes as stored code: decoder and verifier refuse them, or the code is linked and run, as are
+ * the functions that it defines, with arguments of all kinds. The first byte chooses: even, the
+ * rest is the body of a unit; odd, a unit of the library with some bytes changed, which gets past
+ * the decoder far more often; bit 1, a collection at every allocation.
  */
-#include <stdlib.h>
 #include <string.h>
+
+#include "lona_fuzz.h"
 
 #include "data/data.h"
 #include "gc/heap.h"
@@ -14,84 +15,116 @@
 #include "interp/stored.h"
 #include "library.h"
 #include "native.h"
-#include "vm.h"
-#include "vm_state.h"
 
 enum {
     INPUTS_A_VM = 500,
     BODY_MAX = 1 << 15,
+    CALLS_MAX = 4,
+    RUN_MS = 300,
 };
 
 struct input {
     const uint8_t *unit; /* head and body */
     size_t unit_size;
-    const uint8_t *term;
-    size_t term_size;
+    const uint8_t *choices; /* of arguments */
+    size_t choice_count;
+    unsigned calls;
+    bool stress;
 };
 
-/* ---- the checks ---- */
+/* ---- running ---- */
 
-static struct vm *make_vm(void)
+/* The unit's function 0, or TERM_ERROR. */
+static term_t link_unit(struct process *p, const struct input *in)
 {
-    const char *error;
-    const struct vm_options options = { .platform = platform_posix(),
-                                        .workers = 1,
-                                        .seed = 1,
-                                        .heap_max_words = 1 << 20,
-                                        .memory_max = (uint64_t)512 << 20 };
-    struct vm *vm = vm_create(&options, &error);
-
-    if (vm == NULL) {
-        abort();
-    }
-    return vm;
-}
-
-/* What decodes must encode, and that decode to something that encodes alike. */
-static void check_term(struct process *p, const struct input *in)
-{
-    size_t offset = 0;
-    term_t t = term_decode(p, in->term, in->term_size, &offset);
-    struct byte_sink first;
-    struct byte_sink second;
-
-    if (t == TERM_ERROR) {
-        return;
-    }
-    byte_sink_init(&first, process_vm(p));
-    byte_sink_init(&second, process_vm(p));
-    if (term_encode(&first, process_vm(p), t)) {
-        size_t again = 0;
-        term_t back = term_decode(p, first.data, first.size, &again);
-
-        if (back == TERM_ERROR || again != first.size ||
-            !term_encode(&second, process_vm(p), back) || second.size != first.size ||
-            memcmp(first.data, second.data, first.size) != 0) {
-            abort();
-        }
-    }
-    byte_sink_deinit(&first);
-    byte_sink_deinit(&second);
-}
-
-/* NOLINTNEXTLINE(readability-non-const-parameter): the signature of a body */
-static term_t run(void *arg, struct process *p, term_t last, bool *again)
-{
-    const struct input *in = arg;
     struct code_unit u;
     size_t offset = 0;
-    (void)last;
-    (void)again;
+    term_t fun = TERM_ERROR;
+
     heap_inhibit_gc(p);
-    check_term(p, in);
     code_unit_init(&u, process_vm(p));
     if (code_decode(p, in->unit, in->unit_size, &offset, &u)) {
-        /* Not run: what is verified can't do harm, but may jump in circles. */
-        (void)code_link(p, &u);
+        fun = code_link(p, &u);
     }
     code_unit_deinit(&u);
     heap_permit_gc(p);
-    return TERM_NIL;
+    return fun;
+}
+
+/* A list of n arguments of kinds that the input chooses. */
+static term_t make_arguments(struct process *p, const struct input *in, unsigned n)
+{
+    term_t list = TERM_EMPTY;
+    term_t *e;
+
+    heap_inhibit_gc(p);
+    for (unsigned i = 0; i < n && heap_reserve(p, 16); i++) {
+        unsigned kind =
+            in->choice_count == 0 ? i : in->choices[(in->calls * 7 + i) % in->choice_count];
+        term_t t = TERM_NIL;
+
+        switch (kind % 12) {
+        case 0:
+            t = term_small((int64_t)kind - 100);
+            break;
+        case 1:
+            t = KW(badarg);
+            break;
+        case 2:
+            t = SYM(quote);
+            break;
+        case 3:
+            t = list;
+            break;
+        case 4:
+            t = heap_tuple(p, 2, &e);
+            e[0] = term_small(kind);
+            e[1] = list;
+            break;
+        case 5:
+            t = map_empty(process_vm(p));
+            break;
+        case 6:
+            t = vector_empty(process_vm(p));
+            break;
+        case 7:
+            t = heap_string(p, "text", 4);
+            break;
+        case 8:
+            t = heap_float(p, 1.5);
+            break;
+        case 9:
+            t = heap_pid(p, process_pid_raw(p));
+            break;
+        case 10:
+            t = term_native(kind % native_count());
+            break;
+        default:
+            break;
+        }
+        list = heap_pair(p, t, list);
+    }
+    heap_permit_gc(p);
+    return list;
+}
+
+/* First the unit, then what it gave: a function, or a var that holds one. */
+static term_t run(void *arg, struct process *p, term_t last, bool *again)
+{
+    struct input *in = arg;
+
+    if (in->calls == 0) {
+        last = link_unit(p, in);
+        process_vm(p)->gc_stress = in->stress && last != TERM_ERROR;
+    } else if (term_has_tag(last, TAG_VAR)) {
+        last = atomic_load_explicit(&term_var(last)->root, memory_order_acquire);
+    }
+    if (last == TERM_ERROR || in->calls++ == CALLS_MAX ||
+        (!term_has_tag(last, TAG_FUN) && !term_has_tag(last, TAG_CLOSURE))) {
+        return TERM_NIL;
+    }
+    *again = true;
+    return native_apply(p, last, make_arguments(p, in, in->calls == 1 ? 0 : in->calls - 1));
 }
 
 /* ---- inputs ---- */
@@ -155,14 +188,14 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         return 0;
     }
     if (vm == NULL) {
-        vm = make_vm();
+        vm = fuzz_vm(true);
     }
-    struct input in = { unit, make_unit(data, size, unit), data, size };
+    struct input in = { unit, make_unit(data, size, unit),   data, size,
+                        0,    size > 0 && (data[0] & 2) != 0 };
+    bool quiet = fuzz_run(vm, run, &in, RUN_MS);
 
-    if (vm_call_body(vm, run, &in, NULL, NULL) < 0) {
-        abort();
-    }
-    if (++inputs == INPUTS_A_VM) {
+    vm->gc_stress = false;
+    if (!quiet || ++inputs == INPUTS_A_VM) {
         vm_destroy(vm);
         vm = NULL;
         inputs = 0;

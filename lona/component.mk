@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-# lona: the actor-language VM. Only lona/platform/posix sees libc and threads; GMP's mpn is the one
+# lona: the actor-language VM. Only lona/platform/posix (and platform/sim, for tests) sees libc and threads; GMP's mpn is the one
 # library (lona/number).
 
-lona_dirs := term gc interp process sched realm number data native reader compiler embed platform/posix
+lona_dirs := term gc interp process sched realm number data native reader compiler embed platform/posix \
+    platform/sim
 lona.srcs := $(filter-out %_test.c,$(foreach d,$(lona_dirs),$(wildcard lona/$(d)/*.c)) $(wildcard lona/*.c))
 lona.sees := lona base/include include
 lona.variants := host asan tsan cov fuzz
@@ -55,7 +56,7 @@ bench-lona: $(BUILD)/lona
 	@bench/lona/run
 
 # Fuzz targets of the language, with the library for its macros.
-lona_fuzz := lona_reader lona_bytecode
-$(foreach f,$(lona_fuzz),$(call program,fuzz/$(f),fuzz,fuzz/$(f)_fuzz.c,lona_image lona base base_hosted,$(lona_image_libs) -lgmp -lpthread -lm,$(lona.sees),$(lona.cflags)))
-$(foreach f,$(lona_fuzz),$(eval lint_sees.fuzz/$(f)_fuzz.c := $(lona.sees)))
+lona_fuzz := lona_reader lona_bytecode lona_decoder lona_pattern lona_gc
+$(foreach f,$(lona_fuzz),$(call program,fuzz/$(f),fuzz,fuzz/$(f)_fuzz.c,lona_image lona base base_hosted,$(lona_image_libs) -lgmp -lpthread -lm,$(lona.sees) tests/include,$(lona.cflags)))
+$(foreach f,$(lona_fuzz),$(eval lint_sees.fuzz/$(f)_fuzz.c := $(lona.sees) tests/include))
 fuzz_targets += $(addprefix $(BUILD)/fuzz/,$(lona_fuzz))

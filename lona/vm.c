@@ -90,6 +90,7 @@ struct vm *vm_create(const struct vm_options *options, const char **error)
     vm->platform = *pf;
     vm->options = *options;
     vm->gc_stress = options->gc_stress;
+    vm->slice = options->slice == 0 ? SLICE_REDUCTIONS : (int32_t)options->slice;
     vm->pool.platform = &vm->platform;
     vm->pool.limit = options->memory_max;
     arena_init(&vm->memory, &vm->pool);

@@ -14,6 +14,7 @@ struct vm_options {
     uint64_t memory_max;     /* bytes the VM may take in all; 0: none */
     uint32_t heap_max_words; /* default limit of a process; 0: none */
     uint64_t seed;           /* of hashes and scheduling; 0: from the platform */
+    uint32_t slice;          /* reductions of one turn, 2 or more; 0: SLICE_REDUCTIONS */
     bool gc_stress;          /* collect at every allocation, verify every heap */
     bool without_library;    /* for the program that compiles the library */
 };

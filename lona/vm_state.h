@@ -182,6 +182,7 @@ struct vm {
     struct process_table processes;
     struct worker *workers[WORKERS_MAX];
     unsigned worker_count;
+    int32_t slice; /* reductions of one turn */
     struct worker
         outside; /* the arena and queue of threads that are no workers; under outside_lock */
     struct lock outside_lock;
@@ -203,6 +204,18 @@ struct vm {
     int argc;
     const char *const *argv;
 };
+
+/* Another thread may do something here: between two steps of what is not one atomic step. */
+static inline void sched_point(const struct vm *vm)
+{
+#ifdef TEST_BUILD
+    if (vm->platform.step != NULL) {
+        vm->platform.step(vm->platform.self);
+    }
+#else
+    (void)vm;
+#endif
+}
 
 /* Memory for parts of the VM that no worker owns: takes memory_lock. */
 void *vm_alloc(struct vm *vm, size_t size) MUST_CHECK;

@@ -36,9 +36,10 @@ static bool begin(struct compiler *c, const struct clauses *k)
     return true;
 }
 
-static bool wait_for_more(struct compiler *c, const struct receive *r)
+/* A jump back to the peek, with its safepoint word. */
+static bool peek_again(struct compiler *c, enum op op, const struct receive *r)
 {
-    if (!emit_wide_jump(c, OP_RECV_WAIT, 0, r->peek)) {
+    if (!emit_wide_jump(c, op, 0, r->peek)) {
         return false;
     }
     emit_word(c, 0);
@@ -47,6 +48,7 @@ static bool wait_for_more(struct compiler *c, const struct receive *r)
 
 bool compile_receive(struct compiler *c, term_t form, struct dest d)
 {
+    static const term_t no_body = TERM_NIL;
     struct match m = { .dest = d, .is_receive = true };
     struct clauses k;
     struct receive r;
@@ -71,14 +73,15 @@ bool compile_receive(struct compiler *c, term_t form, struct dest d)
         return false;
     }
     label_bind(c, r.next);
-    if (label_is_used(c, r.next) && !emit_wide_jump(c, OP_RECV_NEXT, 0, r.peek)) {
+    if (label_is_used(c, r.next) && !peek_again(c, OP_RECV_NEXT, &r)) {
         return false;
     }
     label_bind(c, r.wait);
-    if (!wait_for_more(c, &r)) {
+    if (!peek_again(c, OP_RECV_WAIT, &r)) {
         return false;
     }
-    bool ok = k.after != NULL ? compile_at(c, k.after_body, d) : emit_jump(c, r.peek);
+    /* Without a deadline the wait never falls through; the code behind it still must end. */
+    bool ok = compile_at(c, k.after != NULL ? k.after_body : &no_body, d);
 
     label_bind(c, m.end);
     return ok;

@@ -582,13 +582,24 @@ static bool in_list(const struct message *m, const term_t *o)
     return false;
 }
 
+/* A refused message that was pinned: dead old objects may still point into it. */
+static bool in_refused(const struct message *m, const term_t *o)
+{
+    for (; m != NULL; m = m->next) {
+        if ((m->flags & MESSAGE_PINNED) != 0 && message_holds(m, o)) {
+            return true;
+        }
+    }
+    return false;
+}
+
 static bool is_known(const struct verify *v, const term_t *o)
 {
     const struct process *p = v->p;
 
     return (o >= p->heap && o < v->m->young_end) || (o >= v->m->old && o < v->m->old_top) ||
            realm_holds(&p->worker->vm->realm, o) || in_list(p->fragments, o) ||
-           in_list(v->m->pinned, o) ||
+           in_list(v->m->pinned, o) || in_refused(p->mailbox, o) ||
            ((p->flags & PROCESS_PEEKED) != 0 && message_holds(*p->save, o));
 }
 

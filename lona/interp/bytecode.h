@@ -159,8 +159,8 @@ enum op_flag {
     OP(RECV_PEEK, DST, WJUMP, NONE, NONE, NONE,                                                    \
        0) /* A <- message at the save pointer; jump if none */                                     \
     OP(RECV_ACCEPT, NONE, NONE, NONE, NONE, NONE, 0) /* unlink it, deadline cleared */             \
-    OP(RECV_NEXT, NONE, WJUMP, NONE, NONE, NONE,                                                   \
-       OF_END) /* advance save pointer, jump (to the peek) */                                      \
+    OP(RECV_NEXT, NONE, WJUMP, NONE, MAP, NONE,                                                    \
+       OF_END) /* advance save pointer, jump (to the peek); may yield */                           \
     OP(RECV_WAIT, NONE, WJUMP, NONE, MAP, NONE,                                                    \
        0) /* more messages: jump (to the peek); deadline passed: fall through; else park */
 

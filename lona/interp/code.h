@@ -84,7 +84,8 @@ struct code_error {
 /*
  * Is the unit safe to run? Opcodes, operand ranges, instruction boundaries of jump targets and
  * guards, constant kinds, windows inside the frame, no fall-through past the end, no read of a slot
- * that some path leaves unwritten. Fills in the safepoint words. False with *error filled.
+ * that some path leaves unwritten, no way back without a call but to a receive's next message,
+ * receive instructions in their order. Fills in the safepoint words. False with *error filled.
  */
 bool code_verify(struct code_unit *u, struct code_error *error) MUST_CHECK;
 
@@ -143,7 +144,7 @@ void byte_sink_deinit(struct byte_sink *s);
 void byte_sink_put(struct byte_sink *s, const void *p, size_t n);
 
 #define CODE_MAGIC   0x424E4F4Cu /* "LONB" */
-#define CODE_VERSION 1
+#define CODE_VERSION 2
 
 /* Append one unit: u32 magic, u32 version, u32 size, u32 checksum, then the body. */
 void code_encode(struct byte_sink *s, const struct code_unit *u);

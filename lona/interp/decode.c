@@ -245,12 +245,18 @@ static term_t decode_word(struct source *s, enum object_tag tag, uint64_t arity)
     return heap_word_box(s->p, tag, 0, tag == TAG_F32 ? (uint32_t)v : v);
 }
 
+/* Parts of a ratio are never of fixed width. */
+static bool is_plain_integer(term_t t)
+{
+    return term_is_small(t) || term_has_tag(t, TAG_BIGNUM);
+}
+
 static term_t decode_ratio(struct source *s, unsigned depth)
 {
     term_t num = decode(s, depth);
     term_t den = decode(s, depth);
 
-    if (s->bad || !term_is_integer(num) || !term_is_integer(den) || den == term_small(0)) {
+    if (s->bad || !is_plain_integer(num) || !is_plain_integer(den) || den == term_small(0)) {
         return fail(s);
     }
     return built(s, ratio_make(s->p, &num, &den));

@@ -993,6 +993,11 @@ op_RECV_ACCEPT:
     }
     ADVANCE(1);
 op_RECV_NEXT:
+    if (unlikely(left <= 0)) { /* what was made of this message is dead: see verify_receive.c */
+        p->flags &= (uint8_t)~PROCESS_PEEKED;
+        SAVE();
+        return RUN_YIELDED;
+    }
     mailbox_next(p);
     ADVANCE(WIDE);
 op_RECV_WAIT:
@@ -1000,6 +1005,9 @@ op_RECV_WAIT:
     switch (mailbox_wait(w, p)) {
     case MAILBOX_MORE:
         LOAD();
+        if (unlikely(left <= 0)) {
+            return RUN_YIELDED;
+        }
         ADVANCE(WIDE);
     case MAILBOX_TIMED_OUT:
         LOAD();

@@ -3,15 +3,18 @@
  * The verifier. It trusts nothing in a unit but that its arrays have the lengths they say.
  *
  * 1. Walk each function once: opcodes, operands, extensions; note where instructions begin.
- * 2. Check that jumps, guards and fall-through land on such places.
- * 3. Backward liveness to a fixed point. A slot that is live where the function begins, other than
- * the callee and the parameters, would be read unwritten: refused.
- * 4. Write the safepoint words from it.
+ * 2. Check that jumps, guards and fall-through land on such places, and that only the two jumps of
+ * a receive go back: all other code ends in as many steps as it is long or comes to a call, where
+ *    reductions are counted.
+ * 3. Receive instructions in their order on every path (verify_receive.c).
+ * 4. Backward liveness to a fixed point. A slot that is live where the function begins, other than
+ *    the callee and the parameters, would be read unwritten: refused.
+ * 5. Write the safepoint words from it.
  */
 #include "interp/verify.h"
 
-#include "bounds.h"
 #include "interp/frame.h"
+#include "interp/verify_state.h"
 #include "native.h"
 #include "vm_state.h"
 
@@ -19,48 +22,25 @@ enum {
     LIVENESS_BYTES_MAX = 256 << 20
 };
 
-struct verifier {
-    struct code_unit *u;
-    struct code_function *f;
-    uint32_t function;
-    struct code_error *error;
-    struct big_maps *maps;
-    uint8_t *starts; /* 1: an instruction begins here */
-    uint64_t *live;  /* set_words a word of code: live before it */
-    size_t set_words;
-    uint64_t *out; /* one set */
-};
+#define GUARD_STEPS_MAX ((uint64_t)1 << 32) /* guards times words of one function */
 
-static bool fail(struct verifier *v, uint32_t word, const char *what)
+bool verify_fail(struct verifier *v, uint32_t word, const char *what)
 {
     *v->error = (struct code_error){ v->function, word, what };
     return false;
-}
-
-static const struct op_info *info_at(const struct verifier *v, uint32_t at)
-{
-    return &op_info[op_code(v->f->words[at])];
-}
-
-static uint32_t words_at(const struct verifier *v, uint32_t at)
-{
-    const struct op_info *i = info_at(v, at);
-    uint32_t n = i->words;
-
-    return (i->flags & OF_TABLE) != 0 ? n + 2 * op_b(v->f->words[at]) : n;
 }
 
 /* ---- 1: single instructions ---- */
 
 static bool check_slot(struct verifier *v, uint32_t at, unsigned slot)
 {
-    return slot < v->f->frame_slots || fail(v, at, "slot outside the frame");
+    return slot < v->f->frame_slots || verify_fail(v, at, "slot outside the frame");
 }
 
 static bool check_operand(struct verifier *v, uint32_t at, enum operand kind, unsigned value)
 {
     uint64_t w = v->f->words[at];
-    unsigned flags = info_at(v, at)->flags;
+    unsigned flags = verify_info_at(v, at)->flags;
 
     switch (kind) {
     case O_DST:
@@ -68,12 +48,12 @@ static bool check_operand(struct verifier *v, uint32_t at, enum operand kind, un
         return check_slot(v, at, value);
     case O_WINDOW:
         return (value >= 1 && value + op_b(w) < v->f->frame_slots) ||
-               fail(v, at, "window outside the frame");
+               verify_fail(v, at, "window outside the frame");
     case O_GROUP:
         return value + op_c(w) * ((flags & OF_PAIRS) != 0 ? 2u : 1u) <= v->f->frame_slots ||
-               fail(v, at, "operands outside the frame");
+               verify_fail(v, at, "operands outside the frame");
     case O_NONE:
-        return value == 0 || fail(v, at, "operand where none belongs");
+        return value == 0 || verify_fail(v, at, "operand where none belongs");
     default:
         return true;
     }
@@ -84,7 +64,7 @@ static bool check_self_call(struct verifier *v, uint32_t at)
     const struct code_function *f = v->f;
 
     return (f->words[at + 1] == v->function && !f->variadic && op_b(f->words[at]) == f->params) ||
-           fail(v, at, "self call of another function");
+           verify_fail(v, at, "self call of another function");
 }
 
 static bool check_extension(struct verifier *v, uint32_t at, enum extension kind, uint64_t value)
@@ -93,16 +73,16 @@ static bool check_extension(struct verifier *v, uint32_t at, enum extension kind
 
     switch (kind) {
     case E_CONST:
-        return value < u->constant_count || fail(v, at, "no such constant");
+        return value < u->constant_count || verify_fail(v, at, "no such constant");
     case E_VAR:
         return (value < u->constant_count && term_has_tag(u->constants[value], TAG_VAR)) ||
-               fail(v, at, "constant is no var");
+               verify_fail(v, at, "constant is no var");
     case E_NATIVE:
         return (value < u->constant_count && term_is_native(u->constants[value]) &&
                 native_id(u->constants[value]) < native_count()) ||
-               fail(v, at, "constant is no native");
+               verify_fail(v, at, "constant is no native");
     case E_FUN:
-        return value < u->function_count || fail(v, at, "no such function");
+        return value < u->function_count || verify_fail(v, at, "no such function");
     default:
         return true;
     }
@@ -113,13 +93,13 @@ static bool check_table(struct verifier *v, uint32_t at)
     uint64_t w = v->f->words[at];
 
     if (op_b(w) > SWITCH_ENTRIES_MAX) {
-        return fail(v, at, "switch too large");
+        return verify_fail(v, at, "switch too large");
     }
     for (unsigned i = 0; i < op_b(w); i++) {
         uint64_t key = v->f->words[at + 1 + 2 * i];
 
         if (key >= v->u->constant_count || !term_is_immediate(v->u->constants[key])) {
-            return fail(v, at, "switch key is no immediate constant");
+            return verify_fail(v, at, "switch key is no immediate constant");
         }
     }
     return true;
@@ -128,11 +108,11 @@ static bool check_table(struct verifier *v, uint32_t at)
 static bool check_instruction(struct verifier *v, uint32_t at)
 {
     uint64_t w = v->f->words[at];
-    const struct op_info *i = info_at(v, at);
+    const struct op_info *i = verify_info_at(v, at);
     bool wide = i->b == O_WNUM || i->b == O_WJUMP;
 
-    if (words_at(v, at) > v->f->word_count - at) {
-        return fail(v, at, "instruction cut short");
+    if (verify_words_at(v, at) > v->f->word_count - at) {
+        return verify_fail(v, at, "instruction cut short");
     }
     if (!check_operand(v, at, i->a, op_a(w)) ||
         (!wide && (!check_operand(v, at, i->b, op_b(w)) || !check_operand(v, at, i->c, op_c(w))))) {
@@ -156,24 +136,24 @@ static bool check_shape(struct verifier *v)
 
     if (f->params > PARAMS_MAX || f->frame_slots > FRAME_SLOTS_MAX ||
         f->params + f->variadic + 1u > f->frame_slots) {
-        return fail(v, 0, "frame does not hold the parameters");
+        return verify_fail(v, 0, "frame does not hold the parameters");
     }
     if (v->function == 0 && (f->params != 0 || f->variadic)) {
-        return fail(v, 0, "the first function takes arguments");
+        return verify_fail(v, 0, "the first function takes arguments");
     }
     if (f->name != TERM_NIL && !term_is_symbol_word(f->name)) {
-        return fail(v, 0, "name is no symbol");
+        return verify_fail(v, 0, "name is no symbol");
     }
-    for (uint32_t at = 0; at < f->word_count; at += words_at(v, at)) {
+    for (uint32_t at = 0; at < f->word_count; at += verify_words_at(v, at)) {
         if (op_code(f->words[at]) >= OP_COUNT) {
-            return fail(v, at, "unknown opcode");
+            return verify_fail(v, at, "unknown opcode");
         }
         if (!check_instruction(v, at)) {
             return false;
         }
         v->starts[at] = 1;
     }
-    return f->word_count > 0 || fail(v, 0, "empty function");
+    return f->word_count > 0 || verify_fail(v, 0, "empty function");
 }
 
 /* ---- 2: where control goes ---- */
@@ -183,14 +163,10 @@ static bool is_start(const struct verifier *v, int64_t at)
     return at >= 0 && at < v->f->word_count && v->starts[at] != 0;
 }
 
-typedef bool (*target_fn)(struct verifier *v, uint32_t at, uint32_t target);
-
-/* Calls each() for every jump target of the instruction; false as soon as it or a target says no.
- */
-static bool each_target(struct verifier *v, uint32_t at, target_fn each)
+bool verify_each_target(struct verifier *v, uint32_t at, verify_target_fn each)
 {
     uint64_t w = v->f->words[at];
-    const struct op_info *i = info_at(v, at);
+    const struct op_info *i = verify_info_at(v, at);
     int64_t target = -1;
     bool jumps = true;
 
@@ -205,61 +181,71 @@ static bool each_target(struct verifier *v, uint32_t at, target_fn each)
     } else {
         jumps = false;
     }
-    if (jumps && (!is_start(v, target) || !each(v, at, (uint32_t)target))) {
-        return fail(v, at, "jump to nowhere");
+    if (jumps && !is_start(v, target)) {
+        return verify_fail(v, at, "jump to nowhere");
+    }
+    if (jumps && !each(v, at, (uint32_t)target)) {
+        return false;
     }
     for (unsigned k = 0; (i->flags & OF_TABLE) != 0 && k < op_b(w); k++) {
         int64_t d = (int64_t)v->f->words[at + 2 + 2 * k];
 
         target = d < -(int64_t)UINT32_MAX || d > (int64_t)UINT32_MAX ? -1 : (int64_t)at + d;
-        if (!is_start(v, target) || !each(v, at, (uint32_t)target)) {
-            return fail(v, at, "jump to nowhere");
+        if (!is_start(v, target)) {
+            return verify_fail(v, at, "jump to nowhere");
+        }
+        if (!each(v, at, (uint32_t)target)) {
+            return false;
         }
     }
     return true;
 }
 
-static bool accept_target(struct verifier *v, uint32_t at, uint32_t target)
+/* Back only to look at the next message, which there are finitely many of. */
+static bool check_direction(struct verifier *v, uint32_t at, uint32_t target)
 {
-    (void)v;
-    (void)at;
-    (void)target;
-    return true;
+    unsigned op = op_code(v->f->words[at]);
+
+    if (op != OP_RECV_NEXT && op != OP_RECV_WAIT) {
+        return target > at || verify_fail(v, at, "jump back without a call");
+    }
+    return (target < at && op_code(v->f->words[target]) == OP_RECV_PEEK) ||
+           verify_fail(v, at, "receive goes on at no RECV_PEEK");
 }
 
 static bool check_flow(struct verifier *v)
 {
     const struct code_function *f = v->f;
 
-    for (uint32_t at = 0; at < f->word_count; at += words_at(v, at)) {
-        if (!each_target(v, at, accept_target)) {
+    for (uint32_t at = 0; at < f->word_count; at += verify_words_at(v, at)) {
+        if (!verify_each_target(v, at, check_direction)) {
             return false;
         }
-        if ((info_at(v, at)->flags & OF_END) == 0 && at + words_at(v, at) >= f->word_count) {
-            return fail(v, at, "code runs past its end");
+        if ((verify_info_at(v, at)->flags & OF_END) == 0 &&
+            at + verify_words_at(v, at) >= f->word_count) {
+            return verify_fail(v, at, "code runs past its end");
         }
+    }
+    if ((uint64_t)f->guard_count * f->word_count > GUARD_STEPS_MAX) {
+        return verify_fail(v, 0, "function too large");
     }
     for (uint32_t i = 0; i < f->guard_count; i++) {
         const struct code_guard *g = &f->guards[i];
 
-        if (g->from >= g->to || g->to > f->word_count || !is_start(v, g->target)) {
-            return fail(v, g->from, "bad guard");
+        if (g->from >= g->to || g->to > f->word_count || g->target < g->to ||
+            !is_start(v, g->target)) {
+            return verify_fail(v, g->from, "bad guard");
         }
     }
     for (uint32_t i = 1; i < f->line_count; i++) {
         if (f->lines[i].word < f->lines[i - 1].word) {
-            return fail(v, 0, "places out of order");
+            return verify_fail(v, 0, "places out of order");
         }
     }
     return true;
 }
 
-/* ---- 3: liveness ---- */
-
-static uint64_t *live_at(const struct verifier *v, uint32_t at)
-{
-    return v->live + (size_t)at * v->set_words;
-}
+/* ---- 4: liveness ---- */
 
 static void set_add_slot(uint64_t *set, unsigned slot)
 {
@@ -281,7 +267,7 @@ static void set_merge(uint64_t *into, const uint64_t *from, size_t n)
 static bool merge_target(struct verifier *v, uint32_t at, uint32_t target)
 {
     (void)at;
-    set_merge(v->out, live_at(v, target), v->set_words);
+    set_merge(v->out, verify_live_at(v, target), v->set_words);
     return true;
 }
 
@@ -289,15 +275,15 @@ static bool merge_target(struct verifier *v, uint32_t at, uint32_t target)
 static void live_after(struct verifier *v, uint32_t at)
 {
     __builtin_memset(v->out, 0, v->set_words * sizeof(*v->out));
-    if ((info_at(v, at)->flags & OF_END) == 0) {
-        set_merge(v->out, live_at(v, at + words_at(v, at)), v->set_words);
+    if ((verify_info_at(v, at)->flags & OF_END) == 0) {
+        set_merge(v->out, verify_live_at(v, at + verify_words_at(v, at)), v->set_words);
     }
 }
 
 static void add_reads(struct verifier *v, uint32_t at)
 {
     uint64_t w = v->f->words[at];
-    const struct op_info *i = info_at(v, at);
+    const struct op_info *i = verify_info_at(v, at);
 
     if (i->a == O_SRC) {
         set_add_slot(v->out, op_a(w));
@@ -327,29 +313,22 @@ static void add_reads(struct verifier *v, uint32_t at)
     }
 }
 
-static int dst_of(const struct verifier *v, uint32_t at)
-{
-    uint64_t w = v->f->words[at];
-    const struct op_info *i = info_at(v, at);
-
-    return i->a == O_DST ? (int)op_a(w) : i->c == O_DST ? (int)op_c(w) : -1;
-}
-
 /* Recompute live before `at`; did it grow? */
 static bool update_live(struct verifier *v, uint32_t at)
 {
     live_after(v, at);
-    if (dst_of(v, at) >= 0) {
-        set_drop_slot(v->out, (unsigned)dst_of(v, at));
+    if (verify_dst_of(v, at) >= 0) {
+        set_drop_slot(v->out, (unsigned)verify_dst_of(v, at));
     }
-    (void)each_target(v, at, merge_target); /* checked before; a jump does not write the result */
+    (void)verify_each_target(v, at,
+                             merge_target); /* checked before; a jump does not write the result */
     for (uint32_t g = 0; g < v->f->guard_count; g++) {
         if (at >= v->f->guards[g].from && at < v->f->guards[g].to) {
-            set_merge(v->out, live_at(v, v->f->guards[g].target), v->set_words);
+            set_merge(v->out, verify_live_at(v, v->f->guards[g].target), v->set_words);
         }
     }
     add_reads(v, at);
-    uint64_t *live = live_at(v, at);
+    uint64_t *live = verify_live_at(v, at);
     bool grew = false;
 
     for (size_t i = 0; i < v->set_words; i++) {
@@ -371,18 +350,18 @@ static bool check_liveness(struct verifier *v)
             }
         }
     }
-    const uint64_t *entry = live_at(v, 0);
+    const uint64_t *entry = verify_live_at(v, 0);
     unsigned known = v->f->params + v->f->variadic + 1u;
 
     for (unsigned s = known; s < v->set_words * 64; s++) {
         if ((entry[s / 64] >> (s % 64) & 1) != 0) {
-            return fail(v, 0, "slot read before it is written");
+            return verify_fail(v, 0, "slot read before it is written");
         }
     }
     return true;
 }
 
-/* ---- 4: safepoints ---- */
+/* ---- 5: safepoints ---- */
 
 static bool maps_grow(struct big_maps *m, size_t words)
 {
@@ -428,7 +407,7 @@ static bool big_map(struct verifier *v, uint32_t at, uint64_t *word)
         return true; /* only verifying */
     }
     if (!maps_grow(m, n + 1) || m->used > UINT32_MAX / 2) {
-        return fail(v, at, "out of memory");
+        return verify_fail(v, at, "out of memory");
     }
     *word |= SAFEPOINT_INDIRECT | (uint64_t)m->count << 32;
     m->starts[m->count++] = (uint32_t)m->used;
@@ -441,7 +420,7 @@ static bool big_map(struct verifier *v, uint32_t at, uint64_t *word)
 static bool write_safepoint(struct verifier *v, uint32_t at)
 {
     uint64_t w = v->f->words[at];
-    const struct op_info *i = info_at(v, at);
+    const struct op_info *i = verify_info_at(v, at);
     uint64_t *word = &v->f->words[at + i->words - 1];
 
     if (i->a == O_WINDOW) {
@@ -453,12 +432,12 @@ static bool write_safepoint(struct verifier *v, uint32_t at)
         }
         for (unsigned s = t - 1; s < v->f->frame_slots; s++) {
             if ((v->out[s / 64] >> (s % 64) & 1) != 0) {
-                return fail(v, at, "a slot of the window lives on after the call");
+                return verify_fail(v, at, "a slot of the window lives on after the call");
             }
         }
         *word = t | (uint64_t)op_c(w) << 16;
     } else {
-        __builtin_memcpy(v->out, live_at(v, at), v->set_words * sizeof(*v->out));
+        __builtin_memcpy(v->out, verify_live_at(v, at), v->set_words * sizeof(*v->out));
         *word = 0;
     }
     bool is_big = v->out[0] >> SAFEPOINT_INLINE_SLOTS != 0;
@@ -475,8 +454,8 @@ static bool write_safepoint(struct verifier *v, uint32_t at)
 
 static bool write_safepoints(struct verifier *v)
 {
-    for (uint32_t at = 0; at < v->f->word_count; at += words_at(v, at)) {
-        const struct op_info *i = info_at(v, at);
+    for (uint32_t at = 0; at < v->f->word_count; at += verify_words_at(v, at)) {
+        const struct op_info *i = verify_info_at(v, at);
 
         if ((i->e1 == E_MAP || i->e2 == E_MAP) && !write_safepoint(v, at)) {
             return false;
@@ -496,23 +475,27 @@ static bool verify_function(struct verifier *v)
     size_t bytes = n * v->set_words * sizeof(uint64_t);
 
     if (v->set_words == 0 || bytes > LIVENESS_BYTES_MAX) {
-        return fail(v, 0, "function too large");
+        return verify_fail(v, 0, "function too large");
     }
     v->starts = vm_alloc(vm, n + 1);
     v->live = vm_alloc(vm, bytes + 1);
     v->out = vm_alloc(vm, v->set_words * sizeof(uint64_t));
-    bool ok = v->starts != NULL && v->live != NULL && v->out != NULL;
+    v->states = vm_alloc(vm, (n + 1) * sizeof(*v->states));
+    bool ok = v->starts != NULL && v->live != NULL && v->out != NULL && v->states != NULL;
 
     if (!ok) {
-        (void)fail(v, 0, "out of memory");
+        (void)verify_fail(v, 0, "out of memory");
     } else {
         __builtin_memset(v->starts, 0, n);
         __builtin_memset(v->live, 0, bytes);
-        ok = check_shape(v) && check_flow(v) && check_liveness(v) && write_safepoints(v);
+        __builtin_memset(v->states, 0, n * sizeof(*v->states));
+        ok = check_shape(v) && check_flow(v) && verify_receives(v) && check_liveness(v) &&
+             verify_held_slots(v) && write_safepoints(v);
     }
     vm_free(vm, v->starts, n + 1);
     vm_free(vm, v->live, bytes + 1);
     vm_free(vm, v->out, v->set_words * sizeof(uint64_t));
+    vm_free(vm, v->states, (n + 1) * sizeof(*v->states));
     return ok;
 }
 
@@ -521,10 +504,10 @@ bool code_verify_maps(struct code_unit *u, struct code_error *error, struct big_
     struct verifier v = { .u = u, .error = error, .maps = maps };
 
     if (u->out_of_memory || u->function_count == 0) {
-        return fail(&v, 0, u->out_of_memory ? "out of memory" : "no functions");
+        return verify_fail(&v, 0, u->out_of_memory ? "out of memory" : "no functions");
     }
     if (u->file != TERM_NIL && !term_is_symbol_word(u->file)) {
-        return fail(&v, 0, "file name is no symbol");
+        return verify_fail(&v, 0, "file name is no symbol");
     }
     for (uint32_t i = 0; i < u->function_count; i++) {
         v.function = i;

@@ -90,6 +90,8 @@ struct platform {
     long (*env_get)(void *self, const char *name, size_t name_len, char *out, size_t n);
 
     int (*entropy)(void *self, void *p, size_t n);
+    /* NULL but in simulations: called by test builds where another thread may come between. */
+    void (*step)(void *self);
     void (*fatal)(void *self, const char *message); /* does not return */
 };
 

@@ -27,6 +27,7 @@ bool inbox_push(struct vm *vm, struct worker *self, uint64_t to, struct message 
     uint64_t tag = inbox_tag(generation);
     uint64_t head = atomic_load_explicit(&p->inbox, memory_order_relaxed);
 
+    sched_point(vm);
     do {
         if (head >> INBOX_TAG_SHIFT != tag >> INBOX_TAG_SHIFT) {
             return false; /* it has ended meanwhile */
@@ -36,6 +37,7 @@ bool inbox_push(struct vm *vm, struct worker *self, uint64_t to, struct message 
          * acquire: when this clears PARKED, what the process left in its record is seen */
     } while (!atomic_compare_exchange_weak_explicit(&p->inbox, &head, inbox_word(tag, m),
                                                     memory_order_acq_rel, memory_order_relaxed));
+    sched_point(vm);
     if ((head & INBOX_PARKED) != 0) {
         sched_ready(vm, self, p);
     }
@@ -59,6 +61,7 @@ struct message *inbox_close(struct process *p)
     next +=
         (next & ((1u << (64 - INBOX_TAG_SHIFT)) - 1)) == 0; /* a zero tag is a purged record's */
     atomic_store_explicit(&p->generation, next, memory_order_relaxed);
+    sched_point(process_vm(p));
     /* acquire: what was pushed is complete. From here on every push for the old pid fails. */
     return inbox_pointer(
         atomic_exchange_explicit(&p->inbox, inbox_tag(next), memory_order_acq_rel));

@@ -229,6 +229,7 @@ bool process_spawn(struct process *from, term_t fn, const struct spawn_options *
     if (named) {
         its->name = options->name;
     }
+    sched_point(w->vm);
     *pid_out = pid;
     if (ref_out != NULL) {
         *ref_out = ref;
@@ -318,6 +319,7 @@ static void free_messages(struct worker *w, struct message *m)
 
 static void tell(struct worker *w, uint64_t to, struct message *m)
 {
+    sched_point(w->vm);
     if (!inbox_push(w->vm, w, to, m)) {
         message_free(w, m);
     }
@@ -396,8 +398,10 @@ void process_end(struct worker *w, struct process *p, term_t reason)
     }
     /* Before the inbox closes, what has arrived counts: a link or monitor in it is told like
      * others. */
+    sched_point(w->vm);
     struct message *rest = inbox_close(p);
 
+    sched_point(w->vm);
     if (r != NULL && r->call != NULL) {
         call_finish(r->call, p, reason);
     }

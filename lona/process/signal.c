@@ -157,7 +157,12 @@ void signal_handle(struct worker *w, struct process *p, struct message *m)
     message_free(w, m);
 }
 
-/* ---- what the running process asks for ---- */
+/*
+ * ---- what the running process asks for ----
+ *
+ * The answer for a dead process goes through the asker's own inbox, behind what the dead one may
+ * have sent before its end.
+ */
 
 bool process_link(struct process *p, uint64_t to)
 {
@@ -179,7 +184,7 @@ bool process_link(struct process *p, uint64_t to)
 
     if (!inbox_push(w->vm, w, to, m)) {
         message_free(w, m);
-        signal_handle(w, p, signal_with_reason(w, MESSAGE_EXIT, to, 1, KW(noproc)));
+        send_signal(w, self, signal_with_reason(w, MESSAGE_EXIT, to, 1, KW(noproc)));
     }
     return true;
 }
@@ -205,7 +210,8 @@ bool process_monitor(struct process *p, uint64_t to, uint64_t *ref_out)
 
     if (!inbox_push(w->vm, w, to, m)) {
         message_free(w, m);
-        signal_handle(w, p, signal_with_reason(w, MESSAGE_DOWN, to, ref, KW(noproc)));
+        send_signal(w, process_pid_raw(p),
+                    signal_with_reason(w, MESSAGE_DOWN, to, ref, KW(noproc)));
     }
     *ref_out = ref;
     return true;

@@ -70,6 +70,7 @@ bool deque_push(struct deque *d, struct vm *vm, struct process *p)
         r = bigger;
     }
     atomic_store_explicit(&r->slots[(size_t)bottom & r->mask], p, memory_order_relaxed);
+    sched_point(vm);
     /* release: pairs with the acquire of bottom in deque_take(); slot and record are complete */
     atomic_store_explicit(&d->bottom, bottom + 1, memory_order_release);
     return true;

@@ -77,12 +77,14 @@ static void enqueue(struct vm *vm, struct worker *w, struct process *p)
     /* seq_cst fence: the push is visible before we look for sleepers; pairs with the one in idle()
      */
     full_fence(vm);
+    sched_point(vm);
     wake_one(vm, w);
 }
 
 void sched_ready(struct vm *vm, struct worker *self, struct process *p)
 {
     p->status = PROCESS_READY;
+    sched_point(vm);
     if (self == NULL || self == &vm->outside) {
         bool locked = self == NULL;
 
@@ -282,11 +284,14 @@ static struct process *idle(struct worker *w)
         }
         return p;
     }
+    sched_point(vm);
     atomic_store_explicit(&w->asleep, true, memory_order_relaxed);
+    sched_point(vm);
     atomic_fetch_add_explicit(&vm->sleeping, 1, memory_order_seq_cst);
     /* seq_cst fence: whoever pushes after we looked sees us asleep; pairs with the one in enqueue()
      */
     full_fence(vm);
+    sched_point(vm);
     if (!work_in_sight(w) && !atomic_load_explicit(&vm->stopping, memory_order_relaxed)) {
         /* A process left in another's slot comes to a queue at the end of that worker's slice. */
         vm->platform.wake_wait(vm->platform.self, &w->wake, deadline);
@@ -304,7 +309,7 @@ static void run(struct worker *w, struct process *p)
     p->worker = w;
     w->current = p;
     p->status = PROCESS_RUNNING;
-    p->reductions_left = SLICE_REDUCTIONS;
+    p->reductions_left = w->vm->slice;
     atomic_store_explicit(&w->slice, atomic_load_explicit(&w->slice, memory_order_relaxed) + 1,
                           memory_order_relaxed);
     for (;;) {
@@ -318,18 +323,19 @@ static void run(struct worker *w, struct process *p)
 
         if (r == RUN_WAIT) {
             p->status = PROCESS_WAITING;
-            p->reductions += (uint64_t)(SLICE_REDUCTIONS - max_of(left, 0));
+            sched_point(w->vm);
+            p->reductions += (uint64_t)(w->vm->slice - max_of(left, 0));
             if (inbox_park(p)) {
                 return;
             }
             p->status = PROCESS_RUNNING; /* something came in: go on */
             if (left > 0) {
-                p->reductions -= (uint64_t)(SLICE_REDUCTIONS - left);
+                p->reductions -= (uint64_t)(w->vm->slice - left);
                 continue;
             }
             r = RUN_YIELDED;
         } else {
-            p->reductions += (uint64_t)(SLICE_REDUCTIONS - max_of(left, 0));
+            p->reductions += (uint64_t)(w->vm->slice - max_of(left, 0));
         }
         if (r == RUN_YIELDED) {
             p->status = PROCESS_READY;
