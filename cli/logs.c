@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* drupe logs: the end of the project's console log. */
+/* drupe logs: the end of a console log, the project's or a machine's. */
 
 #include <errno.h>
 #include <fcntl.h>
@@ -16,6 +16,7 @@
 #include "files.h"
 #include "options.h"
 #include "project.h"
+#include "vm_dir.h"
 
 #define CHUNK_SIZE 65536
 
@@ -62,9 +63,17 @@ static int copy_rest(int fd, off_t *at)
     }
 }
 
-/* drupe run holds a lock on the log while the machine runs. */
-static bool is_running(int fd)
+/* drupe run holds a lock on the project's log while the machine runs; a machine in the background
+ * has a record. */
+static bool is_running(int fd, const struct vm_record *r)
 {
+    if (r->dir) {
+        struct vm_record now = { 0 };
+        bool is_alive = vm_record_read(r->dir, &now) == 0 && now.is_alive;
+
+        vm_record_free(&now);
+        return is_alive;
+    }
     if (flock(fd, LOCK_SH | LOCK_NB) < 0) {
         return true;
     }
@@ -72,18 +81,18 @@ static bool is_running(int fd)
     return false;
 }
 
-static int follow(int fd, off_t at)
+static int follow(int fd, off_t at, const char *path, const struct vm_record *r)
 {
     CLEANUP_FD watch = inotify_init1(IN_CLOEXEC | IN_NONBLOCK);
     char events[4096];
 
-    if (watch < 0 || inotify_add_watch(watch, PROJECT_LOG, IN_MODIFY | IN_CLOSE_WRITE) < 0) {
+    if (watch < 0 || inotify_add_watch(watch, path, IN_MODIFY | IN_CLOSE_WRITE) < 0) {
         return -errno;
     }
     for (;;) {
         struct pollfd p = { watch, POLLIN, 0 };
         struct stat st;
-        bool was_running = is_running(fd);
+        bool was_running = is_running(fd, r);
         int err = copy_rest(fd, &at);
 
         if (err < 0 || !was_running) {
@@ -114,37 +123,46 @@ static int run_logs(int argc, char **argv)
     };
     struct operands operands;
     struct stat st;
+    CLEANUP_RECORD r = { 0 };
     int status = options_of_verb(&verb_logs, specs, array_size(specs), argc, argv, &operands);
 
     if (status >= 0) {
         return status;
     }
-    if (operands.first < argc) {
-        return complain(STATUS_USAGE, "logs: takes no arguments; see drupe logs --help");
+    if (operands.first + 1 < argc) {
+        return complain(STATUS_USAGE, "logs: takes one machine, or none for the project here");
     }
-    CLEANUP_FD fd = open(PROJECT_LOG, O_RDONLY | O_CLOEXEC);
+    if (operands.first < argc) {
+        status = vm_find("logs", argv[operands.first], &r);
+        if (status != 0) {
+            return status;
+        }
+    }
+    CLEANUP_FREE char *path = r.dir ? vm_path(&r, "console.log") : text_copy(PROJECT_LOG);
+    CLEANUP_FD fd = open(path, O_RDONLY | O_CLOEXEC);
 
     if (fd < 0 || fstat(fd, &st) < 0) {
         return complain(STATUS_FAILED,
                         errno == ENOENT ? "logs: no %s here: drupe run writes it"
                                         : "logs: %s cannot be read",
-                        PROJECT_LOG);
+                        path);
     }
     off_t at = find_tail(fd, st.st_size, lines);
     int err = copy_rest(fd, &at);
 
     if (err == 0 && follows) {
-        err = follow(fd, at);
+        err = follow(fd, at, path, &r);
     }
     return err < 0 && err != -EPIPE ? complain(STATUS_FAILED, "logs: %s", strerror(-err)) : 0;
 }
 
 const struct verb verb_logs = {
     .name = "logs",
-    .summary = "show the end of the project's console log",
+    .summary = "show the end of a console log",
     .help =
-        "usage: drupe logs [OPTIONS]\n\n"
-        "Prints the last lines of logs/console.log, which drupe run writes inside a project.\n\n"
+        "usage: drupe logs [OPTIONS] [MACHINE]\n\n"
+        "Prints the last lines of a background machine's console, or of logs/console.log, which "
+        "drupe run\nwrites inside a project.\n\n"
         "options:\n"
         "  -f, --follow     go on printing until the machine ends\n"
         "  -n, --lines N    how many lines (default 50)\n\n"

@@ -113,6 +113,8 @@ static int run_run(int argc, char **argv)
         { .name = "cwd", .letter = 'w', .kind = OPTION_TEXT, .out = &o.cwd },
         { .name = "log", .kind = OPTION_TEXT, .out = &o.log },
         { .name = "console-log", .kind = OPTION_TEXT, .out = &o.log },
+        { .name = "detach", .letter = 'd', .kind = OPTION_FLAG, .out = &o.is_detached },
+        { .name = "name", .kind = OPTION_TEXT, .out = &o.name },
         { .name = "verbose", .kind = OPTION_FLAG, .out = &o.is_verbose },
         { .name = "no-jail", .kind = OPTION_FLAG, .out = &o.has_no_jail },
         { .name = "real", .kind = OPTION_FLAG, .out = &is_real },
@@ -124,7 +126,7 @@ static int run_run(int argc, char **argv)
     if (status < 0) {
         status = job_make(&job, &o, argc, argv, &operands);
         if (status == 0) {
-            status = start(&job, &o);
+            status = o.is_detached ? run_detached(&job, &o) : start(&job, &o);
         }
     }
     strings_free(&o.env);
@@ -158,6 +160,8 @@ const struct verb verb_run = {
         "  -e, --env NAME[=VALUE]  set a variable, or pass this shell's on; may be repeated\n"
         "  -w, --cwd DIR           the program's working directory\n"
         "  -v HOST:GUEST[:ro]      share a folder of this host; may be repeated\n"
+        "  -d, --detach            run in the background and print the machine's id; see drupe ps\n"
+        "      --name NAME         call it so (with -d)\n"
         "      --log FILE          write console and kernel messages there as well\n"
         "      --no-jail           the monitor in this process, with this user's rights\n"
         "      --verbose           all kernel messages on standard error\n\n"

@@ -29,6 +29,8 @@ struct run_options {
     bool has_timeout;
     bool is_verbose;
     bool has_no_jail;
+    bool is_detached;
+    const char *name;
 };
 
 /* What to run, and in what; owned. */
@@ -63,6 +65,9 @@ int job_make(struct job *j, const struct run_options *o, int argc, char **argv,
 
 /* The configuration of its machine, but for the console. Borrows from both. */
 int job_config(const struct job *j, const struct run_options *o, drupe_vm_config_t *cfg) MUST_CHECK;
+
+/* An agent beside the workload, reached through a Unix socket at that path. Borrows it. */
+void job_config_agent(drupe_vm_config_t *cfg, const char *vsock_path);
 
 /* ---- Console ------------------------------------------------------------------------------------
  */
@@ -138,6 +143,9 @@ int run_vm(struct monitor *m, drupe_vm_t *vm, struct console *c, uint64_t timeou
 
 /* Block the signals that run_vm() takes from a descriptor; before any thread exists. */
 void run_block_signals(void);
+
+/* Start it in the background and print its id. */
+int run_detached(const struct job *j, const struct run_options *o) MUST_CHECK;
 
 /* Print the library's error and return the exit status that fits it. */
 int refuse_vm(const char *verb, const struct drupe_error *err);

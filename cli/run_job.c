@@ -18,6 +18,8 @@
 
 extern const char drupe_kernel_image[] __attribute__((visibility("hidden")));
 extern const char drupe_kernel_image_end[] __attribute__((visibility("hidden")));
+extern const char drupe_agent_image[] __attribute__((visibility("hidden")));
+extern const char drupe_agent_image_end[] __attribute__((visibility("hidden")));
 
 void job_free(struct job *j)
 {
@@ -323,6 +325,13 @@ static int set_kernel(drupe_vm_config_t *cfg, const char *path)
     cfg->kernel_image = drupe_kernel_image;
     cfg->kernel_image_size = size;
     return 0;
+}
+
+void job_config_agent(drupe_vm_config_t *cfg, const char *vsock_path)
+{
+    cfg->vsock_path = vsock_path;
+    cfg->agent_image = drupe_agent_image;
+    cfg->agent_image_size = (uintptr_t)drupe_agent_image_end - (uintptr_t)drupe_agent_image;
 }
 
 int job_config(const struct job *j, const struct run_options *o, drupe_vm_config_t *cfg)

@@ -28,5 +28,8 @@ size_t vm_descriptors(const drupe_vm_t *vm, int *fds, size_t max)
     add(c->host_stdout, fds, max, &count);
     add(c->host_stderr, fds, max, &count);
     add(c->serial_log, fds, max, &count);
+    add(c->serial_in, fds, max, &count);
+    add(c->initrd.fd, fds, max, &count);
+    add(c->vsock_fd, fds, max, &count);
     return count;
 }

@@ -27,6 +27,14 @@ extern "C" {
 #define DRUPE_CONTROL_BAD_CONFIG    152
 #define DRUPE_CONTROL_BAD_ARGUMENTS 153
 
+/* What a client brought about, for a log of it. */
+enum drupe_control_event {
+    DRUPE_CONTROL_PAUSED,
+    DRUPE_CONTROL_RESUMED,
+    DRUPE_CONTROL_SNAPSHOT,
+    DRUPE_CONTROL_STOPPING, /* asked politely; the end follows */
+};
+
 /* All pointers are borrowed for the call of drupe_control_run(). */
 struct drupe_control_options {
     size_t struct_size; /* set by init */
@@ -59,6 +67,10 @@ struct drupe_control_options {
     int serial_out;
     /* A VM that runs already: the API is for it, in its later phase. Stays the caller's. */
     drupe_vm_t *vm;
+    uint64_t timeout_s; /* stop the VM when it has been served for so long; 0: never */
+    /* NULL, or called on the serving thread after it happened. */
+    void (*changed)(void *ctx, enum drupe_control_event event);
+    void *changed_ctx;
 };
 
 DRUPE_API void drupe_control_options_init(struct drupe_control_options *options);

@@ -458,6 +458,29 @@ struct drupe_restore_options {
 DRUPE_API DRUPE_MUST_CHECK drupe_vm_err_t drupe_vm_restore(
     drupe_vm_t *vm, const struct drupe_restore_options *options, struct drupe_error *err);
 
+/* What a snapshot needs of a VM's configuration, and where its files were when it was taken. */
+struct drupe_snapshot_description {
+    char id[64];
+    uint64_t created_ms; /* Unix time */
+    unsigned vcpus;
+    unsigned memory_mib;
+    enum drupe_root_mode root_mode;
+    enum drupe_stdio stdio;
+    uint32_t vsock_cid; /* 0: none */
+    bool is_diff;
+    unsigned disk_count;
+    char root_path[DRUPE_PATH_SIZE_MAX]; /* "": none */
+    char disk_paths[DRUPE_DISKS_MAX][DRUPE_PATH_SIZE_MAX];
+    bool is_disk_read_only[DRUPE_DISKS_MAX];
+    char cmdline_extra[DRUPE_CMDLINE_SIZE_MAX + 1];
+    char argv0[256]; /* may be cut */
+};
+
+/* From the same options as a restore; reads and verifies all but the memory. */
+DRUPE_API DRUPE_MUST_CHECK drupe_vm_err_t
+drupe_snapshot_describe(const struct drupe_restore_options *options,
+                        struct drupe_snapshot_description *out, struct drupe_error *err);
+
 /* create and restore; destroyed on failure. */
 DRUPE_API DRUPE_MUST_CHECK drupe_vm_err_t drupe_vm_create_from_snapshot(
     const drupe_vm_config_t *cfg, const struct drupe_restore_options *options, drupe_vm_t **out,

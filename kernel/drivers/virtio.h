@@ -84,6 +84,10 @@ int virtqueue_add(struct virtqueue *q, const struct virtio_segment *segments, un
 /* Tell the device what was added since the last time, if it wants to know. */
 void virtqueue_kick(struct virtqueue *q);
 
+/* Offer a new queue all the buffers that it holds, `size` bytes each, to be written to; the token
+ * of each is its address. 0, or -EIO. */
+int virtqueue_post_all(struct virtqueue *q, uint8_t *buffers, uint32_t size) MUST_CHECK;
+
 /* Notify the device although nothing new was added: for the few that look again only then. */
 void virtqueue_notify(struct virtqueue *q);
 /* A completed chain's token and the bytes written into it (at most what was offered); NULL: none.

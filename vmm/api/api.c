@@ -208,6 +208,7 @@ static const struct route routes[] = {
     { HTTP_PUT, "logger", NULL, NEEDS_BODY, METRIC_LOGGER, put_logger },
     { HTTP_PUT, "metrics", NULL, NEEDS_BODY, METRIC_METRICS, put_metrics },
     { HTTP_PUT, "mmds", NULL, NEEDS_BODY, METRIC_MMDS, put_mmds },
+    { HTTP_PUT, "drupe", NULL, NEEDS_BODY, METRIC_OTHER, put_drupe },
     { HTTP_PUT, "snapshot", NULL, NEEDS_BODY, METRIC_OTHER, put_snapshot },
     { HTTP_PATCH, "vm", NULL, NEEDS_BODY, METRIC_OTHER, patch_vm },
     { HTTP_PATCH, "machine-config", NULL, NEEDS_BODY, METRIC_MACHINE_CFG, patch_machine_config },

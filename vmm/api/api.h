@@ -36,6 +36,7 @@ struct api {
     json_t *mmds;        /* NULL: never written */
     json_t *mmds_config; /* NULL: none */
     size_t mmds_size_max;
+    uint64_t kill_ns; /* CLOCK_MONOTONIC: when patience with a stop ends; UINT64_MAX: none */
     struct logger logger;
     struct metrics metrics;
 };
@@ -92,7 +93,12 @@ void get_vm_config(struct api_call *call);
 void patch_vm(struct api_call *call);
 void put_action(struct api_call *call);
 void put_snapshot(struct api_call *call);
+
+/* drupe.c: what Firecracker does not have. */
 void get_drupe(struct api_call *call);
+void put_drupe(struct api_call *call);
+/* Tell the owner what a client brought about. */
+void api_changed(const struct api *a, enum drupe_control_event event);
 
 void put_boot_source(struct api_call *call);
 void get_machine_config(struct api_call *call);

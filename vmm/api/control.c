@@ -17,6 +17,9 @@
 
 #define ID_DEFAULT         "anonymous-instance"
 #define METRICS_INTERVAL_S 60
+#define NS_PER_S           UINT64_C(1000000000)
+#define NS_PER_MS          UINT64_C(1000000)
+#define WAIT_MS_MAX        3600000
 
 enum {
     POLL_SIGNAL,
@@ -30,8 +33,17 @@ struct control {
     struct server *server; /* NULL: no API */
     int signal_fd;
     int timer_fd;
+    uint64_t timeout_ns; /* CLOCK_MONOTONIC; UINT64_MAX: none */
     bool is_signalled;
 };
+
+static uint64_t now_ns(void)
+{
+    struct timespec t;
+
+    (void)clock_gettime(CLOCK_MONOTONIC, &t);
+    return (uint64_t)t.tv_sec * NS_PER_S + (uint64_t)t.tv_nsec;
+}
 
 void drupe_control_options_init(struct drupe_control_options *options)
 {
@@ -152,6 +164,7 @@ static int init_api(struct api *a, const struct drupe_control_options *o, struct
     metrics_init(&a->metrics, a->id);
     a->mmds_size_max = o->mmds_size_max == 0 ? o->payload_size_max : o->mmds_size_max;
     a->vm = o->vm;
+    a->kill_ns = UINT64_MAX;
     if (!is_instance_id(o->id)) {
         return failed(DRUPE_CONTROL_BAD_ARGUMENTS, err, 0,
                       "id \"%s\": letters, digits and hyphens, 1 to %u of them", o->id,
@@ -229,6 +242,29 @@ static bool has_ended(const struct api *a)
     return a->vm != NULL && ((unsigned)drupe_vm_state(a->vm) & DRUPE_VM_ENDED) != 0;
 }
 
+/* Until the nearer of the two deadlines, rounded up so that the loop does not spin; -1: none. */
+static int wait_ms(const struct control *c)
+{
+    uint64_t until = min_of(c->timeout_ns, c->api.kill_ns);
+    uint64_t now = now_ns();
+
+    if (until == UINT64_MAX) {
+        return -1;
+    }
+    return until <= now ? 0 : (int)min_of((until - now) / NS_PER_MS + 1, (uint64_t)WAIT_MS_MAX);
+}
+
+static void check_deadlines(struct control *c)
+{
+    struct api *a = &c->api;
+
+    if (now_ns() >= min_of(c->timeout_ns, a->kill_ns)) {
+        c->timeout_ns = UINT64_MAX;
+        a->kill_ns = UINT64_MAX;
+        (void)!drupe_vm_stop(a->vm, 0, NULL); /* one that has ended meanwhile is as good */
+    }
+}
+
 static void run_once(struct control *c)
 {
     struct pollfd polls[POLL_SERVER + SERVER_POLLS_MAX];
@@ -243,9 +279,10 @@ static void run_once(struct control *c)
     if (c->server != NULL) {
         n += server_polls(c->server, polls + POLL_SERVER);
     }
-    if (poll(polls, n, -1) < 0) {
+    if (poll(polls, n, wait_ms(c)) < 0) {
         return; /* EINTR */
     }
+    check_deadlines(c);
     if ((polls[POLL_SIGNAL].revents & POLLIN) != 0) {
         c->is_signalled = true;
     }
@@ -309,6 +346,7 @@ int drupe_control_run(const struct drupe_control_options *options, struct drupe_
     err = err == NULL ? &own : err;
     c->signal_fd = -1;
     c->timer_fd = -1;
+    c->timeout_ns = options->timeout_s == 0 ? UINT64_MAX : now_ns() + options->timeout_s * NS_PER_S;
     status = init_api(&c->api, options, err);
     if (status == DRUPE_CONTROL_OK) {
         status = open_events(c, err);

@@ -81,32 +81,6 @@ void get_vm_config(struct api_call *call)
                          settings_entropy_json(&s->entropy), "pmem", "memory-hotplug"));
 }
 
-/* ---- Ours: what clients of Firecracker's interface do not know ---- */
-
-static void get_stats(struct api_call *call)
-{
-    struct drupe_vm_stats st;
-    struct drupe_error err;
-
-    if (drupe_vm_stats(call->api->vm, &st, &err) != DRUPE_OK) {
-        reply_fault(call, "%s", err.text);
-        return;
-    }
-    reply_json(call, json_pack("{s:s, s:I, s:I, s:I, s:i}", "vm_id", drupe_vm_id(call->api->vm),
-                               "uptime_ns", (json_int_t)st.uptime_ns, "start_ns",
-                               (json_int_t)st.start_ns, "memory_resident",
-                               (json_int_t)st.memory_resident, "vcpu_count", (int)st.vcpu_count));
-}
-
-void get_drupe(struct api_call *call)
-{
-    if (strcmp(call->tokens[1], "stats") != 0) {
-        reply_fault(call, "Invalid request method and/or path: GET drupe.");
-    } else if (!refuse_before_start(call)) {
-        get_stats(call);
-    }
-}
-
 /* ---- Actions ---- */
 
 static void start_instance(struct api_call *call)
@@ -192,5 +166,7 @@ void patch_vm(struct api_call *call)
     }
     if (r != DRUPE_OK) {
         reply_fault(call, "Internal VMM error: %s", err.text);
+    } else if (is_paused != (wanted == 0)) {
+        api_changed(a, wanted == 0 ? DRUPE_CONTROL_PAUSED : DRUPE_CONTROL_RESUMED);
     }
 }

@@ -99,6 +99,8 @@ static void create(struct api_call *call, const struct create_body *b,
     if (r < 0) {
         reply_fault(call, "Create snapshot error: Cannot write the snapshot file: %s (os error %d)",
                     strerror(-r), -r);
+    } else {
+        api_changed(a, DRUPE_CONTROL_SNAPSHOT);
     }
 }
 

@@ -155,6 +155,7 @@ static void fill_facts(struct snapshot_config *out, const struct config *c)
     out->root_mode = c->root_mode;
     out->stdio = c->stdio;
     out->disk_count = c->disk_count;
+    out->vsock_cid = c->vsock_path == NULL ? 0 : c->vsock_cid;
     out->strings_offset = sizeof(*out);
     for (unsigned i = 0; i < c->disk_count; i++) {
         if (file_identify(c->disks[i].fd, false, &out->disks[i]) < 0) {

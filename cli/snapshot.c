@@ -1,0 +1,347 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* drupe snapshot, restore, clone: a machine as a file, and back. */
+
+#include <errno.h>
+#include <fcntl.h>
+#include <jansson.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "api_client.h"
+#include "cli.h"
+#include "background.h"
+#include "options.h"
+#include "run_internal.h"
+
+#define CLONES_MAX 1000u
+
+/* ---- Writing ---- */
+
+struct freeze {
+    const char *verb;
+    bool is_live;
+    bool is_diff;
+};
+
+/* The monitor writes to the open file; it could not open one itself. */
+static int freeze_to_fd(const struct freeze *f, const struct vm_record *r, int fd)
+{
+    CLEANUP_FREE char *body =
+        text_format("{\"path\": \"fd:0\", \"kind\": \"%s\", \"live\": %s}",
+                    f->is_diff ? "diff" : "full", f->is_live ? "true" : "false");
+    struct api_request request = {
+        .method = "PUT", .path = "/drupe/snapshot", .body = body, .fds = &fd, .fd_count = 1
+    };
+
+    return api_do(f->verb, r, &request, NULL);
+}
+
+static int sync_directory(const char *path)
+{
+    const char *slash = strrchr(path, '/');
+    CLEANUP_FREE char *dir =
+        slash ? text_copy_sized(path, max_of((size_t)(slash - path), (size_t)1)) : text_copy(".");
+    CLEANUP_FD fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+    return fd < 0 || fsync(fd) < 0 ? -errno : 0;
+}
+
+/* Complete under its name, or not there: whatever ends us, and when. */
+static int freeze_to_path(const struct freeze *f, const struct vm_record *r, const char *path)
+{
+    CLEANUP_FREE char *temporary = text_format("%s.tmp-%d", path, (int)getpid());
+    CLEANUP_FD fd = open(temporary, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+    int status = 0;
+
+    if (fd < 0) {
+        return complain(STATUS_FAILED, "%s: %s: %s", f->verb, temporary, strerror(errno));
+    }
+    remove_on_signal(temporary);
+    status = freeze_to_fd(f, r, fd);
+    if (status == 0 && (fsync(fd) < 0 || rename(temporary, path) < 0)) {
+        status = complain(STATUS_FAILED, "%s: %s: %s", f->verb, path, strerror(errno));
+    } else if (status == 0) {
+        (void)sync_directory(path); /* the file itself is safe; its name may be lost with power */
+    }
+    if (status != 0) {
+        (void)unlink(temporary);
+    }
+    remove_on_signal(NULL);
+    return status;
+}
+
+static int run_snapshot(int argc, char **argv)
+{
+    struct freeze f = { .verb = "snapshot" };
+    const struct option_spec specs[] = {
+        { .name = "live", .kind = OPTION_FLAG, .out = &f.is_live },
+        { .name = "diff", .kind = OPTION_FLAG, .out = &f.is_diff },
+    };
+    struct operands operands;
+    CLEANUP_RECORD r = { 0 };
+    int status = options_of_verb(&verb_snapshot, specs, array_size(specs), argc, argv, &operands);
+
+    if (status >= 0) {
+        return status;
+    }
+    if (operands.first + 2 != argc) {
+        return complain(STATUS_USAGE, "snapshot: give a machine and a file; see drupe snapshot "
+                                      "--help");
+    }
+    status = vm_find("snapshot", argv[operands.first], &r);
+    return status != 0 ? status : freeze_to_path(&f, &r, argv[operands.first + 1]);
+}
+
+/* ---- Restoring ---- */
+
+struct thaw {
+    const char *verb;
+    const char *name;
+    const char *root; /* NULL: the image that the snapshot names */
+    const char *accel;
+    bool is_clone;
+    bool is_left_paused;
+    bool is_trusted;
+    bool is_unjailed;
+};
+
+static void fill_record(struct vm_record *r, const struct drupe_snapshot_description *d,
+                        const drupe_vm_t *vm)
+{
+    const char *id = drupe_vm_id(vm);
+
+    r->backend = text_copy_sized(id, strcspn(id, "-"));
+    r->image = text_copy(d->root_path);
+    strings_add(&r->argv, d->argv0[0] ? d->argv0 : "(restored)");
+    r->memory_mib = d->memory_mib;
+    r->vcpus = d->vcpus;
+}
+
+static int create(struct background *m, const struct thaw *t,
+                  const struct drupe_snapshot_description *d)
+{
+    const struct run_options options = { .accel = t->accel };
+    struct drupe_error err;
+    drupe_vm_config_t cfg;
+    CLEANUP_FREE char *console = vm_path(&m->record, "console.log");
+    CLEANUP_FREE char *vsock = vm_path(&m->record, "vsock.sock");
+    CLEANUP_FD log = open(console, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
+    const struct job job = { .image = (char *)(uintptr_t)(t->root ? t->root : d->root_path),
+                             .vcpus = d->vcpus,
+                             .memory_mib = d->memory_mib,
+                             .cwd = (char *)(uintptr_t) "/" };
+    int status = log < 0 ? complain(STATUS_FAILED, "%s: %s: %s", t->verb, console, strerror(errno))
+                         : job_config(&job, &options, &cfg);
+
+    if (status != 0) {
+        return status;
+    }
+    cfg.root_path = job.image && *job.image ? job.image : NULL;
+    cfg.root_mode = d->root_mode;
+    cfg.stdio = d->stdio;
+    cfg.cmdline_extra = d->cmdline_extra;
+    cfg.host_stdout = log;
+    cfg.host_stderr = log;
+    cfg.serial_log = log;
+    if (d->vsock_cid != 0) {
+        cfg.vsock_path = vsock;
+    }
+    if (drupe_vm_create(&cfg, &m->vm, &err) != DRUPE_OK) {
+        return refuse_vm(t->verb, &err);
+    }
+    fill_record(&m->record, d, m->vm);
+    return 0;
+}
+
+/* One machine from an open snapshot; its id is printed. */
+static int thaw_one(const struct thaw *t, int fd)
+{
+    struct drupe_restore_options restore = { .struct_size = sizeof(restore),
+                                             .fd = fd,
+                                             .memory_fd = -1,
+                                             .is_clone = t->is_clone,
+                                             .is_memory_trusted = t->is_trusted };
+    struct drupe_snapshot_description d;
+    struct drupe_error err;
+    struct background m;
+    int status = 0;
+
+    if (drupe_snapshot_describe(&restore, &d, &err) != DRUPE_OK) {
+        return refuse_vm(t->verb, &err);
+    }
+    background_init(&m);
+    m.restore = &restore;
+    m.is_left_paused = t->is_left_paused;
+    m.is_jailed = !t->is_unjailed;
+    m.memory_max = ((uint64_t)d.memory_mib << 20) + BACKGROUND_MEMORY_OVERHEAD;
+    status = vm_dir_create(&m.record, t->verb, t->name);
+    if (status == 0) {
+        status = background_open(&m, t->verb);
+    }
+    if (status == 0) {
+        status = create(&m, t, &d);
+    }
+    if (status == 0) {
+        status = background_start(&m, t->verb);
+    }
+    if (status == 0) {
+        (void)printf("%s\n", m.record.id);
+    }
+    background_deinit(&m, status != 0);
+    return status;
+}
+
+/* "name" for one machine, "name-1", "name-2", ... for several. */
+static int thaw_many(struct thaw *t, int fd, uint64_t count)
+{
+    const char *name = t->name;
+    int status = 0;
+
+    for (uint64_t i = 1; status == 0 && i <= count; i++) {
+        CLEANUP_FREE char *own =
+            name && count > 1 ? text_format("%s-%llu", name, (unsigned long long)i) : NULL;
+
+        t->name = own ? own : name;
+        status = thaw_one(t, fd);
+        t->is_trusted = true; /* the same open file, verified a moment ago */
+    }
+    t->name = name;
+    return status;
+}
+
+static int run_restore(int argc, char **argv)
+{
+    struct thaw t = { .verb = "restore", .accel = "auto" };
+    uint64_t count = 1;
+    const struct option_spec specs[] = {
+        { .name = "name", .kind = OPTION_TEXT, .out = &t.name },
+        { .name = "root", .kind = OPTION_TEXT, .out = &t.root },
+        { .name = "accel", .kind = OPTION_TEXT, .out = &t.accel },
+        { .name = "clone", .kind = OPTION_FLAG, .out = &t.is_clone },
+        { .name = "paused", .kind = OPTION_FLAG, .out = &t.is_left_paused },
+        { .name = "trust", .kind = OPTION_FLAG, .out = &t.is_trusted },
+        { .name = "no-jail", .kind = OPTION_FLAG, .out = &t.is_unjailed },
+        { .name = "count",
+          .letter = 'n',
+          .kind = OPTION_NUMBER,
+          .out = &count,
+          .min = 1,
+          .max = CLONES_MAX },
+    };
+    struct operands operands;
+    int status = options_of_verb(&verb_restore, specs, array_size(specs), argc, argv, &operands);
+
+    if (status >= 0) {
+        return status;
+    }
+    if (operands.first + 1 != argc) {
+        return complain(STATUS_USAGE, "restore: give one snapshot; see drupe restore --help");
+    }
+    if (count > 1 && !t.is_clone) {
+        return complain(STATUS_USAGE,
+                        "restore: --count %llu needs --clone: a machine that comes "
+                        "back twice is two",
+                        (unsigned long long)count);
+    }
+    CLEANUP_FD fd = open(argv[operands.first], O_RDONLY | O_CLOEXEC);
+
+    if (fd < 0) {
+        return complain(STATUS_FAILED, "restore: %s: %s", argv[operands.first], strerror(errno));
+    }
+    return thaw_many(&t, fd, count);
+}
+
+/* ---- Cloning a running machine ---- */
+
+static int run_clone(int argc, char **argv)
+{
+    struct freeze f = { .verb = "clone", .is_live = true };
+    struct thaw t = { .verb = "clone", .accel = "auto", .is_clone = true, .is_trusted = true };
+    uint64_t count = 1;
+    const struct option_spec specs[] = {
+        { .name = "name", .kind = OPTION_TEXT, .out = &t.name },
+        { .name = "paused", .kind = OPTION_FLAG, .out = &t.is_left_paused },
+        { .name = "no-jail", .kind = OPTION_FLAG, .out = &t.is_unjailed },
+        { .name = "count",
+          .letter = 'n',
+          .kind = OPTION_NUMBER,
+          .out = &count,
+          .min = 1,
+          .max = CLONES_MAX },
+    };
+    struct operands operands;
+    CLEANUP_RECORD r = { 0 };
+    int status = options_of_verb(&verb_clone, specs, array_size(specs), argc, argv, &operands);
+
+    if (status >= 0) {
+        return status;
+    }
+    if (operands.first + 1 != argc) {
+        return complain(STATUS_USAGE, "clone: give one machine; see drupe clone --help");
+    }
+    status = vm_find("clone", argv[operands.first], &r);
+    if (status != 0) {
+        return status;
+    }
+    /* A file without a name, which goes when the last clone does. */
+    CLEANUP_FREE char *base = vm_dir_base();
+    CLEANUP_FD fd = base ? open(base, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600) : -1;
+
+    if (fd < 0) {
+        return complain(STATUS_FAILED, "clone: a temporary file in %s: %s", base ? base : "",
+                        strerror(errno));
+    }
+    status = freeze_to_fd(&f, &r, fd);
+    return status != 0 ? status : thaw_many(&t, fd, count);
+}
+
+const struct verb verb_snapshot = {
+    .name = "snapshot",
+    .summary = "freeze a machine into a file",
+    .help =
+        "usage: drupe snapshot [OPTIONS] MACHINE FILE\n\n"
+        "Memory, CPUs and devices in one file, complete or not there at all. The machine goes "
+        "on, or stays\npaused if it was. Commands that drupe exec runs in it are interrupted.\n\n"
+        "options:\n"
+        "      --live  the machine stands still only for its CPUs and devices; memory is copied\n"
+        "              behind its back\n"
+        "      --diff  only pages written since the last snapshot\n",
+    .run = run_snapshot,
+};
+
+const struct verb verb_restore = {
+    .name = "restore",
+    .summary = "bring a machine back from a file",
+    .help =
+        "usage: drupe restore [OPTIONS] FILE\n\n"
+        "Prints the new machine's id. Memory is mapped from the file, not read: keep the file "
+        "while "
+        "the\nmachine runs.\n\n"
+        "options:\n"
+        "      --name NAME   call it so\n"
+        "      --clone       it may run beside others from the same file: new random numbers, new\n"
+        "                    generation id, the time of now\n"
+        "  -n, --count N     so many clones; with --name they are NAME-1, NAME-2, ...\n"
+        "      --paused      leave it paused; drupe resume lets it go\n"
+        "      --root IMAGE  the root image, if it is elsewhere now\n"
+        "      --trust       do not compute the memory's hash first\n"
+        "      --no-jail     no jail around the monitor\n"
+        "      --accel WHICH auto (default), kvm or qemu\n",
+    .run = run_restore,
+};
+
+const struct verb verb_clone = {
+    .name = "clone",
+    .summary = "make running copies of a running machine",
+    .help = "usage: drupe clone [OPTIONS] MACHINE\n\n"
+            "A live snapshot into a file without a name, and clones of it. Prints their ids.\n\n"
+            "options:\n"
+            "      --name NAME  call it so\n"
+            "  -n, --count N    so many; with --name they are NAME-1, NAME-2, ...\n"
+            "      --paused     leave them paused\n"
+            "      --no-jail    no jail around the monitors\n",
+    .run = run_clone,
+};

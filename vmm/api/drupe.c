@@ -1,0 +1,202 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Endpoints of our own, under /drupe: what clients of Firecracker's interface do not know. */
+#include <fcntl.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "api.h"
+
+#define NS_PER_MS    UINT64_C(1000000)
+#define SIGNAL_TERM  15
+#define SIGNAL_MAX   64
+#define GRACE_MS_MAX UINT64_C(86400000)
+
+static uint64_t now_ns(void)
+{
+    struct timespec t;
+
+    (void)clock_gettime(CLOCK_MONOTONIC, &t);
+    return (uint64_t)t.tv_sec * UINT64_C(1000000000) + (uint64_t)t.tv_nsec;
+}
+
+void api_changed(const struct api *a, enum drupe_control_event event)
+{
+    if (a->options.changed != NULL) {
+        a->options.changed(a->options.changed_ctx, event);
+    }
+}
+
+/* ---- GET /drupe/stats ---- */
+
+static json_t *exits_json(const struct drupe_vm_stats *st, json_int_t *total)
+{
+    static const char *const names[DRUPE_EXIT_REASONS] = {
+        [DRUPE_EXIT_IO] = "io",
+        [DRUPE_EXIT_MMIO] = "mmio",
+        [DRUPE_EXIT_HLT] = "hlt",
+        [DRUPE_EXIT_INTR] = "intr",
+        [DRUPE_EXIT_SHUTDOWN] = "shutdown",
+        [DRUPE_EXIT_INTERNAL] = "internal",
+        [DRUPE_EXIT_OTHER] = "other",
+    };
+    json_t *all = json_object();
+
+    *total = 0;
+    for (unsigned i = 0; i < DRUPE_EXIT_REASONS; i++) {
+        *total += (json_int_t)st->exits[i];
+        if (json_object_set_new(all, names[i], json_integer((json_int_t)st->exits[i])) < 0) {
+            json_decref(all);
+            return NULL;
+        }
+    }
+    return all;
+}
+
+static void get_stats(struct api_call *call)
+{
+    struct drupe_vm_stats st;
+    struct drupe_error err;
+    json_int_t exits_total = 0;
+    uint64_t vcpu_time_ns = 0;
+    json_t *exits = NULL;
+    drupe_vm_t *vm = call->api->vm;
+
+    if (drupe_vm_stats(vm, &st, &err) != DRUPE_OK) {
+        reply_fault(call, "%s", err.text);
+        return;
+    }
+    for (unsigned i = 0; i < st.vcpu_count; i++) {
+        vcpu_time_ns += st.vcpu_time_ns[i];
+    }
+    exits = exits_json(&st, &exits_total);
+    reply_json(call,
+               json_pack("{s:s, s:s, s:I, s:I, s:I, s:i, s:I, s:I, s:o}", "vm_id", drupe_vm_id(vm),
+                         "state", drupe_vm_state_name(drupe_vm_state(vm)), "uptime_ns",
+                         (json_int_t)st.uptime_ns, "start_ns", (json_int_t)st.start_ns,
+                         "memory_resident", (json_int_t)st.memory_resident, "vcpu_count",
+                         (int)st.vcpu_count, "vcpu_time_ns", (json_int_t)vcpu_time_ns,
+                         "exits_total", exits_total, "exits", exits));
+}
+
+void get_drupe(struct api_call *call)
+{
+    if (strcmp(call->tokens[1], "stats") != 0) {
+        reply_fault(call, "Invalid request method and/or path: GET drupe.");
+    } else if (!refuse_before_start(call)) {
+        get_stats(call);
+    }
+}
+
+/* ---- PUT /drupe/stop, /drupe/signal ---- */
+
+/* Answered at once; the control loop ends what is still there after the grace. */
+static void put_stop(struct api_call *call)
+{
+    struct api *a = call->api;
+    struct drupe_error err;
+    uint64_t grace_ms = 0;
+    const struct body_field fields[] = {
+        FIELD("grace_ms", BODY_NUMBER, BODY_REQUIRED, &grace_ms, .max = GRACE_MS_MAX),
+    };
+
+    if (!call_read(call, fields, array_size(fields))) {
+        return;
+    }
+    /* A workload that is paused, or cannot be told, has no use for a grace. */
+    if (grace_ms > 0 && drupe_vm_signal(a->vm, SIGNAL_TERM, &err) == DRUPE_OK) {
+        a->kill_ns = now_ns() + grace_ms * NS_PER_MS;
+        api_changed(a, DRUPE_CONTROL_STOPPING);
+    } else if (drupe_vm_stop(a->vm, 0, &err) != DRUPE_OK) {
+        reply_fault(call, "%s", err.text);
+    }
+}
+
+static void put_signal(struct api_call *call)
+{
+    struct drupe_error err;
+    uint64_t signo = 0;
+    const struct body_field fields[] = {
+        FIELD("signal", BODY_NUMBER, BODY_REQUIRED, &signo, .max = SIGNAL_MAX),
+    };
+
+    if (call_read(call, fields, array_size(fields)) &&
+        drupe_vm_signal(call->api->vm, (int)signo, &err) != DRUPE_OK) {
+        reply_fault(call, "%s", err.text);
+    }
+}
+
+/* ---- PUT /drupe/snapshot: one file, of a VM that runs or is paused ---- */
+
+static void write_snapshot(struct api_call *call, const char *path, bool is_diff, bool is_live)
+{
+    struct named_file file = { .fd = -1 };
+    struct drupe_error err;
+    struct drupe_snapshot_info info;
+    struct drupe_snapshot_options options = { .struct_size = sizeof(options),
+                                              .kind = is_diff ? DRUPE_SNAPSHOT_DIFF
+                                                              : DRUPE_SNAPSHOT_FULL,
+                                              .is_live = is_live,
+                                              .path = path,
+                                              .fd = -1,
+                                              .memory_fd = -1 };
+
+    if (strncmp(path, "fd:", 3) == 0) {
+        int r = call_open(call, path, O_RDWR, &file);
+
+        if (r < 0) {
+            reply_fault(call, "snapshot: %s: %s", path, strerror(-r));
+            return;
+        }
+        options.path = NULL;
+        options.fd = file.fd;
+    }
+    if (drupe_vm_snapshot(call->api->vm, &options, &info, &err) != DRUPE_OK) {
+        reply_fault(call, "%s", err.text);
+    } else {
+        api_changed(call->api, DRUPE_CONTROL_SNAPSHOT);
+        reply_json(call,
+                   json_pack("{s:s, s:I, s:I, s:I, s:I}", "id", info.id, "size",
+                             (json_int_t)info.size, "memory_bytes", (json_int_t)info.memory_bytes,
+                             "stopped_ns", (json_int_t)info.stopped_ns, "took_ns",
+                             (json_int_t)info.took_ns));
+    }
+    named_file_deinit(&file);
+}
+
+static void put_own_snapshot(struct api_call *call)
+{
+    static const char *const kinds[] = { "full", "diff", NULL };
+    const char *path = NULL;
+    unsigned kind = 0;
+    bool is_live = false;
+    const struct body_field fields[] = {
+        FIELD("path", BODY_TEXT, BODY_REQUIRED, &path),
+        FIELD("kind", BODY_CHOICE, BODY_DEFAULT, &kind, .choices = kinds),
+        FIELD("live", BODY_FLAG, BODY_DEFAULT, &is_live),
+    };
+
+    if (call_read(call, fields, array_size(fields))) {
+        write_snapshot(call, path, kind == 1, is_live);
+    }
+}
+
+void put_drupe(struct api_call *call)
+{
+    static const struct {
+        const char *name;
+        api_endpoint endpoint;
+    } endpoints[] = { { "stop", put_stop },
+                      { "signal", put_signal },
+                      { "snapshot", put_own_snapshot } };
+
+    for (size_t i = 0; i < array_size(endpoints); i++) {
+        if (strcmp(call->tokens[1], endpoints[i].name) == 0) {
+            if (!refuse_before_start(call)) {
+                endpoints[i].endpoint(call);
+            }
+            return;
+        }
+    }
+    reply_fault(call, "Invalid request method and/or path: PUT drupe.");
+}
