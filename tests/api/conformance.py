@@ -103,7 +103,8 @@ def raw(vmm, request, answers=1):
     s = socket.socket(socket.AF_UNIX)
     s.settimeout(LIMIT)
     s.connect(vmm.sock)
-    s.sendall(request)
+    if request:  # a server that closes at once would break the pipe
+        s.sendall(request)
     got = b""
     while got.count(b"\r\n\r\n") < answers or select.select([s], [], [], 0.2)[0]:
         piece = s.recv(65536)
