@@ -64,6 +64,7 @@ extern const struct verb verb_events;
 extern const struct verb verb_snapshot;
 extern const struct verb verb_restore;
 extern const struct verb verb_clone;
+extern const struct verb verb_template;
 extern const struct verb verb_version;
 extern const struct verb verb_vmm;
 extern const struct verb verb_help;
