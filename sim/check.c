@@ -114,6 +114,7 @@ void sim_checks_init(void)
     sim_disk_put("/dev/kvm", "", 0, S_IFCHR | 0666);
     sim_disk_mkdir("/tmp");
     sim_disk_mkdir("/store");
+    sim_disk_trouble(0, 0, 0);
     sim_add_checker(check_transitions, NULL);
 }
 

@@ -245,6 +245,7 @@ void disk_resize(struct disk_node *n, size_t size)
         memset(n->data + n->size, 0, size - n->size);
     }
     n->size = size;
+    n->version++;
 }
 
 void disk_write(struct disk_node *n, size_t offset, const void *from, size_t size)
@@ -253,6 +254,7 @@ void disk_write(struct disk_node *n, size_t offset, const void *from, size_t siz
         disk_resize(n, offset + size);
     }
     memcpy(n->data + offset, from, size);
+    n->version++;
     mark_dirty(n, offset, size);
 }
 
@@ -331,7 +333,7 @@ void disk_lose_power(void)
         kept++;
     }
     bool is_all_lost =
-        sim_fault_draw(OP_file_fsync, SIM_KIND(UNFLUSHED_LOSS), NULL) != SIM_FAULT_NONE;
+        sim_fault_draw(OP_power_loss, SIM_KIND(UNFLUSHED_LOSS), NULL) != SIM_FAULT_NONE;
 
     sim_trace("power lost, %u of %u name changes kept", kept, journal_count);
     journal_apply(kept);
@@ -417,6 +419,14 @@ long sim_disk_size(const char *path)
     return disk_find(NULL, path, &n, NULL, NULL) < 0 ? -1 : (long)n->size;
 }
 
+uint64_t sim_disk_version(const char *path)
+{
+    struct disk_node *n = NULL;
+
+    /* Both grow: no two contents of two files share one. */
+    return disk_find(NULL, path, &n, NULL, NULL) < 0 ? 0 : n->inode << 32 | n->version;
+}
+
 void *sim_disk_get(const char *path, size_t *size)
 {
     struct disk_node *n = NULL;
@@ -439,6 +449,7 @@ void sim_disk_flip(const char *path, size_t offset, unsigned bit)
 
     if (disk_find(NULL, path, &n, NULL, NULL) == 0 && offset < n->size) {
         n->data[offset] ^= (uint8_t)(1u << bit);
+        n->version++;
         mark_dirty(n, offset, 1);
         disk_flush(n);
     }

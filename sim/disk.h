@@ -40,6 +40,7 @@ struct disk_node {
     size_t dirty_pages;
     struct disk_names names;      /* a directory's, as programs see them */
     struct disk_names kept_names; /* on the medium */
+    uint64_t version;             /* counts changes of the bytes */
     void *listener;               /* a bound socket */
     bool is_locked;
 };

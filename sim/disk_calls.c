@@ -28,6 +28,38 @@ struct open_file {
 
 static struct open_file *open_file(struct sim_file *f);
 
+/* ---- Trouble that a scenario ordered for one operation of one task ---- */
+
+static struct {
+    unsigned task; /* 0: none */
+    unsigned skip;
+    int os_errno;
+    uint64_t delay_ns;
+} trouble;
+
+void sim_disk_trouble(unsigned skip, int os_errno, uint64_t delay_ns)
+{
+    trouble.task = os_errno == 0 && delay_ns == 0 ? 0 : sim_task_id();
+    trouble.skip = skip;
+    trouble.os_errno = os_errno;
+    trouble.delay_ns = delay_ns;
+}
+
+/* 0, or -errno for this call. */
+static int have_trouble(void)
+{
+    int e = -trouble.os_errno;
+
+    if (trouble.task != sim_task_id() || trouble.skip-- > 0) {
+        return 0;
+    }
+    trouble.task = 0;
+    if (trouble.delay_ns > 0) {
+        sim_sleep(trouble.delay_ns);
+    }
+    return e;
+}
+
 /* ---- Regular files ---- */
 
 /* Loss of power befalls whoever is in a process that can be lost. */
@@ -57,8 +89,10 @@ static ssize_t disk_read(struct sim_file *f, void *to, size_t size, off_t offset
                                               SIM_KIND(STORAGE_LATENCY) | SIM_KIND(SHORT_READ),
                                           &param);
 
-    if (fault == FAULT_READ_FAIL) {
-        return -EIO;
+    int e = have_trouble();
+
+    if (fault == FAULT_READ_FAIL || e < 0) {
+        return e < 0 ? e : -EIO;
     }
     if (fault == FAULT_STORAGE_LATENCY) {
         delay(param);
@@ -104,8 +138,10 @@ static ssize_t disk_write_call(struct sim_file *f, const void *from, size_t size
             SIM_KIND(MISDIRECTED_WRITE) | SIM_KIND(STORAGE_CORRUPT) | SIM_KIND(STORAGE_LATENCY),
         &param);
 
-    if (fault == FAULT_WRITE_FAIL) {
-        return -EIO;
+    int e = have_trouble();
+
+    if (fault == FAULT_WRITE_FAIL || e < 0) {
+        return e < 0 ? e : -EIO;
     }
     if (fault == FAULT_DISK_FULL) {
         return -ENOSPC;
@@ -311,6 +347,11 @@ static int do_fsync(int fd)
 
     if (o == NULL) {
         return sim_fd_get(fd) == NULL ? -EBADF : -EINVAL;
+    }
+    int e = have_trouble();
+
+    if (e < 0) {
+        return e;
     }
     maybe_lose_power(OP_file_fsync, SIM_KIND(CRASH_IN_TRANSACTION));
     switch (sim_fault_draw(OP_file_fsync, SIM_KIND(FSYNC_FAIL) | SIM_KIND(UNFLUSHED_LOSS), NULL)) {
@@ -570,6 +611,10 @@ static int do_renameat2(int from_fd, const char *from, int to_fd, const char *to
     }
     if (there != NULL && (flags & RENAME_NOREPLACE) != 0) {
         return -EEXIST;
+    }
+    r = have_trouble();
+    if (r < 0) {
+        return r;
     }
     maybe_lose_power(OP_file_rename, SIM_KIND(CRASH_IN_TRANSACTION));
     if (there != n) {

@@ -104,6 +104,7 @@ _Static_assert(SIM_FAULT_KINDS <= 64, "kinds are bits of a word");
     X(file_read)                                                                                   \
     X(file_write)                                                                                  \
     X(file_fsync)                                                                                  \
+    X(power_loss)                                                                                  \
     X(file_rename)                                                                                 \
     X(net_connect)                                                                                 \
     X(net_send)                                                                                    \

@@ -51,9 +51,15 @@ void sim_disk_put(const char *path, const void *data, size_t size, mode_t mode);
 void sim_disk_mkdir(const char *path);
 /* Size of a file, -1 without; and a copy of its bytes (sim_free), without faults. */
 long sim_disk_size(const char *path);
+uint64_t sim_disk_version(const char *path); /* another one whenever the file is another */
 void *sim_disk_get(const char *path, size_t *size);
 /* Flip one bit of a file, durably. */
 void sim_disk_flip(const char *path, size_t offset, unsigned bit);
+/*
+ * The current task's file operation after `skip` more (reads, writes, fsyncs, renames) takes
+ * delay_ns longer and fails with os_errno (0: only takes longer). Both 0: no more.
+ */
+void sim_disk_trouble(unsigned skip, int os_errno, uint64_t delay_ns);
 /* Names in a directory, for checks; false after the last. */
 bool sim_disk_list(const char *path, unsigned index, char *name, size_t size);
 unsigned sim_disk_count(const char *path);

@@ -122,6 +122,7 @@ drupe_vm_err_t drupe_vm_create(const drupe_vm_config_t *cfg, drupe_vm_t **out,
         return r;
     }
     init_locks(vm);
+    list_init(&vm->agents);
     atomic_init(&vm->state, (unsigned)DRUPE_VM_CREATED);
     vm->event_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     if (vm->event_fd < 0) {

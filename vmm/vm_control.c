@@ -139,6 +139,7 @@ drupe_vm_err_t drupe_vm_snapshot(drupe_vm_t *vm, const struct drupe_snapshot_opt
     if (vm->backend->snapshot == NULL) {
         r = not_by_backend(vm, "snapshot", err);
     } else {
+        vm_interrupt_agents(vm);
         r = vm->backend->snapshot(machine, vm_state_of(vm) == DRUPE_VM_PAUSED, options,
                                   info == NULL ? &unused : info, err);
     }

@@ -6,6 +6,7 @@
 #include <stdatomic.h>
 
 #include <base/compiler.h>
+#include <base/list.h>
 
 #include "backends/backend.h"
 #include "config.h"
@@ -31,10 +32,22 @@ struct drupe_vm {
     bool is_reaping; /* the machine is being destroyed by a thread */
     bool is_busy;    /* one of pause, resume, snapshot, restore is under way: they and stop wait */
     unsigned in_machine; /* calls that use the machine outside the lock */
+    struct list agents;  /* struct vm_agent: connections of calls under way */
     uint64_t started_ns;
     uint64_t ended_ns;
     uint64_t start_took_ns;
 };
+
+/* A connection to the agent, for the time of a call. */
+struct drupe_agent;
+
+struct vm_agent {
+    struct list link;
+    struct drupe_agent *agent;
+};
+
+/* vm_exec.c: calls that wait for the agent end with INTERRUPTED. Without the lock. */
+void vm_interrupt_agents(drupe_vm_t *vm);
 
 uint64_t vm_now_ns(void);
 enum drupe_vm_state vm_state_of(const drupe_vm_t *vm);

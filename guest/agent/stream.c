@@ -454,7 +454,10 @@ void stream_resize(struct stream *s, unsigned rows, unsigned cols)
 
 void stream_signal(struct stream *s, int signal)
 {
-    if (s->kind == STREAM_EXEC && !s->is_reaped && signal > 0 && signal <= 64) {
+    if (s->kind == STREAM_READ) { /* the host has read enough */
+        connection_frame(s->connection, AGENT_DATA, AGENT_END, s->id, NULL, 0);
+        stream_free(s);
+    } else if (!s->is_reaped && signal > 0 && signal <= 64) {
         (void)kill(-s->pid, signal);
     }
 }

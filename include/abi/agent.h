@@ -45,7 +45,7 @@ enum agent_frame_type {
     AGENT_STDOUT = 4,   /* to the host: bytes; costs credit */
     AGENT_STDERR = 5,   /* to the host: bytes; costs credit */
     AGENT_EXIT = 6,     /* to the host: struct agent_exit; closes the stream */
-    AGENT_KILL = 7,     /* to the guest: i32 signal, to the process group */
+    AGENT_KILL = 7,     /* to the guest: i32 signal, to the process group; ends a READ */
     AGENT_WINDOW = 8,   /* both: u32 credit granted to the receiver of this frame */
     AGENT_PING = 9,     /* both: 8 opaque bytes */
     AGENT_PONG = 10,    /* both: the same bytes */

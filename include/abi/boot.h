@@ -116,6 +116,49 @@ _Static_assert(sizeof(struct boot_copy) == 16 + 16 * BOOT_COPY_MAX,
  * sends signal n to the workload's process group. Other bytes are ignored.
  */
 
+/*
+ * The identity page, announced by `drupe.identity=<gpa>` (page-aligned, RAM that the memory map
+ * calls reserved). Its first half is the monitor's: it changes while the guest stands still, each
+ * time the guest goes on after a pause or a restore, and then `generation` is another. A kernel
+ * compares the generation with the one it saw last whenever it uses a clock or its random
+ * generator, and takes the new values when it differs; it may wipe the entropy after use.
+ *
+ * Its second half is the kernel's, filled once at boot, `kernel_magic` last: where its array of
+ * page records lies, one record a frame of RAM from address 0 on, so that a snapshot leaves out
+ * free blocks; and a word in guest memory that is to follow `generation` (for code that may not
+ * read this page; 0: none). The monitor believes none of it beyond what it says about the guest's
+ * own memory.
+ */
+#define BOOT_IDENTITY_MAGIC        UINT64_C(0x314e444950555244) /* the bytes "DRUPIDN1" */
+#define BOOT_IDENTITY_KERNEL_MAGIC UINT64_C(0x3147415050555244) /* "DRUPPAG1" */
+#define BOOT_IDENTITY_VERSION      1u
+
+struct boot_identity {
+    uint64_t magic;
+    uint32_t version;
+    uint32_t generation;
+    uint64_t counter_skip; /* since boot: what the counter went on while the guest stood still */
+    uint64_t counter;      /* the raw counter (TSC) when it was ... */
+    uint64_t realtime_ns;  /* ... this Unix time */
+    uint8_t id[16];        /* of this machine; a clone gets its own */
+    uint8_t entropy[32];
+    uint8_t reserved[2048 - 88];
+
+    uint64_t kernel_magic;
+    uint64_t pages; /* gpa of the record of frame 0 */
+    uint64_t page_count;
+    uint32_t page_size;    /* of a record, bytes */
+    uint16_t flags_offset; /* of 16 bits in it; in a free block's first record ... */
+    uint16_t flags_free;   /* ... these are set, */
+    uint16_t order_offset; /* and these 16 bits say that it has 2^order frames */
+    uint16_t reserved_2[3];
+    uint64_t generation_copy; /* gpa of a 32-bit word */
+    uint8_t reserved_3[2048 - 48];
+};
+
+_Static_assert(sizeof(struct boot_identity) == 4096, "the identity page is one page");
+_Static_assert(offsetof(struct boot_identity, kernel_magic) == 2048, "two halves");
+
 /* Virtio console ports (multiport feature), by number. */
 #define BOOT_CONSOLE_PORT_TTY    0
 #define BOOT_CONSOLE_PORT_STDIO  1

@@ -37,6 +37,7 @@ static const struct {
     KEY("virtio_mmio.device="),
     KEY("drupe.status="),
     KEY("drupe.ram="),
+    KEY("drupe.identity="),
     KEY("drupe.nocpu="),
     KEY("drupe.copy="),
     KEY("drupe.tsc="),
@@ -330,6 +331,7 @@ void boot_options_apply(void)
     if (boot_option_u64("drupe.status=", &value) && value <= 0xffff) {
         boot_info.status_port = (unsigned)value;
     }
+    (void)boot_option_u64("drupe.identity=", &boot_info.identity);
     if (boot_option_u64("drupe.copy=", &value) && value <= 0xffff) {
         boot_info.copy_port = (unsigned)value;
     }

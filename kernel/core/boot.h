@@ -33,6 +33,7 @@ struct boot_info {
     struct boot_virtio virtio[BOOT_VIRTIO_MAX];
     unsigned virtio_count;
     unsigned status_port;  /* 0: none */
+    paddr_t identity;      /* the identity page (abi/boot.h); 0: none */
     unsigned copy_port;    /* 0: none; else the monitor copies pages cheaper than we do */
     bool has_host_counter; /* ring 3 reads the same time counter as ring 0, whatever else differs */
 };

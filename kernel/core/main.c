@@ -7,6 +7,7 @@
 #include <abi/boot.h>
 #include <arch/ops.h>
 #include <core/boot.h>
+#include <core/identity.h>
 #include <core/log.h>
 #include <core/log_internal.h>
 #include <core/string.h>
@@ -88,6 +89,7 @@ void kernel_main(void)
     page_init();
     arch_init();
     sched_init();
+    identity_init();
     clock_init(wall_clock_ns());
     log_clock_ready();
     run_test_option();

@@ -4,6 +4,7 @@
 #include <arch/ops.h>
 #include <base/bytes.h>
 #include <core/boot.h>
+#include <core/identity.h>
 #include <core/lock.h>
 #include <core/random.h>
 #include <core/string.h>
@@ -20,6 +21,7 @@ static struct spinlock lock = SPINLOCK_INIT(RANK_LOG); /* a leaf: nothing is cal
 static uint32_t key[KEY_WORDS];
 static uint64_t block_counter; /* never starts again, so no key and counter meet twice */
 static bool is_seeded;
+static uint32_t generation; /* of the identity page whose entropy is in the key */
 
 static inline uint32_t rotate(uint32_t v, unsigned n)
 {
@@ -106,7 +108,26 @@ static void seed_locked(void)
     }
     add_locked(seed, sizeof(seed));
     memset(seed, 0, sizeof(seed));
+    generation = identity_generation(); /* the boot arguments' entropy is as new */
     is_seeded = true;
+}
+
+/* This machine is another one than it was, or a copy: the old key alone says the same in both. */
+static NEVER_INLINE void take_identity_locked(void)
+{
+    uint8_t seed[sizeof(identity->entropy)];
+
+    static_assert(sizeof(seed) == KEY_BYTES, "one block takes it all");
+    do {
+        generation = identity_generation();
+        memcpy(seed, identity->entropy, sizeof(seed));
+    } while (identity_generation() != generation);
+    for (unsigned i = 0; i < sizeof(identity->id); i++) {
+        seed[i] ^= identity->id[i];
+    }
+    memset(identity->entropy, 0, sizeof(identity->entropy)); /* nobody reads it a second time */
+    add_locked(seed, sizeof(seed));
+    memset(seed, 0, sizeof(seed));
 }
 
 void random_seed(void)
@@ -136,6 +157,9 @@ void random_bytes(void *buf, size_t size)
 
     if (!is_seeded) {
         seed_locked();
+    }
+    if (unlikely(identity_generation() != generation)) {
+        take_identity_locked();
     }
     /* The first half of the first block is the next key; the old one is gone with it. */
     uint32_t own[KEY_WORDS];

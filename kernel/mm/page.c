@@ -909,6 +909,11 @@ void page_init(void)
     }
 }
 
+uint64_t page_map_count(void)
+{
+    return zone.end / PAGE_SIZE;
+}
+
 void page_release_range(paddr_t start, uint64_t size)
 {
     paddr_t first = align_down(start, PAGE_SIZE);

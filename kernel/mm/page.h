@@ -90,6 +90,7 @@ void page_put_table(struct page *p);
 /* One struct page for each frame number of RAM; entries exist from the carving of their chunk on.
  */
 extern struct page *page_map;
+uint64_t page_map_count(void); /* of records, those of frames that are no RAM included */
 
 void page_free(struct page *p); /* page_put()'s: the last reference is gone */
 

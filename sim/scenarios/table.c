@@ -2,8 +2,10 @@
 #include "../scenario.h"
 
 extern const struct scenario scenarios_lifecycle[];
+extern const struct scenario scenarios_store[];
 
 const struct scenario *const scenario_suites[] = {
     scenarios_lifecycle,
+    scenarios_store,
     NULL,
 };

@@ -57,6 +57,7 @@ static void check_count(const struct run *r)
 
     assert_non_null(text);
     assert_int_equal(pread(r->cfg.serial_log, text, size, 0), size);
+    assert_null(strstr(text, "gap"));
     for (unsigned long n = 0; (at = strstr(at, "n ")) != NULL && strchr(at, '\n') != NULL; n++) {
         assert_int_equal(strtoul(at + 2, &at, 10), n);
     }
@@ -124,6 +125,26 @@ static void test_pause_qemu(void **state)
     pause_ok(&r);
     assert_int_equal(drupe_vm_stop(r.vm, 1000, &r.err), DRUPE_OK);
     run_end(&r);
+    run_free(&r);
+}
+
+/* The guest's time does not see a pause: it looks for a second that is missing. */
+static void test_pause_is_no_time(void **state)
+{
+    struct run r;
+
+    (void)state;
+    need_kvm();
+    run_count(&r, 2);
+    wait_output(&r, 0);
+    pause_ok(&r);
+    (void)usleep(1500000);
+    resume_ok(&r);
+    wait_output(&r, output_size(&r) + 64);
+    end_by_signal(&r);
+    check_count(&r);
+    assert_int_equal(pread(r.cfg.serial_log, r.output, sizeof(r.output) - 1, 0) < 0, 0);
+    assert_non_null(strstr(r.output, "id "));
     run_free(&r);
 }
 
@@ -221,6 +242,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_pause),
         cmocka_unit_test(test_pause_qemu),
+        cmocka_unit_test(test_pause_is_no_time),
         cmocka_unit_test(test_end_while_paused),
         cmocka_unit_test(test_pause_meets_end),
         cmocka_unit_test(test_races),

@@ -559,22 +559,53 @@ static uint8_t wait_signal(void)
     return in8(SERIAL);
 }
 
-/* Count in lines, one about each millisecond of the counter's time, until a signal comes; that is
- * the status. */
-static uint8_t count(uint64_t tsc_khz)
+/*
+ * Count in lines, one about each millisecond, until a signal comes; that is the status. Time is the
+ * counter less what it went on while the machine stood still. A second in which that time went on
+ * and this loop did not is told: "gap"; so is each new identity.
+ */
+static uint8_t count(uint64_t tsc_khz, const volatile struct boot_identity *identity)
 {
-    for (uint32_t n = 0;; n++) {
-        uint64_t start = read_tsc();
+    uint32_t generation = identity->generation;
+    uint64_t last = read_tsc() - identity->counter_skip;
 
+    for (uint32_t n = 0;; n++) {
         print("n ");
         print_number(n);
         print("\n");
-        while (read_tsc() - start < tsc_khz) {
+        for (uint64_t start = last, now = last; now - start < tsc_khz; last = now) {
+            uint32_t before = identity->generation;
+
+            now = read_tsc() - identity->counter_skip;
+            if (identity->generation != before) {
+                now = last; /* read across a pause */
+            } else if (now - last > 1000 * tsc_khz) {
+                print("gap\n");
+            }
+        }
+        if (identity->generation != generation) {
+            generation = identity->generation;
+            print("id ");
+            print_hex(*(const volatile uint64_t *)identity->entropy);
+            print(identity->realtime_ns > 0 ? "\n" : " no time\n");
         }
         if ((in8(SERIAL + 5) & 1) != 0) {
             return in8(SERIAL);
         }
     }
+}
+
+static const volatile struct boot_identity *find_identity(const char *cmdline)
+{
+    static const struct boot_identity none;
+    const char *at = find(cmdline, "drupe.identity=");
+    uint64_t gpa = 0;
+
+    if (at == NULL) {
+        return &none;
+    }
+    (void)parse_hex(at, &gpa);
+    return (const volatile struct boot_identity *)gpa;
 }
 
 static void end_without_status(const char *mode)
@@ -623,7 +654,7 @@ void guest_main(const uint8_t *zero_page)
         echo(args, cmdline);
         report(BOOT_STATUS_EXIT, 0);
     } else if (is_equal(mode, "count")) {
-        report(BOOT_STATUS_EXIT, (uint8_t)(128 + count(args->tsc_khz)));
+        report(BOOT_STATUS_EXIT, (uint8_t)(128 + count(args->tsc_khz, find_identity(cmdline))));
     } else if (is_equal(mode, "panic")) {
         report(BOOT_STATUS_PANIC, 7);
     } else if (is_equal(mode, "error")) {

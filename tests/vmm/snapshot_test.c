@@ -60,10 +60,10 @@ static void wait_lines(const struct run *r)
 {
     off_t size = size_of(r->cfg.serial_log);
 
-    for (int i = 0; i < END_WAIT_MS && size_of(r->cfg.serial_log) < size + 16; i++) {
+    for (int i = 0; i < END_WAIT_MS && size_of(r->cfg.serial_log) < size + 48; i++) {
         (void)usleep(1000);
     }
-    assert_true(size_of(r->cfg.serial_log) >= size + 16);
+    assert_true(size_of(r->cfg.serial_log) >= size + 48);
 }
 
 /* The first or last number of the log. */
@@ -160,6 +160,7 @@ static void test_clones(void **state)
         struct run r;
         struct run clones[CLONES];
         const char *path = in_folder("full");
+        char ids[CLONES][20];
         long at = 0;
 
         run_count(&r, cases[i].vcpus, cases[i].memory_mib);
@@ -184,8 +185,16 @@ static void test_clones(void **state)
             resume_ok(&clones[n]);
         }
         for (unsigned n = 0; n < CLONES; n++) {
+            char *id = NULL;
+
+            wait_lines(&clones[n]);
             wait_lines(&clones[n]);
             end_by_signal(&clones[n]);
+            /* Each has an identity of its own. */
+            id = strstr(clones[n].output, "id ");
+            assert_non_null(id);
+            memcpy(ids[n], id, sizeof(ids[n]));
+            assert_true(n == 0 || memcmp(ids[n], ids[n - 1], sizeof(ids[n])) != 0);
             assert_true(number(&clones[n], false) > 0);
             assert_true(!cases[i].is_paused || number(&clones[n], false) <= at + 2);
             run_free(&clones[n]);

@@ -16,3 +16,11 @@ $(call program,fuzz/api_body,fuzz,fuzz/api_body_fuzz.c,vmm_api vmm base base_hos
 lint_sees.fuzz/http_request_fuzz.c := $(vmm_api.sees)
 lint_sees.fuzz/api_body_fuzz.c := $(vmm_api.sees)
 fuzz_targets += $(BUILD)/fuzz/http_request $(BUILD)/fuzz/api_body
+
+# End to end: what clients see, and the session of the document.
+checks += tests/api/conformance.py tests/api/session.sh tests/api/linux.sh
+check_needs += $(BUILD)/drupe
+
+.PHONY: test-api
+test-api: $(BUILD)/drupe
+	@tools/run-tests tests/api/conformance.py tests/api/session.sh tests/api/linux.sh

@@ -7,6 +7,9 @@
  * packet that fits no connection is answered by a reset. Nothing grows with what the guest sends:
  * connections are limited, each keeps at most what it was allowed to send, resets that find no
  * buffer are kept in a small ring and dropped beyond it.
+ *
+ * vCPU threads only defer: their system calls are few. A reset by the driver takes all connections
+ * out of use on its vCPU and has the loop thread close them.
  */
 #include "virtio_vsock.h"
 
@@ -15,6 +18,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/eventfd.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <unistd.h>
@@ -57,12 +61,14 @@ struct virtio_vsock {
     struct virtio_vsock_config config;
     int listen_fd;
     int epoll_fd;
+    int wake_fd; /* eventfd: there is something in `dead` */
     char path[sizeof(((struct sockaddr_un *)NULL)->sun_path)];
 
     /* Under dev.lock. */
     struct list buckets[BUCKETS]; /* connections with ports, by those */
     struct list greeters;         /* those that have not said CONNECT */
     struct list ready;            /* in the order in which they get buffers */
+    struct list dead;             /* to be closed on the loop thread */
     unsigned count;
     uint32_t host_port_next;
     struct stray strays[RESETS_MAX];
@@ -123,18 +129,52 @@ static void drop(struct virtio_vsock *v, struct vsock_connection *c)
     vsock_connection_destroy(c);
 }
 
+/* Out of use, to be closed and freed later: without a system call. */
+static void retire_list(struct virtio_vsock *v, struct list *connections)
+{
+    while (!list_is_empty(connections)) {
+        struct vsock_connection *c = list_first(connections, struct vsock_connection, link);
+
+        list_remove(&c->ready);
+        list_remove(&c->link);
+        list_push_back(&v->dead, &c->link);
+        c->is_dead = true;
+    }
+}
+
+static void retire_all(struct virtio_vsock *v)
+{
+    retire_list(v, &v->greeters);
+    for (unsigned i = 0; i < BUCKETS; i++) {
+        retire_list(v, &v->buckets[i]);
+    }
+    v->stray_count = 0;
+}
+
+static void bury_dead(struct virtio_vsock *v)
+{
+    while (!list_is_empty(&v->dead)) {
+        drop(v, list_first(&v->dead, struct vsock_connection, link));
+    }
+}
+
+/* From a thread that may close descriptors. */
 static void drop_all(struct virtio_vsock *v)
 {
-    while (!list_is_empty(&v->greeters)) {
-        drop(v, list_first(&v->greeters, struct vsock_connection, link));
-    }
-    for (unsigned i = 0; i < BUCKETS; i++) {
-        while (!list_is_empty(&v->buckets[i])) {
-            drop(v, list_first(&v->buckets[i], struct vsock_connection, link));
-        }
-    }
+    retire_all(v);
+    bury_dead(v);
     assert(v->count == 0);
-    v->stray_count = 0;
+}
+
+/* From one that may not. */
+static void retire_and_wake(struct virtio_vsock *v)
+{
+    const uint64_t one = 1;
+
+    retire_all(v);
+    if (!list_is_empty(&v->dead)) {
+        (void)!write(v->wake_fd, &one, sizeof(one)); /* a full counter wakes as well */
+    }
 }
 
 static void queue_if_ready(struct virtio_vsock *v, struct vsock_connection *c)
@@ -637,6 +677,7 @@ static void on_events(void *device, int fd, uint32_t unused)
 {
     struct virtio_vsock *v = device;
     struct epoll_event events[EVENTS_MAX];
+    uint64_t count = 0;
     int n = 0;
 
     (void)unused;
@@ -644,12 +685,17 @@ static void on_events(void *device, int fd, uint32_t unused)
     /* Under the lock: a connection that is dropped leaves the set, so no pointer here is stale. */
     n = epoll_wait(fd, events, EVENTS_MAX, 0);
     for (int i = 0; i < n; i++) {
-        if (events[i].data.ptr == NULL) {
+        struct vsock_connection *c = events[i].data.ptr;
+
+        if (c == NULL) {
             accept_some(v);
-        } else {
-            on_socket(v, events[i].data.ptr, events[i].events);
+        } else if (events[i].data.ptr == v) {
+            (void)!read(v->wake_fd, &count, sizeof(count));
+        } else if (!c->is_dead) {
+            on_socket(v, c, events[i].events);
         }
     }
+    bury_dead(v);
     run_rx(v);
     virtio_device_unlock(&v->dev);
 }
@@ -678,7 +724,7 @@ static void vsock_reset(struct virtio_device *dev)
 {
     struct virtio_vsock *v = vsock_of(dev);
 
-    drop_all(v);
+    retire_and_wake(v);
     v->owes_event = false;
 }
 
@@ -689,20 +735,30 @@ static const struct virtio_device_ops vsock_ops = {
     .reset = vsock_reset,
 };
 
+static void close_own(struct virtio_vsock *v)
+{
+    if (v->epoll_fd >= 0) {
+        (void)close(v->epoll_fd);
+    }
+    if (v->wake_fd >= 0) {
+        (void)close(v->wake_fd);
+    }
+}
+
 static int watch_sockets(struct virtio_vsock *v)
 {
     struct epoll_event e = { .events = EPOLLIN };
 
     v->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
-    if (v->epoll_fd < 0) {
+    v->wake_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+    e.data.ptr = v;
+    if (v->epoll_fd < 0 || v->wake_fd < 0 ||
+        epoll_ctl(v->epoll_fd, EPOLL_CTL_ADD, v->wake_fd, &e) < 0) {
         return -errno;
     }
     e.data.ptr = NULL;
     if (v->listen_fd >= 0 && epoll_ctl(v->epoll_fd, EPOLL_CTL_ADD, v->listen_fd, &e) < 0) {
-        int err = -errno;
-
-        (void)close(v->epoll_fd);
-        return err;
+        return -errno;
     }
     return 0;
 }
@@ -717,6 +773,7 @@ static void vsock_init(struct virtio_vsock *v, const struct virtio_vsock_setup *
     }
     list_init(&v->greeters);
     list_init(&v->ready);
+    list_init(&v->dead);
     for (unsigned i = 0; i < BUCKETS; i++) {
         list_init(&v->buckets[i]);
     }
@@ -738,7 +795,7 @@ int virtio_vsock_create(const struct virtio_vsock_setup *setup, struct virtio_vs
     vsock_init(v, setup);
     err = watch_sockets(v);
     if (err < 0) {
-        goto free_vsock;
+        goto close_own;
     }
     err = virtio_device_init(&v->dev, &(struct virtio_device_setup){
                                           .ops = &vsock_ops,
@@ -751,7 +808,7 @@ int virtio_vsock_create(const struct virtio_vsock_setup *setup, struct virtio_vs
                                           .queue_count = QUEUES,
                                       });
     if (err < 0) {
-        goto close_epoll;
+        goto close_own;
     }
     err = host->watch(host->ctx, v->epoll_fd, EPOLLIN, on_events, v);
     if (err < 0) {
@@ -762,9 +819,8 @@ int virtio_vsock_create(const struct virtio_vsock_setup *setup, struct virtio_vs
 
 deinit_device:
     virtio_device_deinit(&v->dev);
-close_epoll:
-    (void)close(v->epoll_fd);
-free_vsock:
+close_own:
+    close_own(v);
     free(v);
     return err;
 }
@@ -778,7 +834,7 @@ void virtio_vsock_destroy(struct virtio_vsock *v)
     drop_all(v);
     virtio_device_unlock(&v->dev);
     virtio_device_deinit(&v->dev);
-    (void)close(v->epoll_fd);
+    close_own(v);
     free(v);
 }
 
@@ -793,6 +849,13 @@ void virtio_vsock_reset(struct virtio_vsock *v)
     drop_all(v);
     v->owes_event = virtio_device_is_live(&v->dev);
     run_event(v);
+    virtio_device_unlock(&v->dev);
+}
+
+void virtio_vsock_hang_up(struct virtio_vsock *v)
+{
+    virtio_device_lock(&v->dev);
+    retire_and_wake(v);
     virtio_device_unlock(&v->dev);
 }
 

@@ -42,6 +42,9 @@ struct virtio_device *virtio_vsock_device(struct virtio_vsock *vsock);
  */
 void virtio_vsock_reset(struct virtio_vsock *vsock);
 
+/* The guest is gone: every connection ends, soon and on the loop thread. Any thread, vCPUs' too. */
+void virtio_vsock_hang_up(struct virtio_vsock *vsock);
+
 /* Another address for a clone; the guest reads it anew after a reset. Any thread. */
 void virtio_vsock_set_cid(struct virtio_vsock *vsock, uint32_t guest_cid);
 

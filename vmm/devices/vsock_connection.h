@@ -39,6 +39,7 @@ struct vsock_connection {
     uint32_t guest_port;
     uint32_t host_port;
     unsigned pending; /* enum vsock_pending */
+    bool is_dead;     /* out of the table, to be closed */
 
     /* Towards the guest. All counts wrap (5.10.6.3). */
     uint32_t sent;           /* bytes given to the guest */

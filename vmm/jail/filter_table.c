@@ -83,6 +83,7 @@ const struct filter_rule filter_rules[] = {
     ALLOW(S | M | L | A, sendmsg, "answers"),
     ALLOW(S | L | A, accept4, "a connection to the VM's own sockets"),
     ALLOW(S | L | A, shutdown, "half-close of a stream"),
+    REFUSE(L, socket, EPERM, "a connection of the guest to the host: it gets a reset"),
     ALLOW(S | M | L | A | F, close, "descriptors that ended"),
     ALLOW(S | M | L | A | F, restart_syscall, "a wait goes on after a stop signal"),
 

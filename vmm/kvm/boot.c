@@ -186,7 +186,8 @@ static drupe_vm_err_t write_cmdline(struct machine *m, bool is_ours, struct boot
     cmdline_init(&c);
     cmdline_begin(&c, config->cmdline == NULL ? CMDLINE_DEFAULT : config->cmdline);
     if (is_ours) {
-        cmdline_add(&c, "drupe.ram=zero drupe.status=0x%x", BOOT_STATUS_PORT);
+        cmdline_add(&c, "drupe.ram=zero drupe.status=0x%x drupe.identity=0x%llx", BOOT_STATUS_PORT,
+                    (unsigned long long)LAYOUT_IDENTITY);
     }
     if (config->is_quiet) {
         cmdline_add(&c, "quiet");
@@ -255,6 +256,9 @@ drupe_vm_err_t machine_boot_write(struct machine *m, uint64_t tsc_khz, struct ma
         (void)uart_listen(&m->uart, m->config->serial_in);
     }
     e = arch_boot_tables_write(m, out->is_pvh, &map.rsdp_gpa);
+    if (e == 0 && is_ours) {
+        e = machine_identity_init(m);
+    }
     if (e == 0) {
         e = out->is_pvh ? pvh_boot_write(&m->gmem, LAYOUT_START_INFO, &map)
                         : linux_boot_write(&m->gmem, LAYOUT_ZERO_PAGE, &map);

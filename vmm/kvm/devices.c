@@ -141,6 +141,9 @@ static int add_disk(struct machine *m, const struct config_file *f)
         .irq = next_irq(m),
         .fd = f->fd,
         .is_read_only = f->is_read_only,
+        .is_flush_ignored = f->is_flush_ignored,
+        .want_sync = f->is_synchronous,
+        .limit = f->limit,
     };
     struct virtio_blk **disk = &m->virtio->disks[m->virtio->disk_count];
     int r = virtio_blk_create(&setup, disk);
@@ -318,12 +321,26 @@ void machine_devices_deinit(struct machine *m)
     }
 }
 
+void machine_hang_up_vsock(struct machine *m)
+{
+    if (m->virtio->vsock != NULL) {
+        virtio_vsock_hang_up(m->virtio->vsock);
+    }
+}
+
 void machine_reset_vsock(struct machine *m)
 {
     if (m->virtio->vsock != NULL) {
         virtio_vsock_set_cid(m->virtio->vsock, m->config->vsock_cid);
         virtio_vsock_reset(m->virtio->vsock);
     }
+}
+
+drupe_vm_err_t machine_update_disk(struct machine *m, unsigned index, int fd,
+                                   const struct drupe_rate_limit *limit, struct drupe_error *err)
+{
+    assert(index < m->virtio->disk_count);
+    return failed(virtio_blk_update(m->virtio->disks[index], fd, limit), "the disk's change", err);
 }
 
 void machine_devices_quiesce(struct machine *m)

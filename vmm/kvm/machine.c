@@ -100,6 +100,7 @@ void machine_vcpu_left(struct machine *m)
     if (is_reported) {
         uart_flush(&m->uart);
         wait_drained(m);
+        machine_hang_up_vsock(m);
         m->events.ended(m->events.ctx, &m->outcome);
     }
 }
@@ -474,6 +475,12 @@ static void kvm_stats(void *machine, struct drupe_vm_stats *out)
     }
 }
 
+static drupe_vm_err_t kvm_update_disk(void *machine, unsigned index, int fd,
+                                      const struct drupe_rate_limit *limit, struct drupe_error *err)
+{
+    return machine_update_disk(machine, index, fd, limit, err);
+}
+
 const struct backend backend_kvm = {
     .name = "kvm",
     .create = kvm_create,
@@ -485,6 +492,7 @@ const struct backend backend_kvm = {
     .kill = kvm_kill,
     .signal = machine_signal,
     .resize_tty = machine_resize_tty,
+    .update_disk = kvm_update_disk,
     .stats = kvm_stats,
     .destroy = kvm_destroy,
 };

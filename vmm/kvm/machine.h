@@ -147,9 +147,14 @@ drupe_vm_err_t machine_devices_load(struct machine *m, const struct state_reader
  * vCPUs stand still, and after a restore (with the CID of the configuration).
  */
 void machine_reset_vsock(struct machine *m);
+/* The guest is gone: who talks to it learns so. */
+void machine_hang_up_vsock(struct machine *m);
 bool machine_has_console(const struct machine *m);
 /* What the guest printed has been written. */
 bool machine_is_drained(const struct machine *m);
+drupe_vm_err_t machine_update_disk(struct machine *m, unsigned index, int fd,
+                                   const struct drupe_rate_limit *limit,
+                                   struct drupe_error *err) MUST_CHECK;
 bool machine_resize_console(struct machine *m, unsigned rows, unsigned cols);
 /* The loop is held and no vCPU runs: finish what is under way, so that nothing touches guest memory
  * until the loop goes on. */
@@ -186,6 +191,16 @@ void machine_park_vcpu(struct machine *m);
 drupe_vm_err_t machine_signal(void *machine, int signo, struct drupe_error *err) MUST_CHECK;
 drupe_vm_err_t machine_resize_tty(void *machine, unsigned rows, unsigned cols,
                                   struct drupe_error *err) MUST_CHECK;
+/*
+ * identity.c: the identity page of abi/boot.h. init: before the guest's first instruction, 0 or
+ * -errno; renew: while the guest stands still, its clocks are set.
+ */
+int machine_identity_init(struct machine *m) MUST_CHECK;
+void machine_identity_renew(struct machine *m);
+/* Take out of the set what the guest's kernel says is free. It stands still. */
+struct page_set;
+void machine_remove_free_pages(const struct machine *m, struct page_set *s);
+
 /* snapshot.c: the backend's call. */
 drupe_vm_err_t machine_snapshot(void *machine, bool is_paused,
                                 const struct drupe_snapshot_options *options,

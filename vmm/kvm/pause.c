@@ -93,6 +93,7 @@ drupe_vm_err_t machine_resume(void *machine, struct drupe_error *err)
     }
     (void)pthread_mutex_unlock(&m->control);
     arch_clock_go(m);
+    machine_identity_renew(m);
     loop_resume(&m->loop);
     let_vcpus_go(m);
     return DRUPE_OK;

@@ -118,6 +118,7 @@ static drupe_vm_err_t choose_pages(struct job *j, struct drupe_error *err)
 
     page_set_add_private(&j->pages, m->ram);
     page_set_add_runs(&j->pages, m->snapshot);
+    machine_remove_free_pages(m, &j->pages);
     if (!memory_runs_make(&j->runs, &j->pages, m->ram, false)) {
         return no_memory(err);
     }

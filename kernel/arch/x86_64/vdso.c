@@ -49,6 +49,16 @@ void arch_vdso_update(uint64_t counter_base, uint64_t monotonic_base_ns,
     atomic_store_explicit(&d->sequence, sequence + 2, memory_order_release);
 }
 
+paddr_t arch_vdso_generation(void)
+{
+    return arch_virt_to_phys(&vdso_page.data.generation);
+}
+
+void arch_vdso_know_generation(uint32_t generation)
+{
+    vdso_page.data.generation_known = generation;
+}
+
 /* One store: readers in the middle of a round see it or finish with the value they have. */
 void vdso_forbid_counter(void)
 {

@@ -14,6 +14,7 @@
 #define LAYOUT_PD          UINT64_C(0xb000) /* identity map of the first 1 GiB, 2 MiB pages */
 #define LAYOUT_CMDLINE     UINT64_C(0x20000)
 #define LAYOUT_LOW_RAM_END UINT64_C(0x9fc00)
+#define LAYOUT_IDENTITY    UINT64_C(0xd0000)
 #define LAYOUT_ACPI        UINT64_C(0xe0000)
 #define LAYOUT_HIGH_RAM    UINT64_C(0x100000)
 #define LAYOUT_MAPPED_END  UINT64_C(0x40000000) /* where the identity map at entry ends */

@@ -214,6 +214,13 @@ const struct vdso_image *arch_vdso(void);
 /* Publish clock parameters to the data page (seqlock). */
 void arch_vdso_update(uint64_t counter_base, uint64_t monotonic_base_ns,
                       uint64_t realtime_offset_ns, uint32_t mult, uint32_t shift);
+/*
+ * The data page's copy of the identity page's generation, which the monitor keeps (its physical
+ * address), and what it was for the parameters published next: programs ask the kernel when the two
+ * differ.
+ */
+paddr_t arch_vdso_generation(void);
+void arch_vdso_know_generation(uint32_t generation);
 
 /* --- system calls
  * ------------------------------------------------------------------------------------ */

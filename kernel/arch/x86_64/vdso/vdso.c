@@ -73,6 +73,9 @@ static int read_clock(int is_realtime, uint64_t *ns)
         value = (uint64_t)((unsigned __int128)(read_counter() - d->counter_base) * d->mult >>
                            d->shift) +
                 d->monotonic_base_ns + (is_realtime ? d->realtime_offset_ns : 0);
+        if (d->generation != d->generation_known) {
+            return 0; /* the counter went on while the machine stood still */
+        }
         /* Keeps the reads above from moving below the second look at the sequence. */
         atomic_thread_fence(memory_order_acquire);
     } while ((before & 1) != 0 ||

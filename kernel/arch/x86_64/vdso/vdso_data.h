@@ -12,4 +12,6 @@ struct vdso_data {
     uint64_t realtime_offset_ns;
     uint32_t mult; /* ns = counter * mult >> shift */
     uint32_t shift;
+    uint32_t generation;       /* the monitor's: another once the machine stood still */
+    uint32_t generation_known; /* the one that the numbers above belong to */
 };

@@ -1,0 +1,10 @@
+# SPDX-License-Identifier: Apache-2.0
+# Exec against a real guest: a program on the client library, run by exec.sh.
+
+exec_vm.sees := base/include include
+$(call program,tests/exec_vm,host,tests/lifecycle/exec_vm.c,vmm base base_hosted,$$(vmm.libs),$(exec_vm.sees),)
+lint_sees.tests/lifecycle/exec_vm.c := $(exec_vm.sees)
+$(call program,tests/agent_vm,host,tests/lifecycle/agent_vm.c,vmm base base_hosted,$$(vmm.libs),$(exec_vm.sees),)
+lint_sees.tests/lifecycle/agent_vm.c := $(exec_vm.sees)
+checks += tests/lifecycle/exec.sh
+check_needs += $(BUILD)/tests/exec_vm $(BUILD)/kernel.elf $(BUILD)/agent.elf
