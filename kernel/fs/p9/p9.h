@@ -136,5 +136,6 @@ void p9_check_pages(struct p9_node *n);
 /* --- super.c ---------------------------------------------------------------------------------- */
 
 extern struct file_system p9_type;
+extern struct file_system p9_virtiofs_type; /* the same under the name that programs expect */
 /* What the command line announces: drupe.share=<tag>:<path>:<ro|rw>. */
 int p9_mount_shares(void) MUST_CHECK;
