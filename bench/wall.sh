@@ -93,7 +93,7 @@ for _ in $(seq 100); do
     [ -s "$work/up" ] && break
     sleep 0.1
 done
-private=$(awk '/^[0-9a-f]+-[0-9a-f]+ / { split($1, a, "-"); size = strtonum("0x" a[2]) - strtonum("0x" a[1]); guest = size >= 64 * 1048576 }
+private=$(awk '/^Size:/ { guest = $2 >= 64 * 1024 }
     /^Private_(Clean|Dirty):/ { if (!guest) sum += $2 } END { print sum }' "/proc/$pid/smaps" 2>/dev/null || true)
 kill "$pid" 2>/dev/null || true
 wait "$pid" 2>/dev/null || true

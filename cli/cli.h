@@ -49,6 +49,7 @@ struct verb {
 extern const struct verb verb_build;
 extern const struct verb verb_doctor;
 extern const struct verb verb_init;
+extern const struct verb verb_jailer;
 extern const struct verb verb_logs;
 extern const struct verb verb_pack;
 extern const struct verb verb_run;
@@ -64,6 +65,9 @@ extern const struct verb verb_events;
 extern const struct verb verb_snapshot;
 extern const struct verb verb_restore;
 extern const struct verb verb_clone;
+extern const struct verb verb_template;
+extern const struct verb verb_exec;
+extern const struct verb verb_cp;
 extern const struct verb verb_version;
 extern const struct verb verb_vmm;
 extern const struct verb verb_help;

@@ -17,7 +17,13 @@ cli_md := -l:libmd.a -l:libjansson.a
 ifneq ($(wildcard vmm/vm.c),)
 $(call program,drupe,host,cli/main.c cli/guest_images.S,cli vmm_api vmm base base_hosted,$(cli_md) $$(vmm_api.libs) $$(vmm.libs),$(cli.sees),\
     $(if $(cli_kernel),-DKERNEL_IMAGE='"$(cli_kernel)"') -DAGENT_IMAGE='"$(cli_agent)"')
-programs += $(BUILD)/drupe
+# The same, static: what a jail without libraries can execute. Its name makes it `drupe vmm`.
+$(BUILD)/drupe-vmm: $(patsubst %,$(OUT)/host/%.o,cli/main.c cli/guest_images.S) \
+    $(patsubst %,$(OUT)/host/%.a,cli vmm_api vmm base base_hosted)
+	$(call say,LD)
+	$(Q)$(cc.host) -static-pie -Wl,-z,relro,-z,now -Wl,--no-warnings -o $@ $(filter %.o,$^) -Wl,--start-group $(filter %.a,$^) \
+	    -Wl,--end-group $(cli_md) $(vmm_api.libs) $(vmm.libs)
+programs += $(BUILD)/drupe $(BUILD)/drupe-vmm
 checks += $(wildcard tests/cli/*.sh)
 check_needs += $(BUILD)/drupe $(BUILD)/tests/vmm_guest.elf
 endif
@@ -30,6 +36,8 @@ lint_sees.fuzz/manifest_fuzz.c := $(cli.sees)
 lint_sees.fuzz/elf_fuzz.c := $(cli.sees)
 fuzz_targets += $(BUILD)/fuzz/manifest_fuzz $(BUILD)/fuzz/elf_fuzz
 
-.PHONY: demo
+.PHONY: demo demo-lifecycle
 demo: build
 	@tools/demo $(BUILD)/drupe
+demo-lifecycle: build
+	@tools/demo-lifecycle $(BUILD)/drupe

@@ -12,19 +12,11 @@
 #include <drupe/vm.h>
 
 #include "cli.h"
+#include "doctor.h"
 #include "files.h"
 #include "options.h"
 
-enum finding {
-    FINDING_OK,
-    FINDING_WARN,
-    FINDING_MISSING
-};
-
-static void report(enum finding finding, const char *subject, const char *format, ...)
-    PRINTF_LIKE(3, 4);
-
-static void report(enum finding finding, const char *subject, const char *format, ...)
+void doctor_report(enum finding finding, const char *subject, const char *format, ...)
 {
     static const char *const words[] = { "ok", "warn", "missing" };
     static const char *const colours[] = { "\033[32m", "\033[33m", "\033[31m" };
@@ -48,32 +40,34 @@ static void report_kvm(const struct drupe_host_report *host)
                                    "on (nested) virtualization"
                                  : "see the kernel's messages";
 
-        report(host->has_qemu ? FINDING_WARN : FINDING_MISSING, "kvm", "/dev/kvm: %s; %s",
-               strerror(host->kvm_errno), advice);
+        doctor_report(host->has_qemu ? FINDING_WARN : FINDING_MISSING, "kvm", "/dev/kvm: %s; %s",
+                      strerror(host->kvm_errno), advice);
         return;
     }
-    report(FINDING_OK, "kvm", "/dev/kvm opens, up to %u vCPUs", host->vcpus_max);
+    doctor_report(FINDING_OK, "kvm", "/dev/kvm opens, up to %u vCPUs", host->vcpus_max);
     if (host->is_ring0_emulated) {
-        report(FINDING_WARN, "ring 0",
-               "interpreted: KVM has no hardware below it here; programs run at full speed, each "
-               "system "
-               "call costs about 60 us");
+        doctor_report(
+            FINDING_WARN, "ring 0",
+            "interpreted: KVM has no hardware below it here; programs run at full speed, each "
+            "system "
+            "call costs about 60 us");
     } else {
-        report(FINDING_OK, "ring 0", "runs on the hardware");
+        doctor_report(FINDING_OK, "ring 0", "runs on the hardware");
     }
     if (host->masked_features[0]) {
-        report(FINDING_WARN, "cpu", "hidden from guests, because they do not work here: %s",
-               host->masked_features);
+        doctor_report(FINDING_WARN, "cpu", "hidden from guests, because they do not work here: %s",
+                      host->masked_features);
     }
 }
 
 static void report_qemu(const struct drupe_host_report *host)
 {
     if (host->has_qemu) {
-        report(FINDING_OK, "qemu", "%s (--accel qemu, or when KVM is missing)", host->qemu_path);
+        doctor_report(FINDING_OK, "qemu", "%s (--accel qemu, or when KVM is missing)",
+                      host->qemu_path);
     } else {
-        report(host->has_kvm ? FINDING_WARN : FINDING_MISSING, "qemu",
-               "not found; install qemu-system-x86 to run without KVM");
+        doctor_report(host->has_kvm ? FINDING_WARN : FINDING_MISSING, "qemu",
+                      "not found; install qemu-system-x86 to run without KVM");
     }
 }
 
@@ -82,9 +76,9 @@ static void report_program(const char *program, const char *purpose, const char 
     CLEANUP_FREE char *path = program_find(program);
 
     if (path) {
-        report(FINDING_OK, program, "%s", path);
+        doctor_report(FINDING_OK, program, "%s", path);
     } else {
-        report(FINDING_WARN, program, "not found; needed %s; %s", purpose, advice);
+        doctor_report(FINDING_WARN, program, "not found; needed %s; %s", purpose, advice);
     }
 }
 
@@ -105,21 +99,25 @@ static void report_cache(void)
     CLEANUP_FREE char *dir = cache_dir(NULL);
 
     if (!dir) {
-        report(FINDING_WARN, "cache", "cannot be made: %s; set DRUPE_CACHE to a directory",
-               strerror(errno));
+        doctor_report(FINDING_WARN, "cache", "cannot be made: %s; set DRUPE_CACHE to a directory",
+                      strerror(errno));
         return;
     }
     cache_bytes = 0;
     (void)nftw(dir, add_size, 16, FTW_PHYS);
-    report(FINDING_OK, "cache", "%s, %.1f MiB; may be removed at any time", dir,
-           (double)cache_bytes / (1 << 20));
+    doctor_report(FINDING_OK, "cache", "%s, %.1f MiB; may be removed at any time", dir,
+                  (double)cache_bytes / (1 << 20));
 }
 
 static int run_doctor(int argc, char **argv)
 {
     struct drupe_host_report host;
     struct operands operands;
-    int status = options_of_verb(&verb_doctor, NULL, 0, argc, argv, &operands);
+    bool wants_filters = false;
+    const struct option_spec specs[] = {
+        { .name = "filters", .kind = OPTION_FLAG, .out = &wants_filters },
+    };
+    int status = options_of_verb(&verb_doctor, specs, array_size(specs), argc, argv, &operands);
 
     if (status >= 0) {
         return status;
@@ -127,9 +125,13 @@ static int run_doctor(int argc, char **argv)
     if (operands.first < argc) {
         return complain(STATUS_USAGE, "doctor: takes no arguments");
     }
+    if (wants_filters) {
+        return doctor_print_filters();
+    }
     drupe_host_probe(&host);
     report_kvm(&host);
     report_qemu(&host);
+    doctor_report_jail();
     report_program("apt-get", "by drupe pack for env.packages", "use a Debian or Ubuntu host");
     report_program("cc", "by drupe build for C projects", "install gcc");
     report_cache();
@@ -139,10 +141,12 @@ static int run_doctor(int argc, char **argv)
 const struct verb verb_doctor = {
     .name = "doctor",
     .summary = "say what this host offers and lacks",
-    .help = "usage: drupe doctor\n\n"
+    .help = "usage: drupe doctor [--filters]\n\n"
             "One line per finding: ok, warn or missing, and what to do. The status is 3 when no "
             "machine can\n"
             "run here at all.\n\n"
+            "options:\n"
+            "      --filters  print the system calls that a jailed monitor's threads may make\n\n"
             "example:\n"
             "  drupe doctor\n",
     .run = run_doctor,

@@ -24,8 +24,31 @@ static int refuse_verb(const char *word)
     return complain(STATUS_USAGE, "unknown command \"%s\"; drupe help lists them", word);
 }
 
+/*
+ * Under the names that Firecracker's clients start, drupe is what they expect. Also under any name
+ * with "firecracker" in it, as their wrappers add versions.
+ */
+static const struct verb *verb_of_program(const char *path)
+{
+    const char *slash = path ? strrchr(path, '/') : NULL;
+    const char *name = slash ? slash + 1 : path;
+
+    if (!name) {
+        return NULL;
+    }
+    if (strncmp(name, "jailer", 6) == 0) {
+        return &verb_jailer;
+    }
+    return strncmp(name, "drupe-vmm", 9) == 0 || strstr(name, "firecracker") ? &verb_vmm : NULL;
+}
+
 int main(int argc, char **argv)
 {
+    const struct verb *own = verb_of_program(argv[0]);
+
+    if (own) {
+        return own->run(argc, argv);
+    }
     /* drupe -C DIR VERB ...: as if started there. */
     while (argc >= 2 && strcmp(argv[1], "-C") == 0) {
         if (argc < 3) {

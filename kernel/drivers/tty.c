@@ -33,7 +33,11 @@ void tty_init(struct tty *t, const char *name, const struct tty_driver *driver, 
         [VREPRINT] = 18, [VDISCARD] = 15, [VWERASE] = 23, [VLNEXT] = 22,
     };
 
-    *t = (struct tty){ .driver = driver, .private = private, .name = name };
+    memset(t, 0, offsetof(struct tty, input)); /* nobody reads bytes outside the ring */
+    memset(t->marks, 0, sizeof(*t) - offsetof(struct tty, marks));
+    t->driver = driver;
+    t->private = private;
+    t->name = name;
     mutex_init(&t->write_lock, RANK_TTY);
     spin_init(&t->lock, RANK_TTY);
     wait_queue_init(&t->readers);

@@ -88,6 +88,11 @@ uint32_t virtio_config32(struct virtio_device *d, unsigned offset)
     return reg_read(d, REG_CONFIG + offset);
 }
 
+void virtio_config32_set(struct virtio_device *d, unsigned offset, uint32_t value)
+{
+    reg_write(d, REG_CONFIG + offset, value);
+}
+
 uint64_t virtio_config64(struct virtio_device *d, unsigned offset)
 {
     uint32_t generation;
@@ -174,14 +179,16 @@ int virtqueue_create(struct virtio_device *d, unsigned index, unsigned size,
         kfree(q);
         return -ENOMEM;
     }
-    *q = (struct virtqueue){
-        .device = d,
-        .index = (uint16_t)index,
-        .size = (uint16_t)size,
-        .free_count = (uint16_t)size,
-        .ready = ready,
-        .desc = page_address(page),
-    };
+    /* Tokens and lengths count for as many as the queue is long. */
+    memset(q, 0, offsetof(struct virtqueue, tokens));
+    memset(q->tokens, 0, size * sizeof(q->tokens[0]));
+    memset(q->writable, 0, size * sizeof(q->writable[0]));
+    q->device = d;
+    q->index = (uint16_t)index;
+    q->size = (uint16_t)size;
+    q->free_count = (uint16_t)size;
+    q->ready = ready;
+    q->desc = page_address(page);
     spin_init(&q->lock, RANK_DEVICE);
     q->avail = (uint16_t *)(q->desc + size);
     q->used = (uint8_t *)q->desc + align_up(16u * size + 6u + 2u * size, 4u);
@@ -243,6 +250,30 @@ int virtqueue_add(struct virtqueue *q, const struct virtio_segment *segments, un
     atomic_store_explicit((_Atomic uint16_t *)&q->avail[1], q->avail_next, memory_order_release);
     spin_unlock_irqrestore(&q->lock, flags);
     return 0;
+}
+
+int virtqueue_post_all(struct virtqueue *q, uint8_t *buffers, uint32_t size)
+{
+    uint64_t flags = spin_lock_irqsave(&q->lock);
+    paddr_t pa = virt_to_phys(buffers);
+    unsigned count = q->is_broken ? 0 : q->free_count;
+
+    assert(q->free_count == q->size && q->avail_next == 0); /* not used yet: all in order */
+    for (unsigned i = 0; i < count; i++) {
+        q->desc[i].addr = pa + (uint64_t)i * size;
+        q->desc[i].size = size;
+        q->desc[i].flags = DESC_WRITE;
+        q->tokens[i] = buffers + (size_t)i * size;
+        q->writable[i] = size;
+        q->avail[2 + i] = (uint16_t)i;
+    }
+    q->free_head = (uint16_t)count;
+    q->free_count = 0;
+    q->avail_next = (uint16_t)count;
+    /* release: as in virtqueue_add(). */
+    atomic_store_explicit((_Atomic uint16_t *)&q->avail[1], q->avail_next, memory_order_release);
+    spin_unlock_irqrestore(&q->lock, flags);
+    return count > 0 ? 0 : -EIO;
 }
 
 void virtqueue_notify(struct virtqueue *q)
@@ -381,6 +412,7 @@ static const struct virtio_driver *const drivers[] = {
     &virtio_console_driver,
     &virtio_blk_driver,
     &virtio_rng_driver,
+    &virtio_balloon_driver,
     &virtio_9p_driver,
     &virtio_vsock_driver,
 };

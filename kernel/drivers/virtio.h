@@ -69,6 +69,8 @@ uint8_t virtio_config8(struct virtio_device *d, unsigned offset);
 uint32_t virtio_config32(struct virtio_device *d, unsigned offset);
 uint64_t virtio_config64(struct virtio_device *d, unsigned offset); /* generation checked */
 
+void virtio_config32_set(struct virtio_device *d, unsigned offset, uint32_t value);
+
 struct virtio_segment {
     void *buf; /* direct-map kernel memory */
     uint32_t size;
@@ -83,6 +85,10 @@ int virtqueue_add(struct virtqueue *q, const struct virtio_segment *segments, un
                   unsigned in_count, void *token) MUST_CHECK;
 /* Tell the device what was added since the last time, if it wants to know. */
 void virtqueue_kick(struct virtqueue *q);
+
+/* Offer a new queue all the buffers that it holds, `size` bytes each, to be written to; the token
+ * of each is its address. 0, or -EIO. */
+int virtqueue_post_all(struct virtqueue *q, uint8_t *buffers, uint32_t size) MUST_CHECK;
 
 /* Notify the device although nothing new was added: for the few that look again only then. */
 void virtqueue_notify(struct virtqueue *q);
@@ -101,6 +107,7 @@ bool virtqueue_interrupts(struct virtqueue *q, bool enable);
 extern const struct virtio_driver virtio_console_driver;
 extern const struct virtio_driver virtio_blk_driver;
 extern const struct virtio_driver virtio_rng_driver;
+extern const struct virtio_driver virtio_balloon_driver;
 extern const struct virtio_driver virtio_9p_driver;
 extern const struct virtio_driver virtio_vsock_driver;
 

@@ -12,6 +12,7 @@
 #include <stdatomic.h>
 
 #include <abi/boot.h>
+#include <core/boot.h>
 #include <core/log.h>
 #include <core/string.h>
 #include <drivers/drivers.h>
@@ -93,7 +94,9 @@ static struct port *port_of_queue(const struct virtqueue *q)
 
 struct port *console_port(unsigned number)
 {
-    return console.device && number < console.port_count ? &console.ports[number] : NULL;
+    return console.device && number < console.port_count && console.ports[number].tx
+               ? &console.ports[number]
+               : NULL;
 }
 
 /* --- output
@@ -209,6 +212,9 @@ void console_drain(void)
         struct port *p = &console.ports[i];
         struct waiter w;
 
+        if (!p->tx) {
+            continue;
+        }
         wait_begin(&w, WAIT_UNINTERRUPTIBLE, TIME_FOREVER);
         wait_add(&p->writers, &w, 0);
         reclaim(p);
@@ -447,7 +453,7 @@ static void control_message(const uint8_t *bytes, uint32_t size)
         return;
     }
     memcpy(&c, bytes, sizeof(c));
-    if (c.port >= console.port_count) {
+    if (!console_port(c.port)) {
         return;
     }
     switch (c.event) {
@@ -515,7 +521,7 @@ static void run_work(struct work *w)
             virtqueue_notify(console.ports[i].rx);
         }
     }
-    while ((b = receive(terminal)) != NULL) {
+    while (terminal->rx && (b = receive(terminal)) != NULL) {
         tty_input(&console.tty, b->bytes, b->size);
         give_back(terminal, b);
     }
@@ -530,6 +536,23 @@ static void control_ready(struct virtqueue *q)
 /* --- start
  * --------------------------------------------------------------------------------------------------
  */
+
+/* The standard streams that the boot arguments ask for; without any, all ports are of use. */
+static uint32_t wanted_flags(void)
+{
+    struct boot_args args;
+
+    return boot_args_header(&args) ? args.flags : 0;
+}
+
+static bool is_wanted(uint32_t flags, unsigned number)
+{
+    if (!(flags & BOOT_ARGS_STDIO_STREAM)) {
+        return true;
+    }
+    return number == BOOT_CONSOLE_PORT_STDIO || number == BOOT_CONSOLE_PORT_STDERR ||
+           (number == BOOT_CONSOLE_PORT_STDIN && (flags & BOOT_ARGS_STDIN_SPLIT));
+}
 
 static int start_port(struct virtio_device *d, struct port *p, unsigned number)
 {
@@ -576,14 +599,12 @@ static int start_control(struct virtio_device *d)
     if (!console.control_buffers) {
         return -ENOMEM;
     }
-    for (unsigned i = 0; err == 0 && i < CONTROL_BUFFERS; i++) {
-        err = post_control(console.control_buffers + (size_t)i * CONTROL_SIZE);
-    }
-    return err;
+    return virtqueue_post_all(console.control_rx, console.control_buffers, CONTROL_SIZE);
 }
 
 static int probe(struct virtio_device *d)
 {
+    uint32_t flags;
     bool multiport;
     int err;
 
@@ -598,8 +619,11 @@ static int probe(struct virtio_device *d)
     console.port_count = multiport ? (unsigned)min_of(virtio_config32(d, 4), CONSOLE_PORTS) : 1;
     work_init(&console.work, run_work);
     tty_init(&console.tty, "hvc0", &terminal_driver, &console.ports[0]);
+    flags = wanted_flags();
     for (unsigned i = 0; err == 0 && i < console.port_count; i++) {
-        err = start_port(d, &console.ports[i], i);
+        if (!multiport || is_wanted(flags, i)) {
+            err = start_port(d, &console.ports[i], i);
+        }
     }
     if (err == 0 && multiport) {
         err = start_control(d);
@@ -630,5 +654,5 @@ const struct virtio_driver virtio_console_driver = { .id = 3,
 
 struct tty *console_tty(void)
 {
-    return console.device ? &console.tty : NULL;
+    return console_port(BOOT_CONSOLE_PORT_TTY) ? &console.tty : NULL;
 }

@@ -41,6 +41,7 @@ struct fault {
     uint64_t page;  /* address */
     uint64_t index; /* in the mapping */
     bool is_write;
+    uint32_t unmappings; /* of the mapping, before it was asked for frames */
 };
 
 static paddr_t zero_page_phys(void)
@@ -126,12 +127,13 @@ static bool anon_run(struct fault *f, unsigned order)
     unsigned at = (unsigned)(f->page >> PAGE_SHIFT) & ((1u << order) - 1);
     uint64_t start = f->page - ((uint64_t)at << PAGE_SHIFT);
     bool is_next = f->page == mm->anon_next;
+    bool is_done = false;
+    struct pt_window window;
     unsigned from;
     unsigned count;
-    long n = 0;
 
     spin_lock(&mm->page_table_lock);
-    uint32_t mask = pt_empty_mask(mm->page_table, start, 1u << order);
+    uint32_t mask = pt_window_empty(mm->page_table, start, 1u << order, &window);
 
     if (!(mask >> at & 1)) {
         spin_unlock(&mm->page_table_lock);
@@ -146,22 +148,20 @@ static bool anon_run(struct fault *f, unsigned order)
         count = min_of(count, ANON_CLEARED);
         run = page_alloc_run(count, true);
     }
-    start += (uint64_t)from << PAGE_SHIFT;
     if (run) {
-        n = pt_map_run(mm->page_table, start, page_to_phys(run), count, pte_flags_of(f->vma),
-                       false);
-        mm->anon_next = start + ((uint64_t)count << PAGE_SHIFT);
+        is_done = pt_window_map(&window, from, count, page_to_phys(run), pte_flags_of(f->vma));
+        mm->anon_next = start + ((uint64_t)(from + count) << PAGE_SHIFT);
         mm->anon_order = order;
     }
     spin_unlock(&mm->page_table_lock);
-    for (unsigned i = 0; n < 0 && i < count; i++) {
+    if (is_done) {
+        rss_add(mm, count);
+        return true;
+    }
+    for (unsigned i = 0; run && i < count; i++) {
         user_page_drop(run + i);
     }
-    if (n <= 0) {
-        return false;
-    }
-    rss_add(mm, count);
-    return true;
+    return false;
 }
 
 static int anon_write(struct fault *f)
@@ -204,6 +204,21 @@ static int map_zero_page(struct fault *f)
 
 /* --- files ------------------------------------------------------------------------------------ */
 
+/* To be said before the mapping is asked for a frame. */
+static void begin_lookup(struct fault *f)
+{
+    /* acquire: what is looked up afterwards is at least as new. */
+    f->unmappings = atomic_load_explicit(&f->vma->mapping->unmappings, memory_order_acquire);
+}
+
+/* Did somebody unmap pages of the file since then? The frame may be one that had to go: nothing is
+ * mapped, and the access faults again. page_table_lock held. */
+static bool is_outdated(const struct fault *f)
+{
+    return atomic_load_explicit(&f->vma->mapping->unmappings, memory_order_relaxed) !=
+           f->unmappings;
+}
+
 /* Map as much of an image as one page table reaches. True if f->page is among it. */
 static bool map_direct(struct fault *f)
 {
@@ -225,11 +240,13 @@ static bool map_direct(struct fault *f)
         }
     }
     unsigned flags = (pte_flags_of(v) & ~(unsigned)PTE_USER_WRITE) | PTE_DIRECT;
+    long n = 0;
 
     spin_lock(&f->mm->page_table_lock);
-    long n = pt_map_run(f->mm->page_table, from, first, min_of(run, (to - from) / PAGE_SIZE), flags,
-                        true);
-
+    if (likely(!is_outdated(f))) {
+        n = pt_map_run(f->mm->page_table, from, first, min_of(run, (to - from) / PAGE_SIZE), flags,
+                       true);
+    }
     spin_unlock(&f->mm->page_table_lock);
     return n >= 0;
 }
@@ -238,10 +255,13 @@ static bool map_direct(struct fault *f)
 static int map_cached(const struct fault *f, uint64_t at, struct page *p, unsigned flags)
 {
     atomic_fetch_add_explicit(&p->mapcount, 1, memory_order_relaxed);
-    spin_lock(&f->mm->page_table_lock);
-    long n = pt_map_run(f->mm->page_table, at, page_to_phys(p), 1, flags, true);
+    long n = 0;
 
-    f->vma->flags |= VMA_HAS_PAGES;
+    spin_lock(&f->mm->page_table_lock);
+    if (likely(!is_outdated(f))) {
+        n = pt_map_run(f->mm->page_table, at, page_to_phys(p), 1, flags, true);
+        f->vma->flags |= VMA_HAS_PAGES;
+    }
     spin_unlock(&f->mm->page_table_lock);
     if (n == 1) {
         rss_add(f->mm, 1);
@@ -275,13 +295,24 @@ static void cache_around(struct fault *f)
     }
 }
 
-static int get_frame(const struct fault *f, unsigned how, struct frame *out)
+static int get_frame(struct fault *f, unsigned how, struct frame *out)
 {
     struct mapping *m = f->vma->mapping;
-    int err = m->ops->get(m, f->index, how, out);
+    int err;
 
+    begin_lookup(f);
+    err = m->ops->get(m, f->index, how, out);
     if (err == -ENODATA) { /* a hole: a page of its own, so that later writes are seen */
-        err = m->ops->get(m, f->index, how | MAPPING_WRITE, out);
+        how |= MAPPING_WRITE;
+        err = m->ops->get(m, f->index, how, out);
+    }
+    if (err == 0 && (how & MAPPING_WRITE) && is_outdated(f)) {
+        /* Most likely by our own wish: the page was made, and what showed the image unmapped. */
+        if (out->page) {
+            page_put(out->page);
+        }
+        begin_lookup(f);
+        err = m->ops->get(m, f->index, how, out);
     }
     return err;
 }
@@ -354,7 +385,8 @@ static bool copy_around(struct fault *f)
     uint32_t mapped = 0;
     unsigned from = 0;
     unsigned count = 0;
-    long n = 0;
+    bool is_done = false;
+    struct pt_window window;
 
     if (!v->mapping->ops->direct_run || page_free_hint() / FREE_PER_WINDOW < 1u << COPY_ORDER_MAX) {
         return false;
@@ -364,11 +396,11 @@ static bool copy_around(struct fault *f)
 
     spin_lock(&f->mm->page_table_lock);
     /* Pages that still show the image: not written to before. */
-    uint32_t mask =
-        there == 0
-            ? 0
-            : pt_direct_mask(f->mm->page_table, start,
-                             (unsigned)min_of(there, (end - start) >> PAGE_SHIFT), first, &mapped);
+    uint32_t mask = there == 0
+                        ? 0
+                        : pt_window_direct(f->mm->page_table, start,
+                                           (unsigned)min_of(there, (end - start) >> PAGE_SHIFT),
+                                           first, &window, &mapped);
 
     if (mask >> at & 1) {
         stretch_of(mask, at, &from, &count);
@@ -380,15 +412,14 @@ static bool copy_around(struct fault *f)
                                                    .to = page_to_phys(run + i) };
         }
         page_copy(entries, count);
-        n = pt_map_run(f->mm->page_table, start + from * PAGE_SIZE, page_to_phys(run), count,
-                       pte_flags_of(v), false);
+        is_done = pt_window_map(&window, from, count, page_to_phys(run), pte_flags_of(v));
         f->vma->flags |= VMA_HAS_ANON | VMA_HAS_PAGES;
     }
     spin_unlock(&f->mm->page_table_lock);
-    for (unsigned i = 0; run && n < 0 && i < count; i++) {
-        user_page_drop(run + i);
-    }
-    if (!run || n < 0) {
+    if (!is_done) {
+        for (unsigned i = 0; run && i < count; i++) {
+            user_page_drop(run + i);
+        }
         return false;
     }
     if (mapped) {
@@ -404,6 +435,7 @@ static int file_fault(struct fault *f)
     bool is_private = !(v->flags & VMA_SHARED);
     struct frame frame;
 
+    begin_lookup(f);
     if (!f->is_write && v->mapping->ops->direct_run && map_direct(f)) {
         return 0;
     }
@@ -430,9 +462,12 @@ static int file_fault(struct fault *f)
         frame.page->flags |= PAGE_DIRTY;
     }
     if (!frame.page) {
-        spin_lock(&f->mm->page_table_lock);
-        long n = pt_map_run(f->mm->page_table, f->page, frame.pa, 1, flags | PTE_DIRECT, true);
+        long n = 0;
 
+        spin_lock(&f->mm->page_table_lock);
+        if (likely(!is_outdated(f))) {
+            n = pt_map_run(f->mm->page_table, f->page, frame.pa, 1, flags | PTE_DIRECT, true);
+        }
         spin_unlock(&f->mm->page_table_lock);
         return n < 0 ? -ENOMEM : 0;
     }

@@ -54,7 +54,8 @@ struct mapping {
     } pages;
 
     uint64_t page_count;
-    struct list vmas; /* vma->mapping_link */
+    struct list vmas;            /* vma->mapping_link */
+    _Atomic uint32_t unmappings; /* how often mm_unmap_mapping() began; a fault looks again */
     void *private;
 };
 

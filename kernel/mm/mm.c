@@ -144,6 +144,9 @@ void mm_unmap_mapping(struct mapping *m, uint64_t first, uint64_t count)
     struct vma *v;
 
     spin_lock(&m->lock);
+    /* A fault that found what is to go either sees this under its page_table_lock and gives up, or
+     * had that lock before us, and what it mapped goes now. Ordered by that lock. */
+    atomic_fetch_add_explicit(&m->unmappings, 1, memory_order_release);
     list_for_each_entry(v, &m->vmas, mapping_link) {
         uint64_t v_last = v->page_offset + (v->end - v->start) / PAGE_SIZE;
         uint64_t from = max_of(first, v->page_offset);

@@ -402,6 +402,69 @@ static void file_destroy_test(void)
     page_put(image);
 }
 
+/* A file of the image whose first page another CPU copies right after somebody looked at it. */
+static unsigned looks_before_copy; /* 0: no more copies */
+
+static void copy_when_due(struct mapping *m)
+{
+    if (looks_before_copy == 0 || --looks_before_copy != 0) {
+        return;
+    }
+    struct page *p = page_alloc(0, GFP_KERNEL);
+
+    assert_non_null(p);
+    memset(page_address(p), 200, PAGE_SIZE);
+    assert_int_equal(mapping_insert(m, 0, p), 0);
+    page_put(p);
+    mm_unmap_mapping(m, 0, 1);
+}
+
+static int racing_get(struct mapping *m, uint64_t index, unsigned how, struct frame *out)
+{
+    struct page *p = mapping_lookup(m, index);
+
+    if (p) {
+        *out = (struct frame){ .pa = page_to_phys(p), .page = p };
+        return 0;
+    }
+    if (how & MAPPING_RESIDENT) {
+        return -EAGAIN;
+    }
+    *out = (struct frame){ .pa = page_to_phys(image) + index * PAGE_SIZE };
+    copy_when_due(m);
+    return 0;
+}
+
+static uint64_t racing_run(struct mapping *m, uint64_t index, paddr_t *first)
+{
+    uint64_t run = min_of(mapping_next(m, index), (uint64_t)IMAGE_PAGES) - index;
+
+    *first = page_to_phys(image) + index * PAGE_SIZE;
+    copy_when_due(m);
+    return run;
+}
+
+static void copied_during_a_fault(void **state)
+{
+    static const struct mapping_ops with_runs = { .get = racing_get, .direct_run = racing_run };
+    static const struct mapping_ops without = { .get = racing_get };
+    static const struct mapping_ops *const kinds[] = { &with_runs, &without };
+
+    (void)state;
+    for (unsigned i = 0; i < array_size(kinds); i++) {
+        file_create_test();
+        mapping_init(&test_mapping, kinds[i], NULL);
+        looks_before_copy = 1;
+        uint64_t at = map_file(current->mm, BASE, IMAGE_PAGES, VMA_READ, 0);
+
+        assert_int_equal(peek(current->mm, at), 200); /* not the image's 100 */
+        assert_int_equal(looks_before_copy, 0);
+        assert_int_equal(peek(current->mm, at + PAGE_SIZE), 101);
+        assert_int_equal(mm_unmap(current->mm, at, IMAGE_PAGES * PAGE_SIZE), 0);
+        file_destroy_test();
+    }
+}
+
 static void private_files(void **state)
 {
     struct mm *mm = current->mm;
@@ -759,6 +822,7 @@ int main(void)
         TEST(shared_memory_is_shared),
         TEST(fork_flags),
         TEST(failed_forks_leave_nothing),
+        TEST(copied_during_a_fault),
         TEST(private_files),
         TEST(shared_files),
         TEST(data_and_bss_share_a_page),

@@ -486,11 +486,12 @@ static struct page *take_one(unsigned gfp)
         if (l->count[kind] != 0) {
             return l->stack[kind][--l->count[kind]];
         }
-        if (kind == CLEAN && l->run_left != 0) {
-            return cut_run(l, 1);
-        }
         if (kind == USED && l->count[CLEAN] != 0) {
             return l->stack[CLEAN][--l->count[CLEAN]];
+        }
+        if ((kind == CLEAN || (!zone.present[USED] && zone.loose_count < BATCH)) &&
+            (l->run_left != 0 || renew_run(l))) {
+            return cut_run(l, 1);
         }
         /* Zeroed wanted, none at hand: clear a used one only when no clean ones are left. */
         if (l->count[USED] != 0 && zone.uncarved + zone.free_clean == 0) {
@@ -589,7 +590,11 @@ struct page *page_alloc_run(unsigned count, bool may_clear)
     if (is_dirty && p) {
         page_clear(page_to_phys(p), count);
     }
-    for (unsigned i = 0; p && i < count; i++) {
+    if (!p) {
+        return NULL;
+    }
+#pragma GCC unroll 4
+    for (unsigned i = 0; i < count; i++) {
         memcpy(p + i, &about_to_be_mapped, offsetof(struct page, link)); /* ours alone */
     }
     return p;

@@ -13,13 +13,14 @@
 #include <mm/slab.h>
 
 #include <arch/ops.h>
+#include <core/boot.h>
 #include <core/string.h>
 #include <sched/task.h>
 
 #define CACHES_MAX    96u
 #define REFILL        (MAGAZINE_SIZE / 2)
 #define ALIGN_DEFAULT 8u
-#define WALK_MAX      8u /* objects; above, a frame known to be zero is cheaper than linking each */
+#define WALK_MAX      8u /* objects; above, even clearing a frame is cheaper than linking each */
 
 static struct slab_cache *caches[CACHES_MAX]; /* by id - 1 */
 static unsigned cache_count;
@@ -80,7 +81,7 @@ static void cache_setup(struct slab_cache *c)
 /* A new slab, all free, listed. c->lock held; the page allocator's lock ranks above. */
 static struct page *slab_grow_locked(struct slab_cache *c, unsigned gfp)
 {
-    bool by_zeros = c->per_slab > WALK_MAX;
+    bool by_zeros = c->per_slab > WALK_MAX || boot_info.ram_is_zero;
     struct page *p = page_alloc(0, (gfp & GFP_ATOMIC) | (by_zeros ? GFP_ZERO : 0u));
 
     if (!p) {

@@ -103,7 +103,8 @@ def raw(vmm, request, answers=1):
     s = socket.socket(socket.AF_UNIX)
     s.settimeout(LIMIT)
     s.connect(vmm.sock)
-    s.sendall(request)
+    if request:
+        s.sendall(request)
     got = b""
     while got.count(b"\r\n\r\n") < answers or select.select([s], [], [], 0.2)[0]:
         piece = s.recv(65536)
@@ -423,6 +424,58 @@ def check_running(accel):
         report("[vm-1:" in vmm.text("log") and ":INFO:" in vmm.text("log"), f"{accel}: log lines", vmm.text("log")[:500])
 
 
+def check_drive_updates():
+    """The backend that can: another file and other limits under a running guest."""
+    with Vmm("--accel", "kvm") as vmm:
+        for name, size in (("small", 1 << 20), ("large", 3 << 20)):
+            with open(os.path.join(vmm.dir, name), "wb") as f:
+                f.truncate(size)
+        configure(vmm, "while :; do echo size $(cat /sys/block/vdb/size); sleep 1; done")
+        data = {"drive_id": "data", "path_on_host": "small", "is_root_device": False, "cache_type": "Writeback",
+                "io_engine": "Async", "rate_limiter": {"bandwidth": {"size": 1 << 20, "refill_time": 1000}}}
+        vmm.call("PUT", "/drives/data", data)
+        got = vmm.call("PUT", "/actions", {"action_type": "InstanceStart"})
+        report(got[0] == 204, "kvm: a start with a limited drive", got)
+        for body in ({"path_on_host": "large"}, {"path_on_host": "large", "rate_limiter": {"ops": {"size": 9, "refill_time": 9}}},
+                     {"rate_limiter": {"bandwidth": {"size": 0, "refill_time": 0}}}):
+            got = vmm.call("PATCH", "/drives/data", {"drive_id": "data", **body})
+            report(got[0] == 204, f"kvm: PATCH /drives with {', '.join(body)}", got)
+        drive = vmm.call("GET", "/vm/config")[1]["drives"][1]
+        report(drive["path_on_host"] == "large" and drive["rate_limiter"]["bandwidth"] is None and
+               drive["rate_limiter"]["ops"]["size"] == 9, "kvm: the configuration follows", drive)
+        got = vmm.call("PATCH", "/drives/data", {"drive_id": "data", "path_on_host": "/no/such"})
+        report(got[0] == 400, "kvm: a drive's new file that is not there", got)
+
+
+def check_balloon():
+    with Vmm("--accel", "kvm") as vmm:
+        configure(vmm, "while :; do sleep 1; done")
+        vmm.call("PUT", "/balloon", {"amount_mib": 8, "deflate_on_oom": True, "stats_polling_interval_s": 1})
+        vmm.call("PUT", "/actions", {"action_type": "InstanceStart"})
+
+        def reaches(mib):
+            end = time.monotonic() + LIMIT
+            while time.monotonic() < end:
+                stats = vmm.call("GET", "/balloon/statistics")[1]
+                if stats.get("actual_mib") == mib and stats["target_mib"] == mib and stats.get("free_memory", 0) > 0:
+                    return True, stats
+                time.sleep(0.1)
+            return False, stats
+
+        ok, stats = reaches(8)
+        report(ok, "kvm: the balloon is filled from the start on, with statistics", stats)
+        for mib in (20, 2):
+            got = vmm.call("PATCH", "/balloon", {"amount_mib": mib})
+            ok, stats = reaches(mib)
+            report(got[0] == 204 and ok, f"kvm: the balloon goes to {mib} MiB", stats)
+        got = vmm.call("PATCH", "/balloon/statistics", {"stats_polling_interval_s": 2})
+        report(got[0] == 204, "kvm: another interval", got)
+        got = vmm.call("PATCH", "/balloon/statistics", {"stats_polling_interval_s": 0})
+        report(got[0] == 400, "kvm: statistics can't be switched off", got)
+        got = vmm.call("PATCH", "/balloon", {"amount_mib": 65})
+        report(got[0] == 400, "kvm: not more than the memory", got)
+
+
 def check_ends(accel):
     with Vmm("--accel", accel) as vmm:
         configure(vmm, "exit 7")
@@ -535,6 +588,9 @@ def main():
         check_ends(accel)
         check_go_sdk(accel)
         check_config_file(accel)
+        if accel == "kvm":
+            check_drive_updates()
+            check_balloon()
 
 
 with tempfile.TemporaryDirectory(prefix="drupe-api-") as WORK:

@@ -69,6 +69,20 @@ static void flags(void)
     close(fd);
 }
 
+static void devices(void)
+{
+    static const char *const names[] = { "/dev/null", "/dev/zero", "/dev/full" };
+
+    for (unsigned i = 0; i < 3; i++) {
+        int fd = open(names[i], O_RDWR);
+
+        printf("%s: set %ld", names[i], (long)lseek(fd, 100, SEEK_SET));
+        printf(" end %ld", (long)lseek(fd, -5, SEEK_END));
+        printf(" current %ld\n", (long)lseek(fd, 0, SEEK_CUR));
+        close(fd);
+    }
+}
+
 static void offsets(void)
 {
     char buf[32] = { 0 };
@@ -170,6 +184,7 @@ int main(void)
         return 1;
     }
     flags();
+    devices();
     offsets();
     numbers();
     unnamed();

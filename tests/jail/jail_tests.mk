@@ -4,7 +4,7 @@ jail_tests.sees := tests/jail base/include include
 $(call program,tests/jail_hostile,host,tests/jail/hostile.c tests/jail/attempts.c,vmm base base_hosted,$(vmm.libs),$(jail_tests.sees),)
 lint_sees.tests/jail/hostile.c := $(jail_tests.sees)
 lint_sees.tests/jail/attempts.c := $(jail_tests.sees)
-jail_tests.needs := $(BUILD)/tests/jail_hostile
+jail_tests.needs := $(BUILD)/tests/jail_hostile $(BUILD)/drupe $(BUILD)/drupe-vmm
 checks += $(wildcard tests/jail/*.sh)
 check_needs += $(jail_tests.needs)
 

@@ -18,6 +18,8 @@
 #include <sys/epoll.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
+#include <sys/timerfd.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <base/assert.h>
@@ -25,6 +27,7 @@
 
 #include "abi/snapshot.h"
 #include "block_file.h"
+#include "rate_limiter.h"
 
 #define QUEUE_SIZE          128u
 #define REQUEST_BYTES_MAX   ((uint64_t)VIRTIO_BLK_SEGMENTS_MAX * VIRTIO_BLK_SEGMENT_MAX)
@@ -50,6 +53,11 @@ struct virtio_blk {
     struct virtio_blk_config config;
     struct block_file *file;
     bool is_read_only;
+    bool is_flush_ignored;
+    bool want_sync;
+    bool is_throttled; /* nothing is begun until the timer ends that */
+    int timer_fd;      /* -1 until there is a limit */
+    struct rate_limiter limiter;
     char id[VIRTIO_BLK_ID_BYTES];
     unsigned free_count;
     uint8_t free[VIRTIO_BLK_IN_FLIGHT_MAX]; /* indices of requests not under way */
@@ -190,11 +198,15 @@ static uint8_t decode(struct virtio_blk *blk, const struct vq_chain *chain, stru
         r->op.kind = BLOCK_READ;
         return decode_transfer(blk, chain, header.sector, r);
     case VIRTIO_BLK_T_OUT:
-        r->op.kind = virtio_device_has_feature(&blk->dev, VIRTIO_BLK_F_FLUSH)
-                         ? BLOCK_WRITE
-                         : BLOCK_WRITE_DURABLE; /* 5.2.6.2: no flush, no volatile cache */
+        r->op.kind =
+            blk->is_flush_ignored || virtio_device_has_feature(&blk->dev, VIRTIO_BLK_F_FLUSH)
+                ? BLOCK_WRITE
+                : BLOCK_WRITE_DURABLE; /* 5.2.6.2: no flush, no volatile cache */
         return decode_transfer(blk, chain, header.sector, r);
     case VIRTIO_BLK_T_FLUSH:
+        if (blk->is_flush_ignored) {
+            return VIRTIO_BLK_S_OK;
+        }
         r->op.kind = BLOCK_FLUSH;
         return STATUS_PENDING;
     case VIRTIO_BLK_T_GET_ID:
@@ -244,13 +256,36 @@ static uint64_t begin(struct virtio_blk *blk, const struct vq_chain *chain)
     return size;
 }
 
+static uint64_t now_ns(void)
+{
+    struct timespec t;
+
+    (void)clock_gettime(CLOCK_MONOTONIC, &t);
+    return (uint64_t)t.tv_sec * UINT64_C(1000000000) + (uint64_t)t.tv_nsec;
+}
+
+/* The limits refuse this request for now: the timer brings us back. */
+static bool is_refused(struct virtio_blk *blk, const struct vq_chain *chain)
+{
+    const struct itimerspec once = { .it_value = { .tv_nsec = RATE_LIMITER_RETRY_NS } };
+    uint64_t size = chain->readable_size + chain->writable_size;
+
+    size -= min_of(size, (uint64_t)HEADER_SIZE + 1);
+    if (!rate_limiter_is_limited(&blk->limiter) ||
+        rate_limiter_take(&blk->limiter, size, now_ns())) {
+        return false;
+    }
+    blk->is_throttled = timerfd_settime(blk->timer_fd, 0, &once, NULL) == 0;
+    return blk->is_throttled; /* without a timer nobody would come back */
+}
+
 /* Take requests while there is room. True if it ended for want of room. */
 static bool begin_some(struct virtio_blk *blk, unsigned *chains_left, uint64_t *bytes_left)
 {
     struct virtqueue *vq = &blk->queue;
     struct vq_chain chain;
 
-    while (blk->free_count > 0 && virtio_device_is_live(&blk->dev)) {
+    while (blk->free_count > 0 && !blk->is_throttled && virtio_device_is_live(&blk->dev)) {
         if (vq_take(vq, &chain) != 1 && (vq_kicks_on(vq) != 1 || vq_take(vq, &chain) != 1)) {
             return false;
         }
@@ -259,12 +294,16 @@ static bool begin_some(struct virtio_blk *blk, unsigned *chains_left, uint64_t *
             virtio_queue_defer(&blk->dev, 0);
             return false;
         }
+        if (is_refused(blk, &chain)) {
+            vq_untake(vq);
+            return false;
+        }
         const uint64_t moved = begin(blk, &chain);
 
         *chains_left -= 1;
         *bytes_left -= min_of(*bytes_left, moved);
     }
-    return blk->free_count == 0;
+    return blk->free_count == 0 && !blk->is_throttled;
 }
 
 static void run_queue(struct virtio_blk *blk)
@@ -308,6 +347,45 @@ static void on_completions(void *device, int fd, uint32_t events)
         run_queue(blk);
     }
     virtio_device_unlock(&blk->dev);
+}
+
+/* Loop thread: time has passed, tokens have come back. */
+static void on_timer(void *device, int fd, uint32_t events)
+{
+    struct virtio_blk *blk = device;
+    uint64_t count;
+
+    (void)events;
+    (void)!read(fd, &count, sizeof(count));
+    virtio_device_lock(&blk->dev);
+    blk->is_throttled = false;
+    if (virtio_device_is_live(&blk->dev)) {
+        run_queue(blk);
+    }
+    virtio_device_unlock(&blk->dev);
+}
+
+/* The limits, and the timer that they need. 0 or -errno. */
+static int set_limit(struct virtio_blk *blk, const struct drupe_rate_limit *limit)
+{
+    const struct device_host *host = blk->dev.setup.host;
+    struct rate_limiter limiter;
+
+    rate_limiter_init(&limiter, limit, now_ns());
+    if (rate_limiter_is_limited(&limiter) && blk->timer_fd < 0) {
+        int fd = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
+        int err = fd < 0 ? -errno : host->watch(host->ctx, fd, EPOLLIN, on_timer, blk);
+
+        if (err < 0) {
+            if (fd >= 0) {
+                (void)close(fd);
+            }
+            return err;
+        }
+        blk->timer_fd = fd;
+    }
+    blk->limiter = limiter;
+    return 0;
 }
 
 static void blk_reset(struct virtio_device *dev)
@@ -378,7 +456,8 @@ static int disk_size(int fd, uint64_t *size)
 static uint64_t features_of(const struct virtio_blk_setup *setup)
 {
     const uint64_t always = 1u << VIRTIO_BLK_F_SEG_MAX | 1u << VIRTIO_BLK_F_SIZE_MAX |
-                            1u << VIRTIO_BLK_F_BLK_SIZE | 1u << VIRTIO_BLK_F_FLUSH;
+                            1u << VIRTIO_BLK_F_BLK_SIZE |
+                            (setup->is_flush_ignored ? 0 : 1u << VIRTIO_BLK_F_FLUSH);
 
     return always |
            (setup->is_read_only ? 1u << VIRTIO_BLK_F_RO
@@ -388,6 +467,9 @@ static uint64_t features_of(const struct virtio_blk_setup *setup)
 static void blk_init(struct virtio_blk *blk, const struct virtio_blk_setup *setup, uint64_t size)
 {
     blk->is_read_only = setup->is_read_only;
+    blk->is_flush_ignored = setup->is_flush_ignored;
+    blk->want_sync = setup->want_sync;
+    blk->timer_fd = -1;
     blk->config = (struct virtio_blk_config){
         .capacity = size / VIRTIO_BLK_SECTOR_SIZE,
         .size_max = VIRTIO_BLK_SEGMENT_MAX,
@@ -456,6 +538,10 @@ int virtio_blk_create(const struct virtio_blk_setup *setup, struct virtio_blk **
     if (err < 0) {
         goto deinit_device;
     }
+    err = set_limit(blk, &setup->limit);
+    if (err < 0) {
+        goto unwatch;
+    }
     if (!block_file_is_async(blk->file) && !setup->want_sync) {
         host->log(host->ctx, DEVICE_LOG_INFO, blk_ops.name,
                   "the host refuses io_uring: disk I/O runs on the loop thread");
@@ -463,6 +549,8 @@ int virtio_blk_create(const struct virtio_blk_setup *setup, struct virtio_blk **
     *out = blk;
     return 0;
 
+unwatch:
+    (void)watch_completions(blk, 0);
 deinit_device:
     virtio_device_deinit(&blk->dev);
 destroy_file:
@@ -478,9 +566,64 @@ void virtio_blk_destroy(struct virtio_blk *blk)
     block_file_drain(blk->file);
     virtio_device_unlock(&blk->dev);
     (void)watch_completions(blk, 0);
+    if (blk->timer_fd >= 0) {
+        const struct device_host *host = blk->dev.setup.host;
+
+        (void)host->watch(host->ctx, blk->timer_fd, 0, NULL, blk);
+        (void)close(blk->timer_fd);
+    }
     virtio_device_deinit(&blk->dev);
     block_file_destroy(blk->file);
     free(blk);
+}
+
+/* The new file takes the old one's place once that has nothing under way. Lock held. */
+static int change_file(struct virtio_blk *blk, int fd)
+{
+    struct block_file *old = blk->file;
+    struct block_file *file = NULL;
+    uint64_t size = 0;
+    int err = disk_size(fd, &size);
+
+    if (err == 0) {
+        err = block_file_create(fd, VIRTIO_BLK_IN_FLIGHT_MAX, blk->want_sync, on_done, blk, &file);
+    }
+    if (err < 0) {
+        return err;
+    }
+    block_file_drain(old);
+    (void)watch_completions(blk, 0);
+    blk->file = file;
+    err = watch_completions(blk, EPOLLIN);
+    if (err < 0) {
+        blk->file = old;
+        (void)watch_completions(blk, EPOLLIN); /* its place has just become free */
+        block_file_destroy(file);
+        return err;
+    }
+    block_file_destroy(old);
+    blk->config.capacity = size / VIRTIO_BLK_SECTOR_SIZE;
+    if (virtio_device_is_live(&blk->dev)) {
+        virtio_queue_publish(&blk->dev, 0);
+        virtio_config_changed(&blk->dev);
+        virtio_queue_defer(&blk->dev, 0);
+    }
+    return 0;
+}
+
+int virtio_blk_update(struct virtio_blk *blk, int fd, const struct drupe_rate_limit *limit)
+{
+    int err = 0;
+
+    virtio_device_lock(&blk->dev);
+    if (limit != NULL) {
+        err = set_limit(blk, limit);
+    }
+    if (err == 0 && fd >= 0) {
+        err = change_file(blk, fd);
+    }
+    virtio_device_unlock(&blk->dev);
+    return err;
 }
 
 void virtio_blk_quiesce(struct virtio_blk *blk)

@@ -10,6 +10,8 @@
 
 #include "virtio_mmio.h"
 
+#include "drupe/vm.h"
+
 #define VIRTIO_BLK_SECTOR_SIZE   512u
 #define VIRTIO_BLK_SEGMENTS_MAX  64u
 #define VIRTIO_BLK_SEGMENT_MAX   (256u << 10) /* bytes */
@@ -22,7 +24,9 @@ struct virtio_blk_setup {
     unsigned irq;
     int fd; /* borrowed until destroy; its size at creation, in whole sectors, is the capacity */
     bool is_read_only;
-    bool want_sync; /* do without io_uring */
+    bool want_sync;        /* do without io_uring */
+    bool is_flush_ignored; /* no FLUSH is offered, and writes need not reach the medium */
+    struct drupe_rate_limit limit;
     const char *id; /* at most 20 characters of it; may be NULL */
 };
 
@@ -37,5 +41,11 @@ void virtio_blk_destroy(struct virtio_blk *blk);
  * memory. No kick comes meanwhile.
  */
 void virtio_blk_quiesce(struct virtio_blk *blk);
+
+/*
+ * Another file (borrowed like the first; -1: the same one) and other limits (NULL: the same). The
+ * driver hears of the new size. 0 or -errno, and then nothing has changed. Any thread.
+ */
+int virtio_blk_update(struct virtio_blk *blk, int fd, const struct drupe_rate_limit *limit);
 
 struct virtio_device *virtio_blk_device(struct virtio_blk *blk);

@@ -357,6 +357,62 @@ static void reset_in_flight(void **state)
     stop(f);
 }
 
+/* What the limits refuse comes back by the timer; without limits again nothing waits. */
+static void limits(void **state)
+{
+    const struct drupe_rate_limit one = { .ops = { .size = 1, .refill_ms = 50 } };
+    const struct drupe_rate_limit none = { .ops = { .size = 0, .refill_ms = 0 } };
+
+    (void)state;
+    for (unsigned sync = 0; sync < 2; sync++) {
+        struct fixture *f = start(sync == 1, false, F_ALL);
+
+        assert_int_equal(virtio_blk_update(f->blk, -1, &one), 0);
+        for (unsigned i = 0; i < 3; i++) {
+            (void)post(f, VIRTIO_BLK_T_IN, i, DATA_GPA, 512, IN);
+        }
+        test_kick(&f->d, &f->q);
+        (void)wait_used(f);
+        (void)test_loop_settle(&f->m, 8);
+        test_kick(&f->d, &f->q); /* asking again does not help */
+        assert_true(f->q.used->idx < 3);
+        (void)wait_used(f);
+        (void)wait_used(f);
+        assert_int_equal(virtio_blk_update(f->blk, -1, &none), 0);
+        assert_int_equal(request(f, VIRTIO_BLK_T_IN, 0, 512, IN), VIRTIO_BLK_S_OK);
+        assert_int_equal(request(f, VIRTIO_BLK_T_IN, 0, 512, IN), VIRTIO_BLK_S_OK);
+        stop(f);
+    }
+}
+
+static void another_file(void **state)
+{
+    (void)state;
+    for (unsigned sync = 0; sync < 2; sync++) {
+        struct fixture *f = start(sync == 1, false, F_ALL);
+        int fd = memfd_create("larger", MFD_CLOEXEC);
+        int fds[2];
+
+        assert_true(fd >= 0);
+        assert_int_equal(pipe(fds), 0);
+        assert_int_equal(ftruncate(fd, DISK_SIZE * 2), 0);
+        assert_int_equal(pwrite(fd, "\x77", 1, 0), 1);
+        assert_int_equal(virtio_blk_update(f->blk, fds[0], NULL), -ENOTBLK);
+        assert_int_equal(request(f, VIRTIO_BLK_T_IN, 0, 512, IN), VIRTIO_BLK_S_OK);
+        assert_int_equal(f->m.ram[DATA_GPA], 1);
+        assert_int_equal(virtio_blk_update(f->blk, fd, NULL), 0);
+        assert_int_equal(reg_read(&f->d, VIRTIO_MMIO_CONFIG), DISK_SIZE * 2 / 512);
+        assert_true((reg_read(&f->d, VIRTIO_MMIO_INTERRUPT_STATUS) & VIRTIO_MMIO_INT_CONFIG) != 0);
+        assert_int_equal(request(f, VIRTIO_BLK_T_IN, 0, 512, IN), VIRTIO_BLK_S_OK);
+        assert_int_equal(f->m.ram[DATA_GPA], 0x77);
+        assert_int_equal(request(f, VIRTIO_BLK_T_OUT, DISK_SECTORS + 1, 512, 0), VIRTIO_BLK_S_OK);
+        stop(f);
+        (void)close(fd);
+        (void)close(fds[0]);
+        (void)close(fds[1]);
+    }
+}
+
 static void not_a_disk(void **state)
 {
     struct test_machine *m = aligned_alloc(4096, align_up(sizeof(*m), 4096u));
@@ -385,7 +441,8 @@ int main(void)
         cmocka_unit_test(clearing),      cmocka_unit_test(refusals),
         cmocka_unit_test(shrunk_file),   cmocka_unit_test(odd_framing),
         cmocka_unit_test(many_at_once),  cmocka_unit_test(reset_in_flight),
-        cmocka_unit_test(not_a_disk),
+        cmocka_unit_test(not_a_disk),    cmocka_unit_test(limits),
+        cmocka_unit_test(another_file),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -344,6 +344,7 @@ static void kvm_destroy(void *machine)
     arch_irqchip_destroy(m);
     machine_memory_deinit(m);
     snapshot_close(m->snapshot);
+    free(m->base_path);
     log_deinit(&m->log);
     (void)pthread_cond_destroy(&m->parked);
     (void)pthread_cond_destroy(&m->gate);
@@ -379,6 +380,10 @@ static drupe_vm_err_t make(const struct config *c, const struct backend_events *
     m->config = c;
     m->events = *events;
     m->snapshot = snapshot;
+    if (snapshot != NULL) {
+        memcpy(m->base_id, snapshot->state.header->id, sizeof(m->base_id));
+        m->base_path = c->is_dirty_tracked ? realpath(snapshot->name, NULL) : NULL;
+    }
     m->kvm_fd = -1;
     m->vm_fd = -1;
     m->pid = getpid();
@@ -475,6 +480,12 @@ static void kvm_stats(void *machine, struct drupe_vm_stats *out)
     }
 }
 
+static drupe_vm_err_t kvm_update_disk(void *machine, unsigned index, int fd,
+                                      const struct drupe_rate_limit *limit, struct drupe_error *err)
+{
+    return machine_update_disk(machine, index, fd, limit, err);
+}
+
 const struct backend backend_kvm = {
     .name = "kvm",
     .create = kvm_create,
@@ -486,6 +497,10 @@ const struct backend backend_kvm = {
     .kill = kvm_kill,
     .signal = machine_signal,
     .resize_tty = machine_resize_tty,
+    .update_disk = kvm_update_disk,
+    .set_balloon = kvm_set_balloon,
+    .set_balloon_interval = kvm_set_balloon_interval,
+    .balloon_stats = kvm_balloon_stats,
     .stats = kvm_stats,
     .destroy = kvm_destroy,
 };

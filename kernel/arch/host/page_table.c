@@ -146,10 +146,25 @@ bool pt_lookup(paddr_t root, uint64_t va, struct pte *out)
     return true;
 }
 
-uint32_t pt_direct_mask(paddr_t root, uint64_t va, unsigned count, paddr_t first, uint32_t *mapped)
+uint32_t pt_window_empty(paddr_t root, uint64_t va, unsigned count, struct pt_window *w)
 {
     uint32_t mask = 0;
 
+    *w = (struct pt_window){ .root = root, .va = va };
+    for (unsigned i = 0; i < count; i++) {
+        struct pte pte;
+
+        mask |= (uint32_t)!pt_lookup(root, va + i * PAGE_SIZE, &pte) << i;
+    }
+    return mask;
+}
+
+uint32_t pt_window_direct(paddr_t root, uint64_t va, unsigned count, paddr_t first,
+                          struct pt_window *w, uint32_t *mapped)
+{
+    uint32_t mask = 0;
+
+    *w = (struct pt_window){ .root = root, .va = va };
     *mapped = 0;
     for (unsigned i = 0; i < count; i++) {
         struct pte pte;
@@ -163,16 +178,11 @@ uint32_t pt_direct_mask(paddr_t root, uint64_t va, unsigned count, paddr_t first
     return mask;
 }
 
-uint32_t pt_empty_mask(paddr_t root, uint64_t va, unsigned count)
+bool pt_window_map(const struct pt_window *w, unsigned from, unsigned count, paddr_t first,
+                   unsigned flags)
 {
-    uint32_t mask = 0;
-
-    for (unsigned i = 0; i < count; i++) {
-        struct pte pte;
-
-        mask |= (uint32_t)!pt_lookup(root, va + i * PAGE_SIZE, &pte) << i;
-    }
-    return mask;
+    return pt_map_run(w->root, w->va + from * PAGE_SIZE, first, count, flags, false) ==
+           (long)count;
 }
 
 int pt_fork_range(paddr_t from, paddr_t to, uint64_t start, uint64_t end, bool is_shared)

@@ -250,21 +250,53 @@ bool pt_lookup(paddr_t root, uint64_t va, struct pte *out)
     return true;
 }
 
-uint32_t pt_direct_mask(paddr_t root, uint64_t va, unsigned count, paddr_t first, uint32_t *mapped)
+/* The entries of a window; NULL: all are empty, because there is no table. */
+static ALWAYS_INLINE const uint64_t *window_open(paddr_t root, uint64_t va, unsigned count,
+                                                 struct pt_window *w)
 {
-    const uint64_t *table = find_leaf(root, va);
-    const uint64_t *e = table ? table + (va >> PAGE_SHIFT & 511) : NULL;
-    uint32_t all = (uint32_t)((UINT64_C(1) << count) - 1);
+    uint64_t *table = find_leaf(root, va);
+    unsigned index = va >> PAGE_SHIFT & 511;
+
+    assert(count - 1 < 32 && index + count <= ENTRIES);
+    w->root = root;
+    w->va = va;
+    w->pte = table ? table + index : NULL;
+    w->summary = table ? &table_page(table)->index : NULL;
+    return w->pte;
+}
+
+static ALWAYS_INLINE uint32_t all_of(unsigned count)
+{
+    return (uint32_t)((UINT64_C(1) << count) - 1);
+}
+
+uint32_t pt_window_empty(paddr_t root, uint64_t va, unsigned count, struct pt_window *w)
+{
+    const uint64_t *pte = window_open(root, va, count, w);
+    uint32_t mask = 0;
+
+    if (!pte || (*w->summary & summary_of(va >> PAGE_SHIFT & 511, count)) == 0) {
+        return all_of(count);
+    }
+    for (unsigned i = 0; i < count; i++) {
+        mask |= (uint32_t)(pte[i] == 0) << i;
+    }
+    return mask;
+}
+
+uint32_t pt_window_direct(paddr_t root, uint64_t va, unsigned count, paddr_t first,
+                          struct pt_window *w, uint32_t *mapped)
+{
+    const uint64_t *pte = window_open(root, va, count, w);
     uint64_t want = first | PTE_SOFT_DIRECT;
     uint32_t mask = 0;
 
-    assert(count >= 1 && count <= 32 && (va >> PAGE_SHIFT & 511) + count <= ENTRIES);
     *mapped = 0;
-    if (!table) {
-        return all;
+    if (!pte) {
+        return all_of(count);
     }
-    for (uint32_t bit = 1; bit & all; bit <<= 1, e++, want += PAGE_SIZE) {
-        uint64_t entry = *e;
+    for (uint32_t bit = 1; bit & all_of(count); bit <<= 1, pte++, want += PAGE_SIZE) {
+        uint64_t entry = *pte;
 
         if (entry == 0) {
             mask |= bit;
@@ -276,21 +308,16 @@ uint32_t pt_direct_mask(paddr_t root, uint64_t va, unsigned count, paddr_t first
     return mask;
 }
 
-uint32_t pt_empty_mask(paddr_t root, uint64_t va, unsigned count)
+bool pt_window_map(const struct pt_window *w, unsigned from, unsigned count, paddr_t first,
+                   unsigned flags)
 {
-    const uint64_t *table = find_leaf(root, va);
-    unsigned index = va >> PAGE_SHIFT & 511;
-    uint32_t all = (uint32_t)((UINT64_C(1) << count) - 1);
-    uint32_t mask = 0;
-
-    assert(count >= 1 && count <= 32 && index + count <= ENTRIES);
-    if (!table || (table_page(table)->index & summary_of(index, count)) == 0) {
-        return all;
+    if (unlikely(!w->pte)) {
+        return pt_map_run(w->root, w->va + ((uint64_t)from << PAGE_SHIFT), first, count, flags,
+                          false) == (long)count;
     }
-    for (uint32_t bit = 1; bit & all; bit <<= 1, index++) {
-        mask |= table[index] == 0 ? bit : 0;
-    }
-    return mask;
+    *w->summary |= summary_of((w->va >> PAGE_SHIFT & 511) + from, count);
+    fill(w->pte + from, first | to_pte(flags), count);
+    return true;
 }
 
 void pt_visit(paddr_t root, uint64_t start, uint64_t end, pt_visit_fn fn, void *ctx)

@@ -27,6 +27,15 @@ static ssize_t null_write(struct file *f, struct uio *u, int64_t *pos)
     return (ssize_t)u->remaining;
 }
 
+/* Every place is the first one. */
+static int64_t null_seek(struct file *f, int64_t offset, int whence)
+{
+    (void)offset;
+    (void)whence;
+    f->pos = 0;
+    return 0;
+}
+
 static ssize_t zero_read(struct file *f, struct uio *u, int64_t *pos)
 {
     (void)f;
@@ -152,17 +161,25 @@ static ssize_t kmsg_read(struct file *f, struct uio *u, int64_t *pos)
 
 /* NOLINTEND(readability-non-const-parameter) */
 
-static const struct file_ops null_ops = { .read = null_read,
-                                          .write = null_write,
-                                          .poll = page_poll };
-static const struct file_ops zero_ops = {
-    .read = zero_read, .write = null_write, .poll = page_poll, .mmap = zero_mmap
+static const struct file_ops null_ops = {
+    .read = null_read, .write = null_write, .poll = page_poll, .seek = null_seek
 };
-static const struct file_ops full_ops = { .read = zero_read,
-                                          .write = full_write,
-                                          .poll = page_poll };
+static const struct file_ops zero_ops = {
+    .read = zero_read,
+    .write = null_write,
+    .poll = page_poll,
+    .mmap = zero_mmap,
+    .seek = null_seek,
+};
+static const struct file_ops full_ops = {
+    .read = zero_read, .write = full_write, .poll = page_poll, .seek = null_seek
+};
 static const struct file_ops random_ops = {
-    .read = random_read, .write = random_write, .poll = page_poll, .ioctl = random_ioctl
+    .read = random_read,
+    .write = random_write,
+    .poll = page_poll,
+    .ioctl = random_ioctl,
+    .seek = null_seek,
 };
 static const struct file_ops kmsg_ops = { .read = kmsg_read,
                                           .write = kmsg_write,

@@ -307,7 +307,9 @@ static int proc_lookup(struct inode *dir, const struct name *name, struct inode 
     int err;
 
     for (n = p->node->children; n && n->name; n++) {
-        if (strlen(n->name) == name->length && memcmp(n->name, name->text, name->length) == 0) {
+        /* The first letter decides most cases; a name has no NUL in it. */
+        if (n->name[0] == name->text[0] && strncmp(n->name, name->text, name->length) == 0 &&
+            n->name[name->length] == '\0') {
             err = subject_get(p, &s);
             if (err < 0) {
                 return -ENOENT;

@@ -130,13 +130,25 @@ typedef bool (*pt_visit_fn)(void *ctx, uint64_t va, struct pte *p);
 void pt_visit(paddr_t root, uint64_t start, uint64_t end, pt_visit_fn fn, void *ctx);
 bool pt_lookup(paddr_t root, uint64_t va, struct pte *out);
 /*
- * Of the `count` (1..32) pages from va on, all in one table: which show page i of the run that
- * begins at frame `first` with PTE_DIRECT, or nothing (bit i of the result). *mapped: bit i, there
- * is such a PTE. For faults that copy a run.
+ * A look at `count` (1..32) pages from va on, all in one table, and then PTEs for some of them: a
+ * fault that maps a run finds the table once. Valid while page_table_lock is held.
  */
-uint32_t pt_direct_mask(paddr_t root, uint64_t va, unsigned count, paddr_t first, uint32_t *mapped);
-/* The same pages: which show nothing. */
-uint32_t pt_empty_mask(paddr_t root, uint64_t va, unsigned count);
+struct pt_window {
+    paddr_t root;
+    uint64_t va;
+    uint64_t *pte; /* of va; NULL: there is no table yet */
+    uint64_t *summary;
+};
+
+/* Which pages show nothing: bit i of the result. */
+uint32_t pt_window_empty(paddr_t root, uint64_t va, unsigned count, struct pt_window *w);
+/* Which show nothing, or page i of the run that begins at frame `first` with PTE_DIRECT. *mapped:
+ * bit i, there is such a PTE. For faults that copy a run. */
+uint32_t pt_window_direct(paddr_t root, uint64_t va, unsigned count, paddr_t first,
+                          struct pt_window *w, uint32_t *mapped);
+/* As pt_map_run() for pages [from, from + count) of the window, whatever they show. */
+bool pt_window_map(const struct pt_window *w, unsigned from, unsigned count, paddr_t first,
+                   unsigned flags) MUST_CHECK;
 
 /*
  * Fork: copy every present PTE of [start, end) into the other root; private writable ones become
