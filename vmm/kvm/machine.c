@@ -498,6 +498,9 @@ const struct backend backend_kvm = {
     .signal = machine_signal,
     .resize_tty = machine_resize_tty,
     .update_disk = kvm_update_disk,
+    .set_balloon = kvm_set_balloon,
+    .set_balloon_interval = kvm_set_balloon_interval,
+    .balloon_stats = kvm_balloon_stats,
     .stats = kvm_stats,
     .destroy = kvm_destroy,
 };

@@ -165,6 +165,9 @@ bool machine_is_drained(const struct machine *m);
 drupe_vm_err_t machine_update_disk(struct machine *m, unsigned index, int fd,
                                    const struct drupe_rate_limit *limit,
                                    struct drupe_error *err) MUST_CHECK;
+struct virtio_balloon;
+/* NULL: the VM has none. */
+struct virtio_balloon *machine_balloon(const struct machine *m);
 bool machine_resize_console(struct machine *m, unsigned rows, unsigned cols);
 /* The loop is held and no vCPU runs: finish what is under way, so that nothing touches guest memory
  * until the loop goes on. */
@@ -181,6 +184,13 @@ struct machine_boot {
 
 drupe_vm_err_t machine_boot_write(struct machine *m, uint64_t tsc_khz, struct machine_boot *out,
                                   struct drupe_error *err) MUST_CHECK;
+
+/* balloon.c: entries of the backend's table. */
+drupe_vm_err_t kvm_set_balloon(void *machine, uint32_t target_mib, struct drupe_error *err);
+drupe_vm_err_t kvm_set_balloon_interval(void *machine, uint32_t interval_s,
+                                        struct drupe_error *err);
+drupe_vm_err_t kvm_balloon_stats(void *machine, struct drupe_balloon_stats *out,
+                                 struct drupe_error *err);
 
 /* vcpu.c */
 drupe_vm_err_t vcpu_create(struct machine *m, unsigned index, struct drupe_error *err) MUST_CHECK;
