@@ -187,7 +187,7 @@ drupe_vm_err_t job_finish_state(struct snapshot_job *j, size_t metadata_min, siz
     size_t size = j->runs.count * sizeof(struct snapshot_run);
     void *runs = state_add(&j->state, SNAPSHOT_RUNS, 0, 1, size);
 
-    if (runs != NULL) {
+    if (runs != NULL && size > 0) {
         memcpy(runs, j->runs.items, size);
     }
     if (!job_fill_state_header(j) || state_finish(&j->state, state_min) == NULL) {
