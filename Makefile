@@ -5,7 +5,7 @@
 MAKEFLAGS += -j$(shell nproc)
 
 include mk/engine.mk
--include $(sort $(wildcard */component.mk))
+-include $(sort $(wildcard */component.mk lib/*/component.mk))
 include mk/e2e.mk
 include mk/targets.mk
 

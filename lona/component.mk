@@ -46,6 +46,12 @@ lona_check_needs := $(BUILD)/lona $(BUILD)/lona-asan
 checks += $(lona_checks)
 check_needs += $(lona_check_needs)
 
+# Coverage counts what they reach as well.
+$(call program,lona-cov,cov,$(lona_program_srcs),lona_image lona base base_hosted,$(lona_image_libs) -lgmp -lpthread -lm -ledit,$(lona.sees),$(lona.cflags))
+coverage_checks += $(lona_checks)
+coverage_needs += $(BUILD)/lona-cov
+coverage_env += LONA=$(BUILD)/lona-cov LONA_ASAN=none
+
 .PHONY: lona test-lona test-lona-tsan bench-lona
 lona: $(BUILD)/lona
 test-lona: $(unit_tests.asan.lona) $(lona_check_needs)

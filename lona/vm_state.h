@@ -151,7 +151,8 @@ struct worker {
     struct process *current;
     term_t apply_fn; /* what native_apply() asked for */
     term_t apply_args;
-    unsigned nested; /* native_run() depth */
+    unsigned nested;       /* native_run() depth */
+    unsigned equal_trials; /* data/equal.c */
     struct process *free_processes;
     uint32_t free_count;
     struct wheel wheel;

@@ -31,6 +31,7 @@ common := -std=gnu17 -g -MMD -MP -pipe $(warnings) -ffile-prefix-map=$(CURDIR)=.
 hardened := -fPIE -fstack-protector-strong -D_FORTIFY_SOURCE=2
 
 cc.host := $(CC)
+cc.pic := $(CC)
 cc.asan := $(CC)
 cc.tsan := $(CC)
 cc.cov := gcc
@@ -39,6 +40,8 @@ cc.sim := $(CC)
 cc.kernel := $(CC)
 
 cflags.host := -O2 -D_GNU_SOURCE $(hardened)
+# For shared libraries: only what is marked so is seen from outside.
+cflags.pic := -O2 -D_GNU_SOURCE -fPIC -fvisibility=hidden -fstack-protector-strong -D_FORTIFY_SOURCE=2
 cflags.asan := -O1 -D_GNU_SOURCE -DTEST_BUILD=1 -fPIE -fno-omit-frame-pointer -fno-sanitize-recover=all \
     -fsanitize=address,undefined
 cflags.tsan := -O1 -D_GNU_SOURCE -DTEST_BUILD=1 -fPIE -fno-omit-frame-pointer -fsanitize=thread
@@ -57,6 +60,7 @@ cflags.kernel := -O3 -ffreestanding -nostdinc -isystem $(kernel_isystem) -fno-st
     -fno-delete-null-pointer-checks -fno-pic -fno-pie -fno-stack-protector -fno-asynchronous-unwind-tables \
     -fomit-frame-pointer $(kernel_lto) $(kernel_machine.$(ARCH))
 
+shared_ldflags := -shared -Wl,-z,relro,-z,now,-z,defs
 ldflags.host := -pie -Wl,-z,relro,-z,now
 ldflags.asan := -pie -fsanitize=address,undefined
 ldflags.tsan := -pie -fsanitize=thread

@@ -3,6 +3,8 @@
 #   programs        files that `make build` makes
 #   checks          test programs besides the unit tests (boot tests, end-to-end scripts)
 #   fuzz_targets    libFuzzer programs
+#   coverage_checks test programs that `make coverage` runs besides the unit tests, with what they
+#                   need (coverage_needs) and the variables that tell them (coverage_env)
 #   benches         goals that `make bench` runs in turn
 
 .PHONY: build test demo bench lint fuzz coverage clean deps help check-unit test-tsan
@@ -63,8 +65,8 @@ $(OUT)/tidy/%.ok: % $(wildcard .clang-tidy */.clang-tidy) | $(tidy_needs)
 	    || { cat $@.log; exit 1; }
 	@touch $@
 
-coverage: $(unit_tests.cov)
-	@tools/coverage $(OUT)/cov $(unit_tests.cov)
+coverage: $(unit_tests.cov) $(coverage_needs)
+	@$(coverage_env) tools/coverage $(OUT)/cov $(unit_tests.cov) $(coverage_checks)
 
 # One at a time: each wants the machine for itself.
 bench: build

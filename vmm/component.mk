@@ -8,7 +8,7 @@ vmm.tests := $(filter %_test.c,$(filter-out $(vmm.arch_others),$(vmm.all)))
 vmm_gen := $(OUT)/gen/vmm
 vmm.sees := vmm vmm/arch/$(ARCH) base/include include $(vmm_gen)
 vmm.needs := $(vmm_gen)/syscall_list.h
-vmm.variants := host asan tsan cov fuzz sim
+vmm.variants := host pic asan tsan cov fuzz sim
 vmm.libs := $(shell pkg-config --libs liburing 2>/dev/null) -l:liblz4.a -lpthread
 $(call component,vmm)
 
@@ -28,11 +28,20 @@ $(BUILD)/libdrupe.a: $(OUT)/host/vmm.a $(OUT)/host/base.a $(OUT)/host/base_hoste
 	$(call say,AR)
 	$(Q)rm -f $@ && printf 'create $@\n$(patsubst %,addlib %\n,$^)save\nend\n' | $(AR) -M
 
-$(BUILD)/libdrupe.pc: vmm/libdrupe.pc.in
+# The same as a shared library: what vmm/libdrupe.map names is all that is seen of it.
+vmm.shared_libs = $(subst -l:liblz4.a,-llz4,$(vmm.libs))
+$(BUILD)/libdrupe.so.0: $(OUT)/pic/vmm.a $(OUT)/pic/base.a $(OUT)/pic/base_hosted.a vmm/libdrupe.map
+	$(call say,LD)
+	$(Q)$(CC) $(shared_ldflags) -Wl,-soname,$(@F) -Wl,--version-script=vmm/libdrupe.map -o $@ \
+	    -Wl,--whole-archive $< -Wl,--no-whole-archive -Wl,--start-group $(filter %.a,$^) -Wl,--end-group $(vmm.shared_libs)
+$(BUILD)/libdrupe.so: $(BUILD)/libdrupe.so.0
+	$(Q)ln -sf $(<F) $@
+
+$(BUILD)/libdrupe.pc: vmm/libdrupe.pc.in vmm/component.mk
 	@mkdir -p $(@D)
 	$(Q)sed 's|@libs@|$(vmm.libs)|' $< > $@
 
-programs += $(BUILD)/libdrupe.a $(BUILD)/libdrupe.pc
+programs += $(BUILD)/libdrupe.a $(BUILD)/libdrupe.so $(BUILD)/libdrupe.pc
 
 # Boot tests: a guest of a few KiB, and the programs that run it under KVM.
 include tests/vmm/vmm_tests.mk

@@ -43,6 +43,7 @@ static const struct {
     KEY("drupe.tsc="),
     KEY("root="),
     KEY("drupe.share="),
+    KEY("drupe.rlimit="),
     KEY("rootflags="),
     KEY("console="),
     KEY("quiet"),

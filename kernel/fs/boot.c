@@ -207,6 +207,7 @@ int vfs_mount_root(void)
     err = err ? err : file_system_register(&procfs_type);
     err = err ? err : file_system_register(&sysfs_type);
     err = err ? err : file_system_register(&p9_type);
+    err = err ? err : file_system_register(&p9_virtiofs_type);
     if (err < 0) {
         return err;
     }

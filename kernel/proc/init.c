@@ -8,6 +8,7 @@
 
 #include <abi/boot.h>
 #include <arch/ops.h>
+#include <core/boot.h>
 #include <core/log.h>
 #include <core/string.h>
 #include <drivers/drivers.h>
@@ -77,6 +78,49 @@ static void set_default_limits(struct rlimit *limits)
     limits[RLIMIT_RTPRIO] = (struct rlimit){ 0, 0 };
 }
 
+/* A decimal number up to `end`; moves *text behind it. */
+static bool take_number(const char **text, const char *limit, char end, uint64_t *out)
+{
+    const char *p = *text;
+
+    *out = 0;
+    while (p < limit && *p >= '0' && *p <= '9') {
+        if (!checked_mul(*out, UINT64_C(10), out) ||
+            !checked_add(*out, (uint64_t)(*p - '0'), out)) {
+            return false;
+        }
+        p++;
+    }
+    if (p == *text || (p < limit ? *p != end : end != '\0')) {
+        return false;
+    }
+    *text = p + 1;
+    return true;
+}
+
+/* drupe.rlimit=<number>:<soft>:<hard>, as often as wanted. */
+static void set_given_limits(struct rlimit *limits)
+{
+    const char *text;
+    size_t size;
+
+    for (unsigned n = 0; (text = boot_option_at("drupe.rlimit=", n, &size)) != NULL; n++) {
+        const char *end = text + size;
+        const char *at = text;
+        struct rlimit given;
+        uint64_t which;
+
+        if (!take_number(&at, end, ':', &which) || which >= RLIMIT_COUNT ||
+            !take_number(&at, end, ':', &given.soft) || !take_number(&at, end, '\0', &given.hard) ||
+            given.soft > given.hard) {
+            log_warn("boot: drupe.rlimit=%.*s: want <number>:<soft>:<hard>; ignored", (int)size,
+                     text);
+            continue;
+        }
+        limits[which] = given;
+    }
+}
+
 /* A process with one kernel task and everything but memory. parent NULL: init itself. */
 static struct task *create_process(const char *name, int (*fn)(void *arg), void *arg,
                                    struct process *parent)
@@ -94,6 +138,7 @@ static struct task *create_process(const char *name, int (*fn)(void *arg), void 
     }
     p->actions = sigaction_default_table();
     set_default_limits(p->limits);
+    set_given_limits(p->limits);
     (void)str_copy(t->name, name, sizeof(t->name));
     t->cred = cred_get(&init_cred);
     t->start_ns = clock_monotonic_ns();

@@ -29,6 +29,7 @@
 #define POINTERS_MAX                                                                               \
     (BOOT_ARGS_SIZE_MAX / 2 + 2) /* strings are at least a NUL and, to be of use, a character */
 #define ENVIRONMENT_EXTRA 4u     /* strings that the architecture may add */
+#define STATUS_SETUP      125    /* the program was not looked at yet */
 #define STATUS_FAILED     126    /* as shells say it: found, but does not start */
 #define STATUS_ABSENT     127
 
@@ -220,7 +221,7 @@ static void enter_directory(const struct workload *w)
     int err = path_lookup(AT_FDCWD, directory, LOOKUP_FOLLOW | LOOKUP_DIRECTORY, &p);
 
     if (err < 0) {
-        refuse(directory, "working directory not found", err, STATUS_FAILED);
+        refuse(directory, "working directory not found", err, STATUS_SETUP);
     }
     fs_set_cwd(&p);
     path_put(&p);
@@ -238,7 +239,7 @@ static void open_streams(const struct workload *w)
         assert(err < 0 || fd == (int)i);
     }
     if (err < 0) {
-        refuse("console", "no standard streams", err, STATUS_FAILED);
+        refuse("console", "no standard streams", err, STATUS_SETUP);
     }
     if (w->args.header.tty_rows) {
         console_set_window(w->args.header.tty_rows, w->args.header.tty_cols);
@@ -320,7 +321,7 @@ static int become(void *arg)
     int err;
 
     if (!buf) {
-        refuse(name, "no memory to start", -ENOMEM, STATUS_FAILED);
+        refuse(name, "no memory to start", -ENOMEM, STATUS_SETUP);
     }
     enter_directory(w);
     open_streams(w);

@@ -70,6 +70,10 @@ term_t set_add(struct process *p, term_t *s, term_t *x);
 term_t set_remove(struct process *p, term_t *s, term_t *x);
 term_t set_from_array(struct process *p, term_t *elements, size_t n);
 
+/* The entries that may hold this key, one after the other (key, value; in sets the member alone),
+ * going by its hash. NULL when *count is 0. */
+const term_t *map_candidates(struct process *p, term_t map_or_set, term_t key, size_t *count);
+
 /* Constants: one empty map, set and vector live in realm memory. */
 term_t map_empty(struct vm *vm);
 term_t set_empty(struct vm *vm);

@@ -13,6 +13,7 @@
 #include "native.h"
 #include "number/number.h"
 #include "process/table.h"
+#include "reader/reader.h"
 #include "vm.h"
 
 struct fixture {
@@ -298,6 +299,208 @@ static void integers_are_exact(void **state)
     p->roots = NULL;
 }
 
+/* (make x) nested `levels` deep in lists, tuples, vectors, maps or sets. */
+static term_t nest(struct process *p, unsigned kind, unsigned levels, term_t x)
+{
+    for (unsigned i = 0; i < levels; i++) {
+        term_t pair[2] = { x, term_small(1) };
+        term_t *e;
+
+        assert_true(heap_reserve(p, 8));
+        switch (kind) {
+        case 0:
+            x = heap_pair(p, x, TERM_EMPTY);
+            break;
+        case 1:
+            x = heap_tuple(p, 1, &e);
+            e[0] = pair[0];
+            break;
+        case 2:
+            x = vector_from_array(p, pair, 1);
+            break;
+        case 3:
+            x = map_from_array(p, pair, 1);
+            break;
+        default:
+            x = set_from_array(p, pair, 1);
+            break;
+        }
+        assert_int_not_equal(x, TERM_ERROR);
+    }
+    return x;
+}
+
+static void depth_is_no_limit(void **state)
+{
+    struct fixture *f = *state;
+    struct process *p = f->p;
+
+    heap_inhibit_gc(p);
+    for (unsigned kind = 0; kind < 5; kind++) {
+        term_t a = nest(p, kind, 100000, term_small(7));
+        term_t b = nest(p, kind, 100000, term_small(7));
+        term_t other = nest(p, kind, 100000, term_small(8));
+
+        assert_true(term_equal(p, a, b));
+        assert_false(term_equal(p, a, other));
+        assert_int_equal(term_hash(f->vm, a), term_hash(f->vm, b));
+        assert_int_equal(term_compare(f->vm, a, b), -2);
+    }
+    heap_permit_gc(p);
+}
+
+/* Keys that differ below what is hashed collide: found, replaced, removed, compared all the same.
+ */
+static void colliding_keys_are_kept_apart(void **state)
+{
+    enum {
+        COUNT = 40
+    };
+    struct fixture *f = *state;
+    struct process *p = f->p;
+    term_t m = map_empty(f->vm);
+    term_t s = set_empty(f->vm);
+    term_t back = map_empty(f->vm);
+    term_t keys[COUNT];
+
+    heap_inhibit_gc(p);
+    for (unsigned i = 0; i < COUNT; i++) {
+        term_t v = term_small(i);
+
+        keys[i] = nest(p, i % 2, 60, v);
+        m = map_put(p, &m, &keys[i], &v);
+        m = map_put(p, &m, &keys[i], &v);
+        s = set_add(p, &s, &keys[i]);
+        assert_int_equal(map_count(m), i + 1);
+        assert_int_equal(set_count(s), i + 1);
+    }
+    for (unsigned i = COUNT; i-- > 0;) {
+        term_t v = term_small(i);
+        term_t key = nest(p, i % 2, 60, v);
+
+        assert_int_equal(map_get(p, m, key), v);
+        assert_int_not_equal(set_get(p, s, key), TERM_HOLE);
+        back = map_put(p, &back, &key, &v);
+    }
+    assert_true(term_equal(p, m, back));
+    assert_int_equal(map_get(p, m, nest(p, 0, 60, term_small(COUNT))), TERM_HOLE);
+    for (unsigned i = 0; i < COUNT; i++) {
+        m = map_remove(p, &m, &keys[i]);
+        assert_int_equal(map_count(m), COUNT - 1 - i);
+        assert_int_equal(map_get(p, m, keys[i]), TERM_HOLE);
+    }
+    heap_permit_gc(p);
+}
+
+static term_t read_term(struct process *p, const char *text)
+{
+    struct reader *r = reader_create(p, text, strlen(text), "t");
+    term_t t;
+
+    assert_non_null(r);
+    assert_int_equal(reader_next(r, &t), READ_FORM);
+    reader_destroy(r);
+    return t;
+}
+
+static void equality_hash_and_order(void **state)
+{
+    static const struct {
+        const char *a, *b;
+        int order; /* -2: none */
+        bool equal;
+    } cases[] = {
+        { "1", "2", -1, false },
+        { "2", "1", 1, false },
+        { "1", "1u8", 0, true },
+        { "255u8", "255i64", 0, true },
+        { "1", "1.0", 0, false },
+        { "18446744073709551615u64", "18446744073709551615", 0, true },
+        { "123456789012345678901", "123456789012345678901", 0, true },
+        { "123456789012345678901", "-123456789012345678901", 1, false },
+        { "1/2", "2/4", 0, true },
+        { "1/2", "1/3", 1, false },
+        { "1.5", "1.5f32", 0, true },
+        { "0.0", "-0.0", 0, true },
+        { "##NaN", "##NaN", -2, false },
+        { "##NaN", "1", -2, false },
+        { "\\a", "\\b", -1, false },
+        { "\\a", "\\a", 0, true },
+        { ":a", ":b", -1, false },
+        { ":ab", ":a", 1, false },
+        { "a", "b", -1, false },
+        { "^:m a", "a", 0, true },
+        { "a", "^:m b", -1, false },
+        { "^:m a", "5", -2, false },
+        { "\"a\"", "\"b\"", -1, false },
+        { "\"abcdefghijklmnop\"", "\"abcdefghijklmnop\"", 0, true },
+        { "\"a\"", "\"ab\"", -1, false },
+        { "true", "false", 1, false },
+        { "nil", "nil", 0, true },
+        { "nil", "false", -2, false },
+        { "(1 2)", "(1 2)", 0, true },
+        { "(1 2)", "(1 3)", -1, false },
+        { "(1 2)", "(1)", 1, false },
+        { "()", "(1)", -1, false },
+        { "(1)", "5", -2, false },
+        { "[1 2]", "[1 2]", 0, true },
+        { "[1 2]", "[1 3]", -1, false },
+        { "[1]", "[1 0]", -1, false },
+        { "{1 2}", "{1 2}", 0, true },
+        { "{2}", "{1 2}", 1, false },
+        { "[1]", "{1}", -2, false },
+        { "[:a 1]", "[5 1]", -2, false },
+        { "%{:a 1}", "%{:a 1}", -2, true },
+        { "%{:a 1}", "%{:a 2}", -2, false },
+        { "%{:a 1}", "%{:b 1}", -2, false },
+        { "%{:a 1}", "%{:a 1 :b 2}", -2, false },
+        { "%{[1] 1 [2] 2}", "%{[2] 2 [1] 1}", -2, true },
+        { "%{[1] 1}", "%{{1} 1}", -2, false },
+        { "#{1 2}", "#{2 1}", -2, true },
+        { "#{[1] (2)}", "#{(2) [1]}", -2, true },
+        { "#{[1] (2)}", "#{(3) [1]}", -2, false },
+        { "#{1 2}", "%{1 2}", -2, false },
+        { "#bytes[1 2]", "#bytes[1 2]", -2, true },
+        { "#bytes[1 2]", "#bytes[1 3]", -2, false },
+        { "\"a\"", ":a", -2, false },
+        { "((1 (2)) ((3)))", "((1 (2)) ((3)))", 0, true },
+        { "((1 (2)) ((3)))", "((1 (2)) ((4)))", -1, false },
+    };
+    struct fixture *f = *state;
+    struct process *p = f->p;
+
+    heap_inhibit_gc(p);
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        term_t a = read_term(p, cases[i].a);
+        term_t b = read_term(p, cases[i].b);
+        int order = cases[i].order;
+
+        if (term_equal(p, a, b) != cases[i].equal || term_equal(p, b, a) != cases[i].equal ||
+            term_equal(NULL, a, b) != cases[i].equal) {
+            fail_msg("%s = %s", cases[i].a, cases[i].b);
+        }
+        if (cases[i].equal && term_hash(f->vm, a) != term_hash(f->vm, b)) {
+            fail_msg("hashes of %s and %s", cases[i].a, cases[i].b);
+        }
+        if (term_compare(f->vm, a, b) != order ||
+            term_compare(f->vm, b, a) != (order == -2 ? -2 : -order)) {
+            fail_msg("order of %s and %s: %d", cases[i].a, cases[i].b, term_compare(f->vm, a, b));
+        }
+    }
+    /* More than fits the list on the stack. */
+    char wide[4096] = "(";
+
+    for (int i = 0; i < 200; i++) {
+        strcat(wide, "(1 [2] 3)");
+    }
+    strcat(wide, ")");
+    assert_true(term_equal(p, read_term(p, wide), read_term(p, wide)));
+    wide[0] = '[';
+    wide[strlen(wide) - 1] = ']';
+    assert_true(term_equal(p, read_term(p, wide), read_term(p, wide)));
+    heap_permit_gc(p);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -306,6 +509,9 @@ int main(void)
         cmocka_unit_test_setup_teardown(graphs_are_copied, setup, teardown),
         cmocka_unit_test_setup_teardown(binaries_are_counted, setup, teardown),
         cmocka_unit_test_setup_teardown(integers_are_exact, setup, teardown),
+        cmocka_unit_test_setup_teardown(depth_is_no_limit, setup, teardown),
+        cmocka_unit_test_setup_teardown(colliding_keys_are_kept_apart, setup, teardown),
+        cmocka_unit_test_setup_teardown(equality_hash_and_order, setup, teardown),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -4,6 +4,11 @@
  *
  * The list holds pairs of terms still to be compared. It starts on the C stack and grows in the
  * worker's arena; without a process it may only compare what fits, and recurses for the rest.
+ *
+ * Keys that are collections themselves need no recursion either while one entry only can be the
+ * partner, going by kind and hash. Where several can, each is tried; such trials inside one another
+ * end at TRIALS_MAX, where the keys count as different. It takes that many levels of sets that hold
+ * several members which differ below HASH_DEPTH levels.
  */
 #include "data/data.h"
 #include "gc/heap.h"
@@ -12,7 +17,8 @@
 #include "vm_state.h"
 
 enum {
-    INLINE_PAIRS = 64
+    INLINE_PAIRS = 64,
+    TRIALS_MAX = 100
 };
 
 struct work {
@@ -55,6 +61,68 @@ static void work_push(struct work *w, term_t a, term_t b)
     w->count++;
 }
 
+/* May it hold other terms, so that comparing it may lead anywhere? */
+static bool is_deep(term_t t)
+{
+    return term_is_list(t) || term_is_tuple(t) || term_is_vector(t) || term_is_map(t) ||
+           term_is_set(t);
+}
+
+static bool is_same_kind(term_t a, term_t b)
+{
+    return term_is_list(a)
+               ? term_is_list(b)
+               : term_is_boxed(b) && header_tag(box_header(a)) == header_tag(box_header(b));
+}
+
+/* The entry of b for the cursor's key, where several have its hash. */
+static term_t try_entries(struct work *w, term_t key, term_t b, bool sets)
+{
+    struct worker *worker = w->p->worker;
+    term_t v = TERM_HOLE;
+
+    if (worker->equal_trials < TRIALS_MAX) {
+        worker->equal_trials++;
+        v = sets ? set_get(w->p, b, key) : map_get(w->p, b, key);
+        worker->equal_trials--;
+    }
+    return v;
+}
+
+static void compare_deep_entry(struct work *w, const struct map_cursor *c, term_t b, bool sets)
+{
+    struct vm *vm = process_vm(w->p);
+    size_t stride = sets ? 1 : 2;
+    size_t n;
+    const term_t *e = map_candidates(w->p, b, c->key, &n);
+    const term_t *found = NULL;
+    size_t fitting = 0;
+
+    for (size_t i = 0; i < n; i++, e += stride) {
+        if (is_same_kind(c->key, e[0]) &&
+            (n == 1 || term_hash(vm, e[0]) == term_hash(vm, c->key))) {
+            found = e;
+            fitting++;
+        }
+    }
+    w->done++;
+    if (fitting == 0) {
+        w->differs = true;
+    } else if (fitting == 1) {
+        work_push(w, c->key, found[0]);
+        if (!sets) {
+            work_push(w, c->value, found[1]);
+        }
+    } else {
+        term_t v = try_entries(w, c->key, b, sets);
+
+        w->differs = v == TERM_HOLE;
+        if (!sets && !w->differs) {
+            work_push(w, c->value, v);
+        }
+    }
+}
+
 static void compare_maps(struct work *w, term_t a, term_t b, bool sets)
 {
     struct map_cursor c;
@@ -64,6 +132,10 @@ static void compare_maps(struct work *w, term_t a, term_t b, bool sets)
         return;
     }
     for (map_first(&c, a); !c.done && !w->differs; map_next(&c)) {
+        if (w->p != NULL && is_deep(c.key)) {
+            compare_deep_entry(w, &c, b, sets);
+            continue;
+        }
         term_t v = sets ? set_get(w->p, b, c.key) : map_get(w->p, b, c.key);
 
         w->done++;

@@ -100,50 +100,63 @@ size_t set_count(term_t s)
 
 /* ---- finding ---- */
 
-/* The entry with this key, or NULL. */
-static const term_t *find(struct process *p, term_t m, term_t key, size_t stride)
+/* The leaf's run of entries for this hash in a large map; *count of them. */
+static const term_t *large_candidates(const term_t *node, uint64_t hash, size_t *count)
 {
-    const term_t *o = term_ptr(m);
-
-    if (!header_is_large(o[0])) {
-        size_t n = (size_t)header_count(o[0]);
-
-        for (size_t i = 0; i < n; i++) {
-            if (term_equal(p, o[1 + i * stride], key)) {
-                return &o[1 + i * stride];
-            }
-        }
-        return NULL;
-    }
-    if (p == NULL) { /* no seed at hand: look at all */
-        struct map_cursor c;
-
-        for (map_first(&c, m); !c.done; map_next(&c)) {
-            if (term_equal(NULL, c.key, key)) {
-                return c.level[c.depth].node + 2 + (c.level[c.depth].next - 1) * stride;
-            }
-        }
-        return NULL;
-    }
-    uint64_t hash = term_hash(process_vm(p), key);
-    const term_t *node = term_ptr(o[2]);
-
     for (unsigned level = 0; !is_collision(node); level++) {
         uint32_t bit = digit_bit(hash, level);
 
         if ((entry_map(node) & bit) != 0) {
-            const term_t *e = entry_at(node, bits_below(entry_map(node), bit));
-
-            return term_equal(p, e[0], key) ? e : NULL;
+            *count = 1;
+            return entry_at(node, bits_below(entry_map(node), bit));
         }
         if ((child_map(node) & bit) == 0) {
+            *count = 0;
             return NULL;
         }
         node = term_ptr(*child_at(node, bits_below(child_map(node), bit)));
     }
-    for (size_t i = 0; i < entries_in(node); i++) {
-        if (term_equal(p, entry_at(node, i)[0], key)) {
-            return entry_at(node, i);
+    *count = entries_in(node);
+    return entry_at(node, 0);
+}
+
+const term_t *map_candidates(struct process *p, term_t m, term_t key, size_t *count)
+{
+    const term_t *o = term_ptr(m);
+
+    if (header_is_large(o[0])) {
+        return large_candidates(term_ptr(o[2]), term_hash(process_vm(p), key), count);
+    }
+    *count = (size_t)header_count(o[0]);
+    return &o[1];
+}
+
+/* No seed at hand: look at all. */
+static const term_t *find_anywhere(term_t m, term_t key, size_t stride)
+{
+    struct map_cursor c;
+
+    for (map_first(&c, m); !c.done; map_next(&c)) {
+        if (term_equal(NULL, c.key, key)) {
+            return c.level[c.depth].node + 2 + (c.level[c.depth].next - 1) * stride;
+        }
+    }
+    return NULL;
+}
+
+/* The entry with this key, or NULL. */
+static const term_t *find(struct process *p, term_t m, term_t key, size_t stride)
+{
+    size_t n;
+
+    if (p == NULL && header_is_large(box_header(m))) {
+        return find_anywhere(m, key, stride);
+    }
+    const term_t *e = map_candidates(p, m, key, &n);
+
+    for (size_t i = 0; i < n; i++, e += stride) {
+        if (term_equal(p, e[0], key)) {
+            return e;
         }
     }
     return NULL;

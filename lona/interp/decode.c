@@ -10,6 +10,7 @@
 #include "interp/stored.h"
 #include "native.h"
 #include "number/number.h"
+#include "term/utf8.h"
 #include "vm_state.h"
 
 enum {
@@ -88,46 +89,6 @@ static const char *get_text(struct source *s, size_t *size)
     return text;
 }
 
-static unsigned sequence_bytes(const uint8_t *p, size_t n)
-{
-    static const uint32_t least[] = { 0, 0, 0x80, 0x800, 0x10000 };
-    unsigned k = p[0] < 0x80   ? 1
-                 : p[0] < 0xC2 ? 0
-                 : p[0] < 0xE0 ? 2
-                 : p[0] < 0xF0 ? 3
-                 : p[0] < 0xF5 ? 4
-                               : 0;
-
-    if (k == 0 || k > n) {
-        return 0;
-    }
-    uint32_t c = k == 1 ? p[0] : p[0] & (0xFFu >> (k + 1));
-
-    for (unsigned i = 1; i < k; i++) {
-        if ((p[i] & 0xC0) != 0x80) {
-            return 0;
-        }
-        c = c << 6 | (p[i] & 0x3Fu);
-    }
-    return c < least[k] || (c >= 0xD800 && c < 0xE000) || c > 0x10FFFF ? 0 : k;
-}
-
-static bool is_utf8(const char *text, size_t n)
-{
-    const uint8_t *p = (const uint8_t *)text;
-
-    while (n > 0) {
-        unsigned k = sequence_bytes(p, n);
-
-        if (k == 0) {
-            return false;
-        }
-        p += k;
-        n -= k;
-    }
-    return true;
-}
-
 static term_t fail(struct source *s)
 {
     s->bad = true;
@@ -145,7 +106,7 @@ static term_t get_name(struct source *s, bool keyword)
     size_t n;
     const char *text = get_text(s, &n);
 
-    if (s->bad || n == 0 || !is_utf8(text, n)) {
+    if (s->bad || n == 0 || !utf8_is_valid(text, n)) {
         return fail(s);
     }
     return built(s, keyword ? realm_keyword(vm, text, n) : realm_symbol(vm, text, n));
@@ -336,7 +297,7 @@ static term_t decode_text(struct source *s, bool binary)
     size_t n;
     const char *text = get_text(s, &n);
 
-    if (s->bad || (!binary && !is_utf8(text, n))) {
+    if (s->bad || (!binary && !utf8_is_valid(text, n))) {
         return fail(s);
     }
     return built(s, binary ? heap_binary(s->p, text, n) : heap_string(s->p, text, n));

@@ -7,6 +7,7 @@
 #include "gc/heap.h"
 #include "native.h"
 #include "number/number.h"
+#include "term/utf8.h"
 #include "vm_state.h"
 
 static bool range_args(const term_t *args, size_t limit, uint64_t *offset, uint64_t *size)
@@ -144,31 +145,6 @@ static enum encoding encoding_of(term_t t)
         return UTF8;
     }
     return t == KW(ascii) ? ASCII : t == KW(latin1) ? LATIN1 : NO_ENCODING;
-}
-
-/* Length of the valid UTF-8 sequence at p, 0 if there is none. */
-static unsigned utf8_sequence(const uint8_t *p, size_t n)
-{
-    static const uint32_t least[] = { 0, 0, 0x80, 0x800, 0x10000 };
-    unsigned k = p[0] < 0x80   ? 1
-                 : p[0] < 0xC2 ? 0
-                 : p[0] < 0xE0 ? 2
-                 : p[0] < 0xF0 ? 3
-                 : p[0] < 0xF5 ? 4
-                               : 0;
-
-    if (k < 2 || k > n) {
-        return k == 1 ? 1 : 0;
-    }
-    uint32_t c = p[0] & (0xFFu >> (k + 1));
-
-    for (unsigned i = 1; i < k; i++) {
-        if ((p[i] & 0xC0) != 0x80) {
-            return 0;
-        }
-        c = c << 6 | (p[i] & 0x3Fu);
-    }
-    return c < least[k] || (c >= 0xD800 && c < 0xE000) || c > 0x10FFFF ? 0 : k;
 }
 
 /* Bytes copied to memory of the worker, so that a collection can't move them. */

@@ -1,7 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* lona.system: files, console, environment, arguments, through the platform. */
+/*
+ * lona.system: files, console, environment, arguments, through the platform. Text from outside is a
+ * string when it is UTF-8 and a binary when it isn't; a path may be either, so that every name that
+ * a directory holds can be used.
+ */
 #include "gc/heap.h"
 #include "native.h"
+#include "term/utf8.h"
 #include "vm_state.h"
 
 static const struct platform *platform_of(struct process *p)
@@ -27,6 +32,38 @@ static const char *error_text(int err)
     default:
         return "io";
     }
+}
+
+static bool is_text(term_t t)
+{
+    return term_is_string(t) || term_is_binary(t);
+}
+
+/* The bytes of a string or binary. */
+static struct bytes_view text_view(term_t t)
+{
+    return term_is_string(t)
+               ? (struct bytes_view){ (const uint8_t *)string_data(t), string_bytes(t) }
+               : binary_view(t);
+}
+
+/* A path for the platform; valid until the next reservation. */
+struct path {
+    const char *data;
+    size_t size;
+};
+
+static struct path path_of(term_t t)
+{
+    struct bytes_view v = text_view(t);
+
+    return (struct path){ (const char *)v.data, v.size };
+}
+
+/* `bytes` must not lie on p's heap. */
+static term_t text_of(struct process *p, const char *bytes, size_t n)
+{
+    return utf8_is_valid(bytes, n) ? heap_string(p, bytes, n) : heap_binary(p, bytes, n);
 }
 
 static term_t pair_result(struct process *p, term_t kind, term_t *value)
@@ -59,10 +96,10 @@ static term_t read_file(struct process *p, term_t *args, unsigned argc)
     uint8_t *data;
     size_t size;
 
-    if (!term_is_string(args[0])) {
+    if (!is_text(args[0])) {
         return raise_type(p, "read-file", 0, KW(string), args[0]);
     }
-    int err = pf->file_read(pf->self, string_data(args[0]), string_bytes(args[0]), &data, &size);
+    int err = pf->file_read(pf->self, path_of(args[0]).data, path_of(args[0]).size, &data, &size);
 
     if (err != PLATFORM_OK) {
         return error_result(p, err);
@@ -81,17 +118,14 @@ static term_t write_with(struct process *p, const term_t *args, int append, cons
 {
     const struct platform *pf = platform_of(p);
 
-    if (!term_is_string(args[0])) {
+    if (!is_text(args[0])) {
         return raise_type(p, fn, 0, KW(string), args[0]);
     }
-    if (!term_is_string(args[1]) && !term_is_binary(args[1])) {
+    if (!is_text(args[1])) {
         return raise_type(p, fn, 1, KW(binary), args[1]);
     }
-    struct bytes_view v =
-        term_is_string(args[1])
-            ? (struct bytes_view){ (const uint8_t *)string_data(args[1]), string_bytes(args[1]) }
-            : binary_view(args[1]);
-    int err = pf->file_write(pf->self, string_data(args[0]), string_bytes(args[0]), v.data, v.size,
+    struct bytes_view v = text_view(args[1]);
+    int err = pf->file_write(pf->self, path_of(args[0]).data, path_of(args[0]).size, v.data, v.size,
                              append);
 
     return err == PLATFORM_OK ? KW(ok) : error_result(p, err);
@@ -114,10 +148,10 @@ static term_t remove_file(struct process *p, term_t *args, unsigned argc)
     (void)argc;
     const struct platform *pf = platform_of(p);
 
-    if (!term_is_string(args[0])) {
+    if (!is_text(args[0])) {
         return raise_type(p, "remove-file", 0, KW(string), args[0]);
     }
-    int err = pf->file_remove(pf->self, string_data(args[0]), string_bytes(args[0]));
+    int err = pf->file_remove(pf->self, path_of(args[0]).data, path_of(args[0]).size);
 
     return err == PLATFORM_OK ? KW(ok) : error_result(p, err);
 }
@@ -128,10 +162,10 @@ static term_t file_kind(struct process *p, term_t *args, unsigned argc)
     (void)argc;
     const struct platform *pf = platform_of(p);
 
-    if (!term_is_string(args[0])) {
+    if (!is_text(args[0])) {
         return raise_type(p, "file-kind", 0, KW(string), args[0]);
     }
-    int kind = pf->file_kind(pf->self, string_data(args[0]), string_bytes(args[0]));
+    int kind = pf->file_kind(pf->self, path_of(args[0]).data, path_of(args[0]).size);
     static const char *const names[] = { "", "file", "directory", "other" };
 
     if (kind < 0) {
@@ -154,7 +188,7 @@ struct listing {
 static void list_entry_of(void *arg, const char *name, size_t n)
 {
     struct listing *l = arg;
-    term_t s = l->failed ? TERM_ERROR : heap_string(l->p, name, n);
+    term_t s = l->failed ? TERM_ERROR : text_of(l->p, name, n);
 
     if (s == TERM_ERROR || !heap_reserve(l->p, PAIR_WORDS)) {
         l->failed = true;
@@ -169,12 +203,12 @@ static term_t list_directory(struct process *p, term_t *args, unsigned argc)
     const struct platform *pf = platform_of(p);
     struct listing l = { p, TERM_EMPTY, false };
 
-    if (!term_is_string(args[0])) {
+    if (!is_text(args[0])) {
         return raise_type(p, "list-directory", 0, KW(string), args[0]);
     }
     heap_inhibit_gc(p);
     int err =
-        pf->dir_list(pf->self, string_data(args[0]), string_bytes(args[0]), list_entry_of, &l);
+        pf->dir_list(pf->self, path_of(args[0]).data, path_of(args[0]).size, list_entry_of, &l);
 
     struct listing sorted = { p, TERM_EMPTY, l.failed };
 
@@ -195,18 +229,34 @@ static term_t environment(struct process *p, term_t *args, unsigned argc)
 {
     (void)argc;
     const struct platform *pf = platform_of(p);
-    char value[4096];
+    char small[256];
+    char *value = small;
 
-    if (!term_is_string(args[0])) {
+    if (!is_text(args[0])) {
         return raise_type(p, "env", 0, KW(string), args[0]);
     }
-    long n =
-        pf->env_get(pf->self, string_data(args[0]), string_bytes(args[0]), value, sizeof(value));
+    struct path name = path_of(args[0]);
+    long size = pf->env_get(pf->self, name.data, name.size, small, sizeof(small));
 
-    if (n < 0) {
+    if (size < 0) {
         return TERM_NIL;
     }
-    return (size_t)n <= sizeof(value) ? heap_string(p, value, (size_t)n) : raise_oom(p);
+    size_t n = (size_t)size;
+
+    if (n > sizeof(small)) {
+        value = arena_alloc(process_arena(p), n);
+        if (value == NULL) {
+            return raise_oom(p);
+        }
+        /* What another thread has put there meanwhile is cut to the room there is. */
+        size = pf->env_get(pf->self, name.data, name.size, value, n);
+    }
+    term_t t = size < 0 ? TERM_NIL : text_of(p, value, min_of((size_t)size, n));
+
+    if (value != small) {
+        arena_free(process_arena(p), value, n);
+    }
+    return t;
 }
 
 static term_t arguments(struct process *p, term_t *args, unsigned argc)
@@ -232,13 +282,10 @@ static term_t console_write(struct process *p, term_t *args, unsigned argc)
     enum platform_stream stream =
         argc == 2 && args[1] == KW(error) ? PLATFORM_STDERR : PLATFORM_STDOUT;
 
-    if (!term_is_string(args[0]) && !term_is_binary(args[0])) {
+    if (!is_text(args[0])) {
         return raise_type(p, "console-write", 0, KW(string), args[0]);
     }
-    struct bytes_view v =
-        term_is_string(args[0])
-            ? (struct bytes_view){ (const uint8_t *)string_data(args[0]), string_bytes(args[0]) }
-            : binary_view(args[0]);
+    struct bytes_view v = text_view(args[0]);
     int err = pf->console_write(pf->self, stream, v.data, v.size);
 
     return err == PLATFORM_OK ? KW(ok) : error_result(p, err);

@@ -187,12 +187,27 @@ static bool take_segment_name(struct reader *r)
     return true;
 }
 
+/* Would this text read as something else than a symbol? */
+static bool is_no_name(const struct byte_buffer *b)
+{
+    static const char *const values[] = { "nil", "true", "false" };
+
+    for (size_t i = 0; i < array_size(values); i++) {
+        if (b->count == __builtin_strlen(values[i]) &&
+            __builtin_memcmp(b->bytes, values[i], b->count) == 0) {
+            return true;
+        }
+    }
+    return b->count == 0 || (b->count > 1 && (b->bytes[0] == '-' || b->bytes[0] == '+') &&
+                             char_is_digit(b->bytes[1]));
+}
+
 static term_t segment_symbol(struct reader *r)
 {
     if (!take_segment_name(r)) {
         return TERM_ERROR;
     }
-    if (r->buffer.count == 0) {
+    if (is_no_name(&r->buffer)) {
         return reader_fail(r, KW(unexpected_char), r->here,
                            "a segment needs a name or number here");
     }

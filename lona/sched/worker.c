@@ -345,6 +345,9 @@ static void run(struct worker *w, struct process *p)
         if (r == RUN_FAILED && (p->flags & PROCESS_KILLED) == 0) {
             error_add_trace(p);
         }
+        if (r != RUN_DONE) {
+            p->stack[1] = p->reason; /* of (exit :normal) the result, for who waits for one */
+        }
         process_end(w, p, r == RUN_DONE ? KW(normal) : p->reason);
         return;
     }

@@ -21,6 +21,10 @@ struct gmem_region {
     uint64_t size; /* bytes */
     uint8_t *hva;
     bool is_read_only; /* guest writes fault; gmem_write() refuses */
+    /* NULL, or a bit for each page of the region from bit `dirty_first` on, set by each write here
+     * and by each loan for writing; atomic. */
+    uint64_t *dirty;
+    uint64_t dirty_first;
 };
 
 struct gmem {

@@ -361,6 +361,7 @@ static void kvm_destroy(void *machine)
     arch_irqchip_destroy(m);
     machine_memory_deinit(m);
     snapshot_close(m->snapshot);
+    free(m->base_path);
     log_deinit(&m->log);
     (void)pthread_cond_destroy(&m->parked);
     (void)pthread_cond_destroy(&m->gate);
@@ -396,6 +397,10 @@ static drupe_vm_err_t make(const struct config *c, const struct backend_events *
     m->config = c;
     m->events = *events;
     m->snapshot = snapshot;
+    if (snapshot != NULL) {
+        memcpy(m->base_id, snapshot->state.header->id, sizeof(m->base_id));
+        m->base_path = c->is_dirty_tracked ? realpath(snapshot->name, NULL) : NULL;
+    }
     m->kvm_fd = -1;
     m->vm_fd = -1;
     m->pid = getpid();
@@ -510,6 +515,9 @@ const struct backend backend_kvm = {
     .signal = machine_signal,
     .resize_tty = machine_resize_tty,
     .update_disk = kvm_update_disk,
+    .set_balloon = kvm_set_balloon,
+    .set_balloon_interval = kvm_set_balloon_interval,
+    .balloon_stats = kvm_balloon_stats,
     .stats = kvm_stats,
     .destroy = kvm_destroy,
 };

@@ -33,12 +33,12 @@
 #include "devices/uart.h"
 #include "log.h"
 #include "loop.h"
+#include "snapshot/memory.h"
 
 #define VCPU_THREAD_STACK_SIZE (64u << 10)
 
 struct machine;
 struct machine_virtio;
-struct snapshot_file;
 
 struct vcpu {
     struct machine *machine;
@@ -72,6 +72,15 @@ struct machine {
     void *root;
     uint64_t root_gpa;
     uint64_t root_map_size;
+    /*
+     * With is_dirty_tracked: pages written since the last snapshot or restore, as far as they were
+     * collected or written by devices (the words are gmem's as well). What that snapshot was: its
+     * id,
+     * "" before the first, and where it is.
+     */
+    struct page_set dirty;
+    char base_id[SNAPSHOT_ID_SIZE];
+    char *base_path;
     struct snapshot_file *snapshot; /* RAM was restored from it; NULL: it began empty */
 
     /* Devices and the way to them: built once, then constant. */
@@ -156,6 +165,9 @@ bool machine_is_drained(const struct machine *m);
 drupe_vm_err_t machine_update_disk(struct machine *m, unsigned index, int fd,
                                    const struct drupe_rate_limit *limit,
                                    struct drupe_error *err) MUST_CHECK;
+struct virtio_balloon;
+/* NULL: the VM has none. */
+struct virtio_balloon *machine_balloon(const struct machine *m);
 bool machine_resize_console(struct machine *m, unsigned rows, unsigned cols);
 /* The loop is held and no vCPU runs: finish what is under way, so that nothing touches guest memory
  * until the loop goes on. */
@@ -172,6 +184,13 @@ struct machine_boot {
 
 drupe_vm_err_t machine_boot_write(struct machine *m, uint64_t tsc_khz, struct machine_boot *out,
                                   struct drupe_error *err) MUST_CHECK;
+
+/* balloon.c: entries of the backend's table. */
+drupe_vm_err_t kvm_set_balloon(void *machine, uint32_t target_mib, struct drupe_error *err);
+drupe_vm_err_t kvm_set_balloon_interval(void *machine, uint32_t interval_s,
+                                        struct drupe_error *err);
+drupe_vm_err_t kvm_balloon_stats(void *machine, struct drupe_balloon_stats *out,
+                                 struct drupe_error *err);
 
 /* vcpu.c */
 drupe_vm_err_t vcpu_create(struct machine *m, unsigned index, struct drupe_error *err) MUST_CHECK;
@@ -199,8 +218,10 @@ drupe_vm_err_t machine_resize_tty(void *machine, unsigned rows, unsigned cols,
 int machine_identity_init(struct machine *m) MUST_CHECK;
 void machine_identity_renew(struct machine *m);
 /* Take out of the set what the guest's kernel says is free. It stands still. */
-struct page_set;
 void machine_remove_free_pages(const struct machine *m, struct page_set *s);
+
+/* memory.c: add what the guest wrote since the last call to m->dirty. It stands still. */
+drupe_vm_err_t machine_collect_dirty(struct machine *m, struct drupe_error *err) MUST_CHECK;
 
 /* snapshot.c: the backend's call. */
 drupe_vm_err_t machine_snapshot(void *machine, bool is_paused,

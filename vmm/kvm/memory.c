@@ -36,7 +36,9 @@ static drupe_vm_err_t add_slot(struct machine *m, enum slot slot, uint64_t gpa, 
 {
     struct kvm_userspace_memory_region region = {
         .slot = (uint32_t)slot,
-        .flags = is_read_only ? KVM_MEM_READONLY : 0,
+        .flags = is_read_only             ? KVM_MEM_READONLY
+                 : m->dirty.words != NULL ? KVM_MEM_LOG_DIRTY_PAGES
+                                          : 0,
         .guest_phys_addr = gpa,
         .memory_size = size,
         .userspace_addr = (uint64_t)(uintptr_t)hva,
@@ -55,6 +57,8 @@ static drupe_vm_err_t add_slot(struct machine *m, enum slot slot, uint64_t gpa, 
         .size = size,
         .hva = hva,
         .is_read_only = is_read_only,
+        .dirty = is_read_only ? NULL : m->dirty.words,
+        .dirty_first = is_read_only ? 0 : (uint64_t)((uint8_t *)hva - m->ram) / PAGE_SIZE,
     };
     return DRUPE_OK;
 }
@@ -129,6 +133,11 @@ drupe_vm_err_t machine_memory_init(struct machine *m, struct drupe_error *err)
 {
     drupe_vm_err_t r = map_ram(m, err);
 
+    if (r == DRUPE_OK && m->config->is_dirty_tracked &&
+        !page_set_init(&m->dirty, m->ram_size / PAGE_SIZE)) {
+        r = error_set(err, DRUPE_NO_MEMORY, ENOMEM, "make the table of written pages");
+    }
+
     if (r == DRUPE_OK) {
         r = add_slot(m, SLOT_RAM_LOW, 0, m->ram, m->ram_low_size, false, err);
     }
@@ -152,6 +161,43 @@ void machine_memory_deinit(struct machine *m)
     }
     m->root = NULL;
     m->ram = NULL;
+    page_set_deinit(&m->dirty);
+}
+
+static int collect_slot(struct machine *m, enum slot slot, uint64_t first, uint64_t pages)
+{
+    const uint64_t words = pages / 64 + 1;
+    uint64_t *bits = calloc(words, sizeof(*bits));
+    struct kvm_dirty_log log = { .slot = (uint32_t)slot, .dirty_bitmap = bits };
+    int r = bits == NULL ? -ENOMEM : 0;
+
+    if (r == 0 && ioctl(m->vm_fd, KVM_GET_DIRTY_LOG, &log) < 0) {
+        r = -errno;
+    }
+    for (uint64_t i = 0; r == 0 && i < words; i++) {
+        for (uint64_t left = bits[i]; left != 0; left &= left - 1) {
+            uint64_t page = i * 64 + (uint64_t)__builtin_ctzll(left);
+
+            if (page < pages) {
+                page_set_add(&m->dirty, first + page, 1);
+            }
+        }
+    }
+    free(bits);
+    return r;
+}
+
+drupe_vm_err_t machine_collect_dirty(struct machine *m, struct drupe_error *err)
+{
+    const uint64_t low = m->ram_low_size / PAGE_SIZE;
+    const uint64_t high = (m->ram_size - m->ram_low_size) / PAGE_SIZE;
+    int r = collect_slot(m, SLOT_RAM_LOW, 0, low);
+
+    if (r == 0 && high > 0) {
+        r = collect_slot(m, SLOT_RAM_HIGH, low, high);
+    }
+    return r == 0 ? DRUPE_OK
+                  : error_set(err, DRUPE_SNAPSHOT_FAILED, -r, "ask KVM which pages were written");
 }
 
 #define RESIDENT_PAGES_AT_ONCE 4096u

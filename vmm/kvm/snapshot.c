@@ -23,6 +23,8 @@ struct job {
     struct state_writer state;
     struct snapshot_file_id root;
     struct page_set pages;
+    bool has_taken_dirty; /* `dirty` are to be added again if this fails */
+    struct page_set dirty;
     struct memory_runs runs;
     struct output file;
     struct output memory;
@@ -47,7 +49,31 @@ static drupe_vm_err_t no_memory(struct drupe_error *err)
     return error_set(err, DRUPE_NO_MEMORY, ENOMEM, "take a snapshot");
 }
 
+static bool is_diff(const struct job *j)
+{
+    return j->options->kind == DRUPE_SNAPSHOT_DIFF;
+}
+
 /* ---- What can be done before the guest stops ---- */
+
+static drupe_vm_err_t check_base(const struct job *j, struct drupe_error *err)
+{
+    if (is_diff(j) && j->m->base_id[0] == '\0') {
+        return error_field(err, "kind",
+                           "an incremental snapshot builds on one before it, and there is none");
+    }
+    return DRUPE_OK;
+}
+
+/* What comes next builds on this one. */
+static void become_base(struct job *j)
+{
+    struct machine *m = j->m;
+
+    memcpy(m->base_id, j->id, sizeof(m->base_id));
+    free(m->base_path);
+    m->base_path = j->options->path != NULL ? realpath(j->options->path, NULL) : NULL;
+}
 
 static drupe_vm_err_t make_id(struct job *j, struct drupe_error *err)
 {
@@ -77,7 +103,8 @@ static drupe_vm_err_t prepare(struct job *j, struct drupe_error *err)
         return error_set(err, DRUPE_SNAPSHOT_FAILED, -e, "read root image %s", c->root.path);
     }
     state_writer_init(&j->state);
-    if (r == DRUPE_OK && !page_set_init(&j->pages, j->m->ram_size / SNAPSHOT_PAGE_SIZE)) {
+    if (r == DRUPE_OK && (!page_set_init(&j->pages, j->m->ram_size / SNAPSHOT_PAGE_SIZE) ||
+                          !page_set_init(&j->dirty, j->m->ram_size / SNAPSHOT_PAGE_SIZE))) {
         r = no_memory(err);
     }
     if (r == DRUPE_OK) {
@@ -106,8 +133,26 @@ static drupe_vm_err_t gather(struct job *j, struct drupe_error *err)
     }
     machine_devices_save(m, &j->state);
     (void)pthread_mutex_unlock(&m->control);
-    if (r == DRUPE_OK && !describe_config(&j->state, m->config, &j->root, NULL)) {
+    if (r == DRUPE_OK &&
+        !describe_config(&j->state, m->config, &j->root, is_diff(j) ? m->base_path : NULL)) {
         r = no_memory(err);
+    }
+    return r;
+}
+
+/* From now on pages written belong to the next snapshot. */
+static drupe_vm_err_t take_dirty(struct job *j, struct drupe_error *err)
+{
+    struct machine *m = j->m;
+    drupe_vm_err_t r = DRUPE_OK;
+
+    if (m->dirty.words == NULL) {
+        return DRUPE_OK;
+    }
+    r = machine_collect_dirty(m, err);
+    if (r == DRUPE_OK) {
+        page_set_move(&j->dirty, &m->dirty);
+        j->has_taken_dirty = true;
     }
     return r;
 }
@@ -115,11 +160,19 @@ static drupe_vm_err_t gather(struct job *j, struct drupe_error *err)
 static drupe_vm_err_t choose_pages(struct job *j, struct drupe_error *err)
 {
     struct machine *m = j->m;
+    drupe_vm_err_t r = take_dirty(j, err);
 
-    page_set_add_private(&j->pages, m->ram);
-    page_set_add_runs(&j->pages, m->snapshot);
+    if (r != DRUPE_OK) {
+        return r;
+    }
+    if (is_diff(j)) {
+        page_set_add_set(&j->pages, &j->dirty);
+    } else {
+        page_set_add_private(&j->pages, m->ram);
+        page_set_add_runs(&j->pages, m->snapshot);
+    }
     machine_remove_free_pages(m, &j->pages);
-    if (!memory_runs_make(&j->runs, &j->pages, m->ram, false)) {
+    if (!memory_runs_make(&j->runs, &j->pages, m->ram, is_diff(j))) {
         return no_memory(err);
     }
     return DRUPE_OK;
@@ -144,6 +197,10 @@ static drupe_vm_err_t finish_state(struct job *j, struct drupe_error *err)
     header->ram_size = m->ram_size;
     header->created_ms = now_ns(CLOCK_REALTIME) / NS_PER_MS;
     memcpy(header->id, j->id, sizeof(header->id));
+    if (is_diff(j)) {
+        header->flags = SNAPSHOT_IS_DIFF;
+        memcpy(header->base_id, m->base_id, sizeof(header->base_id));
+    }
     j->metadata =
         describe_metadata(&j->state, "", m->clock.tsc_khz, j->runs.data_pages * SNAPSHOT_PAGE_SIZE,
                           sizeof(struct snapshot_header), &j->metadata_size);
@@ -226,6 +283,7 @@ static void clean_up(struct job *j)
     free(j->metadata);
     memory_runs_deinit(&j->runs);
     page_set_deinit(&j->pages);
+    page_set_deinit(&j->dirty);
     state_writer_deinit(&j->state);
 }
 
@@ -240,8 +298,12 @@ drupe_vm_err_t machine_snapshot(void *machine, bool is_paused,
     bool has_paused = false;
     drupe_vm_err_t r = DRUPE_OK;
 
-    if (options->is_live || options->kind != DRUPE_SNAPSHOT_FULL) {
-        return error_set(err, DRUPE_UNSUPPORTED, 0, "a live or incremental snapshot is not built");
+    if (options->is_live) {
+        return error_set(err, DRUPE_UNSUPPORTED, 0, "a live snapshot is not built");
+    }
+    r = check_base(&j, err);
+    if (r != DRUPE_OK) {
+        return r;
     }
     if (m->config->share_count > 0) {
         return error_set(err, DRUPE_UNSUPPORTED, 0,
@@ -264,6 +326,11 @@ drupe_vm_err_t machine_snapshot(void *machine, bool is_paused,
     }
     if (r == DRUPE_OK) {
         r = write_out(&j, err);
+    }
+    if (r == DRUPE_OK) {
+        become_base(&j);
+    } else if (j.has_taken_dirty) {
+        page_set_add_set(&m->dirty, &j.dirty);
     }
     if (has_paused) {
         drupe_vm_err_t resumed = machine_resume(m, r == DRUPE_OK ? err : NULL);

@@ -268,20 +268,41 @@ static drupe_vm_err_t check_memory(struct snapshot_file *f, const struct parts *
 static drupe_vm_err_t open_chain(const struct drupe_restore_options *options, unsigned depth,
                                  struct snapshot_file **out, struct drupe_error *err);
 
+/* Where the base is: as it was called, or, when the folder was moved, beside the diff. */
+static char *find_base(const struct snapshot_file *f)
+{
+    const char *path = snapshot_config_string(f->config, f->config->base.path_offset);
+    const char *name = strrchr(path, '/') == NULL ? path : strrchr(path, '/') + 1;
+    const char *slash = strrchr(f->name, '/');
+    size_t folder = slash == NULL ? 0 : (size_t)(slash - f->name) + 1;
+    char *beside = NULL;
+
+    if (access(path, F_OK) == 0) {
+        return strdup(path);
+    }
+    beside = malloc(folder + strlen(name) + 1);
+    if (beside != NULL) {
+        memcpy(beside, f->name, folder);
+        memcpy(beside + folder, name, strlen(name) + 1);
+    }
+    return beside;
+}
+
 static drupe_vm_err_t open_base(struct snapshot_file *f, unsigned depth, struct drupe_error *err)
 {
+    char *path = find_base(f);
     struct drupe_restore_options options = {
-        .struct_size = sizeof(options),
-        .path = snapshot_config_string(f->config, f->config->base.path_offset),
-        .fd = -1,
-        .memory_fd = -1,
+        .struct_size = sizeof(options), .path = path, .fd = -1, .memory_fd = -1
     };
     drupe_vm_err_t r = DRUPE_OK;
 
     if (depth == BASES_MAX) {
+        free(path);
         return corrupted(f, "its chain of bases is too long", err);
     }
-    r = open_chain(&options, depth + 1, &f->base, err);
+    r = path == NULL ? error_set(err, DRUPE_NO_MEMORY, ENOMEM, "open the base of %s", f->name)
+                     : open_chain(&options, depth + 1, &f->base, err);
+    free(path);
     if (r != DRUPE_OK) {
         return r;
     }

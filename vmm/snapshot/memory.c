@@ -38,7 +38,8 @@ void page_set_add(struct page_set *s, uint64_t page, uint64_t count)
     assert(page <= s->pages);
     assert(count <= s->pages - page);
     for (; count > 0; page++, count--) {
-        s->words[page / WORD_BITS] |= UINT64_C(1) << page % WORD_BITS;
+        __atomic_fetch_or(&s->words[page / WORD_BITS], UINT64_C(1) << page % WORD_BITS,
+                          __ATOMIC_RELAXED);
     }
 }
 
@@ -68,6 +69,22 @@ uint64_t page_set_next(const struct page_set *s, uint64_t from)
         from = align_down(from, (uint64_t)WORD_BITS) + WORD_BITS;
     }
     return s->pages;
+}
+
+void page_set_add_set(struct page_set *to, const struct page_set *from)
+{
+    assert(to->pages == from->pages);
+    for (uint64_t i = 0; i <= to->pages / WORD_BITS; i++) {
+        __atomic_fetch_or(&to->words[i], from->words[i], __ATOMIC_RELAXED);
+    }
+}
+
+void page_set_move(struct page_set *to, struct page_set *from)
+{
+    assert(to->pages == from->pages);
+    for (uint64_t i = 0; i <= to->pages / WORD_BITS; i++) {
+        to->words[i] |= __atomic_exchange_n(&from->words[i], 0, __ATOMIC_RELAXED);
+    }
 }
 
 uint64_t page_set_count(const struct page_set *s)

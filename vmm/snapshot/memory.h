@@ -26,6 +26,9 @@ void page_set_remove(struct page_set *s, uint64_t page, uint64_t count);
 bool page_set_has(const struct page_set *s, uint64_t page);
 /* The first member at or after `from`, `pages` when there is none. */
 uint64_t page_set_next(const struct page_set *s, uint64_t from);
+/* Sets of one size. move: `from` is empty afterwards; devices may be adding to it. */
+void page_set_add_set(struct page_set *to, const struct page_set *from);
+void page_set_move(struct page_set *to, struct page_set *from);
 uint64_t page_set_count(const struct page_set *s);
 
 /*

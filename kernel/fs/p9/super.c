@@ -221,6 +221,8 @@ static int p9_mount(struct file_system *type, const char *source, unsigned flags
 }
 
 struct file_system p9_type = { .name = "9p", .mount = p9_mount };
+/* What guests of libkrun mount by a tag. */
+struct file_system p9_virtiofs_type = { .name = "virtiofs", .mount = p9_mount };
 
 /* --- the command line ------------------------------------------------------------------------- */
 
