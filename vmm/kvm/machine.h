@@ -92,6 +92,7 @@ struct machine {
     struct status_port status_port;
     struct ioapic ioapic;
     bool has_irqchip;
+    bool shares_counter; /* the vCPUs' time counters are the host's own, without an offset */
     bool has_legacy;
     struct machine_virtio *virtio;
 
