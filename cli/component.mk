@@ -36,6 +36,8 @@ lint_sees.fuzz/manifest_fuzz.c := $(cli.sees)
 lint_sees.fuzz/elf_fuzz.c := $(cli.sees)
 fuzz_targets += $(BUILD)/fuzz/manifest_fuzz $(BUILD)/fuzz/elf_fuzz
 
-.PHONY: demo
+.PHONY: demo demo-lifecycle
 demo: build
 	@tools/demo $(BUILD)/drupe
+demo-lifecycle: build
+	@tools/demo-lifecycle $(BUILD)/drupe

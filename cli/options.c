@@ -124,31 +124,39 @@ static int parse_long(struct parse *p, char **argv, int left, int *used)
     return refuse_unknown(p, name);
 }
 
+static const struct option_spec *find_letter(const struct parse *p, char letter)
+{
+    for (size_t i = 0; letter && i < p->count; i++) {
+        if (p->specs[i].letter == letter) {
+            return &p->specs[i];
+        }
+    }
+    return NULL;
+}
+
+/* "-a", "-ab" for two flags, "-n VALUE", "-nVALUE", "-abn VALUE". */
 static int parse_short(struct parse *p, char **argv, int left, int *used)
 {
-    const char *text = argv[0] + 1;
+    *used = 1;
+    for (const char *text = argv[0] + 1; *text; text++) {
+        const struct option_spec *spec = find_letter(p, *text);
 
-    for (size_t i = 0; i < p->count; i++) {
-        const struct option_spec *spec = &p->specs[i];
-
-        if (spec->letter == '\0' || spec->letter != text[0]) {
-            continue;
+        if (!spec) {
+            return refuse(p, "unknown option -%c", *text);
         }
-        if (spec->kind == OPTION_FLAG) {
-            *used = 1;
-            return text[1] ? refuse(p, "-%c takes no value", text[0]) : set_value(p, spec, "");
-        }
-        if (text[1]) {
-            *used = 1;
+        if (spec->kind != OPTION_FLAG && text[1]) {
             return set_value(p, spec, text + 1);
         }
-        if (left < 2) {
-            return refuse(p, "-%c needs a value", text[0]);
+        if (spec->kind != OPTION_FLAG && left < 2) {
+            return refuse(p, "-%c needs a value", *text);
         }
-        *used = 2;
-        return set_value(p, spec, argv[1]);
+        if (spec->kind != OPTION_FLAG) {
+            *used = 2;
+            return set_value(p, spec, argv[1]);
+        }
+        (void)set_value(p, spec, "");
     }
-    return refuse(p, "unknown option -%c", text[0]);
+    return 0;
 }
 
 int options_parse(const struct option_spec *specs, size_t count, int argc, char **argv,

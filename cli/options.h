@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Command-line options of one verb: `--name`, `--name VALUE`, `--name=VALUE`, `-n`, `-n VALUE`,
- * `-nVALUE`; `--` ends them.
+ * `-nVALUE`, flags together as in `-ab`; `--` ends them.
  */
 #pragma once
 

@@ -58,6 +58,21 @@ static void values_are_set(void **state)
     strings_free(&v.env);
 }
 
+static void letters_together(void **state)
+{
+    const char *const argv[] = { "run", "-lc", "4", "-lf", "x", "-lc7", NULL };
+    struct values v = { 0 };
+    struct operands o;
+    char error[256];
+
+    (void)state;
+    assert_int_equal(parse(&v, argv, &o, error, sizeof(error)), 0);
+    assert_true(v.is_loud);
+    assert_string_equal(v.file, "x");
+    assert_int_equal(v.count, 7);
+    assert_int_equal(o.first, 6);
+}
+
 static void dashes_and_help(void **state)
 {
     const char *const dashed[] = { "run", "--", "-x", NULL };
@@ -88,7 +103,7 @@ static const struct {
     { { "run", "--wholly-other", NULL }, "unknown option" },
     { { "run", "-x", NULL }, "unknown option -x" },
     { { "run", "--loud=1", NULL }, "takes no value" },
-    { { "run", "-lx", NULL }, "takes no value" },
+    { { "run", "-lx", NULL }, "unknown option -x" },
     { { "run", "--file", NULL }, "needs a value" },
     { { "run", "-f", NULL }, "needs a value" },
     { { "run", "--file=", NULL }, "not empty" },
@@ -130,9 +145,8 @@ static void near_words(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(values_are_set),
-        cmocka_unit_test(dashes_and_help),
-        cmocka_unit_test(refusals),
+        cmocka_unit_test(values_are_set),  cmocka_unit_test(letters_together),
+        cmocka_unit_test(dashes_and_help), cmocka_unit_test(refusals),
         cmocka_unit_test(near_words),
     };
 

@@ -11,6 +11,8 @@
 #include "options.h"
 #include "run_internal.h"
 #include "run_monitor.h"
+#include "template.h"
+#include "thaw.h"
 
 #define TIMEOUT_S_MAX UINT64_C(31536000)
 #define LOG_LINE_MAX  1024
@@ -28,7 +30,7 @@ static void log_message(void *ctx, enum drupe_log_level level, const char *text)
     }
 }
 
-static int start(const struct job *j, const struct run_options *o)
+static int start(const struct job *j, const struct run_options *o, const struct thaw *thaw)
 {
     drupe_vm_config_t cfg;
     struct console console;
@@ -48,13 +50,17 @@ static int start(const struct job *j, const struct run_options *o)
         status = refuse_vm("run", &err);
     }
     if (status == 0) {
-        status = console_open(&console, j->log);
+        status = console_open(&console, j->log, !thaw);
     }
     if (status != 0) {
         monitor_end(&monitor);
         return status;
     }
     cfg.stdio = console.is_tty ? DRUPE_STDIO_TTY : DRUPE_STDIO_STREAM;
+    if (thaw) {
+        thaw_config(thaw, &cfg);
+        monitor.restore = &thaw->restore;
+    }
     cfg.host_stdin = console.vm_stdin;
     cfg.host_stdout = console.vm_stdout;
     cfg.host_stderr = console.vm_stderr;
@@ -70,6 +76,32 @@ static int start(const struct job *j, const struct run_options *o)
     console_handed_over(&console);
     status = run_vm(&monitor, vm, &console, j->timeout_s);
     monitor_end(&monitor);
+    return status;
+}
+
+/* A clone of a template, with our streams: its program goes on where the template stood still. */
+static int start_template(const struct run_options *o)
+{
+    CLEANUP_FREE char *path = template_path(o->template_name);
+    CLEANUP_JOB job = { 0 };
+    struct thaw thaw;
+    int status = thaw_open(&thaw, "run", path);
+
+    if (status != 0) {
+        return status;
+    }
+    thaw.restore.is_clone = true;
+    thaw.restore.is_memory_trusted = true; /* it was verified when it was made, in our folder */
+    thaw_job(&thaw, o->root, &job);
+    job.timeout_s = o->timeout_s;
+    if (thaw.description.stdio != DRUPE_STDIO_STREAM || thaw.description.vsock_cid != 0) {
+        status = complain(STATUS_USAGE,
+                          "run: --template %s: this is a background machine's; use drupe restore",
+                          o->template_name);
+    } else {
+        status = start(&job, o, &thaw);
+    }
+    thaw_close(&thaw);
     return status;
 }
 
@@ -115,6 +147,7 @@ static int run_run(int argc, char **argv)
         { .name = "console-log", .kind = OPTION_TEXT, .out = &o.log },
         { .name = "detach", .letter = 'd', .kind = OPTION_FLAG, .out = &o.is_detached },
         { .name = "name", .kind = OPTION_TEXT, .out = &o.name },
+        { .name = "template", .kind = OPTION_TEXT, .out = &o.template_name },
         { .name = "verbose", .kind = OPTION_FLAG, .out = &o.is_verbose },
         { .name = "no-jail", .kind = OPTION_FLAG, .out = &o.has_no_jail },
         { .name = "real", .kind = OPTION_FLAG, .out = &is_real },
@@ -123,10 +156,15 @@ static int run_run(int argc, char **argv)
     struct operands operands;
     int status = options_of_verb(&verb_run, specs, array_size(specs), argc, argv, &operands);
 
-    if (status < 0) {
+    if (status < 0 && o.template_name) {
+        status = operands.first < argc || o.is_detached
+                     ? complain(STATUS_USAGE,
+                                "run: --template takes no command: the template's program goes on")
+                     : start_template(&o);
+    } else if (status < 0) {
         status = job_make(&job, &o, argc, argv, &operands);
         if (status == 0) {
-            status = o.is_detached ? run_detached(&job, &o) : start(&job, &o);
+            status = o.is_detached ? run_detached(&job, &o) : start(&job, &o, NULL);
         }
     }
     strings_free(&o.env);
@@ -162,6 +200,7 @@ const struct verb verb_run = {
         "  -v HOST:GUEST[:ro]      share a folder of this host; may be repeated\n"
         "  -d, --detach            run in the background and print the machine's id; see drupe ps\n"
         "      --name NAME         call it so (with -d)\n"
+        "      --template NAME     a clone of a template (drupe template), with these streams\n"
         "      --log FILE          write console and kernel messages there as well\n"
         "      --no-jail           the monitor in this process, with this user's rights\n"
         "      --verbose           all kernel messages on standard error\n\n"

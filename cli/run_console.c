@@ -128,7 +128,7 @@ static int open_serial(struct console *c)
     return c->vm_serial < 0 ? -errno : 0;
 }
 
-int console_open(struct console *c, const char *log_path)
+int console_open(struct console *c, const char *log_path, bool may_be_terminal)
 {
     *c = (struct console){ .log = -1,
                            .stdin_writer = -1,
@@ -139,7 +139,7 @@ int console_open(struct console *c, const char *log_path)
     for (int i = 0; i < PUMP_COUNT; i++) {
         c->pumps[i].from = -1;
     }
-    c->is_tty = isatty(STDIN_FILENO) && isatty(STDOUT_FILENO);
+    c->is_tty = may_be_terminal && isatty(STDIN_FILENO) && isatty(STDOUT_FILENO);
 
     int status = log_path ? open_log(c, log_path) : 0;
 

@@ -17,10 +17,7 @@ static void fill_record(struct vm_record *r, const struct job *j, const drupe_vm
     const char *id = drupe_vm_id(vm);
 
     r->backend = text_copy_sized(id, strcspn(id, "-"));
-    r->image = realpath(j->image, NULL);
-    if (!r->image) {
-        r->image = text_copy(j->image);
-    }
+    r->image = text_copy(j->image ? j->image : "");
     for (size_t i = 0; i < j->argv.count; i++) {
         strings_add(&r->argv, j->argv.items[i]);
     }

@@ -31,6 +31,7 @@ struct run_options {
     bool has_no_jail;
     bool is_detached;
     const char *name;
+    const char *template_name;
 };
 
 /* What to run, and in what; owned. */
@@ -113,7 +114,7 @@ struct console {
  * or an exit status after printing. The terminal is changed by console_start() only, and put back
  * by console_stop() and at exit.
  */
-int console_open(struct console *c, const char *log_path) MUST_CHECK;
+int console_open(struct console *c, const char *log_path, bool may_be_terminal) MUST_CHECK;
 void console_start(struct console *c);
 void console_handed_over(struct console *c);
 void console_stop(struct console *c);

@@ -271,6 +271,15 @@ static int prepare(struct job *j, const struct run_options *o)
     if (status == 0 && j->share_count == 0) {
         status = check_image(j->image);
     }
+    if (status == 0 && j->image) {
+        /* A snapshot remembers it, and may be restored from another folder. */
+        char *absolute = realpath(j->image, NULL);
+
+        if (absolute) {
+            free(j->image);
+            j->image = absolute;
+        }
+    }
     if (status == 0) {
         status = job_share_volumes(j, &o->volumes);
     }

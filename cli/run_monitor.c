@@ -39,8 +39,20 @@ struct answer {
 
 struct child {
     drupe_vm_t *vm;
+    const struct drupe_restore_options *restore;
     int link;
 };
+
+static drupe_vm_err_t bring_up(drupe_vm_t *vm, const struct drupe_restore_options *restore,
+                               struct drupe_error *err)
+{
+    if (!restore) {
+        return drupe_vm_start(vm, err);
+    }
+    drupe_vm_err_t r = drupe_vm_restore(vm, restore, err);
+
+    return r == DRUPE_OK ? drupe_vm_resume(vm, err) : r;
+}
 
 /* False when the starter is gone. */
 static bool serve_request(const struct child *c)
@@ -74,7 +86,7 @@ static int run_child(void *ctx)
     struct answer a;
 
     memset(&a, 0, sizeof(a));
-    a.code = drupe_vm_start(c->vm, &a.error);
+    a.code = bring_up(c->vm, c->restore, &a.error);
     if (a.code == DRUPE_OK) {
         a.code = drupe_jail_confine(DRUPE_JAIL_THREAD_MAIN, &a.error);
     }
@@ -157,7 +169,7 @@ static drupe_vm_err_t died(struct drupe_error *err)
 
 static drupe_vm_err_t start_jailed(struct monitor *m, struct drupe_error *err)
 {
-    struct child c = { .vm = m->vm };
+    struct child c = { .vm = m->vm, .restore = m->restore };
     struct answer a;
     int ends[2];
     pid_t pid = -1;
@@ -168,9 +180,12 @@ static drupe_vm_err_t start_jailed(struct monitor *m, struct drupe_error *err)
         err->os_errno = errno;
         return DRUPE_NO_MEMORY;
     }
+    const int keep[] = { ends[1], m->restore ? m->restore->fd : -1 };
+
     c.link = ends[1];
     m->link = ends[0];
-    drupe_vm_err_t r = drupe_jail_spawn(m->jail, m->vm, &ends[1], 1, run_child, &c, &pid, err);
+    drupe_vm_err_t r =
+        drupe_jail_spawn(m->jail, m->vm, keep, m->restore ? 2 : 1, run_child, &c, &pid, err);
 
     (void)close(ends[1]);
     if (r != DRUPE_OK) {
@@ -197,7 +212,7 @@ drupe_vm_err_t monitor_start(struct monitor *m, drupe_vm_t *vm, struct drupe_err
         m->jail = NULL;
     }
     if (!m->jail) {
-        return drupe_vm_start(vm, err);
+        return bring_up(vm, m->restore, err);
     }
     drupe_vm_err_t r = start_jailed(m, err);
 

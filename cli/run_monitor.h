@@ -13,10 +13,11 @@
 #include <drupe/vm.h>
 
 struct monitor {
-    drupe_vm_t *vm;     /* NULL once the jailed child has it */
-    drupe_jail_t *jail; /* NULL: in this process */
-    int link;           /* to the child; -1: none */
-    bool has_outcome;   /* of the child */
+    drupe_vm_t *vm;                              /* NULL once the jailed child has it */
+    drupe_jail_t *jail;                          /* NULL: in this process */
+    int link;                                    /* to the child; -1: none */
+    const struct drupe_restore_options *restore; /* an open snapshot to go on from; NULL: none */
+    bool has_outcome;                            /* of the child */
     struct drupe_vm_outcome outcome;
 };
 

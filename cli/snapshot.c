@@ -15,6 +15,7 @@
 #include "background.h"
 #include "options.h"
 #include "run_internal.h"
+#include "thaw.h"
 
 #define CLONES_MAX 1000u
 
@@ -97,7 +98,7 @@ static int run_snapshot(int argc, char **argv)
 
 /* ---- Restoring ---- */
 
-struct thaw {
+struct wish {
     const char *verb;
     const char *name;
     const char *root; /* NULL: the image that the snapshot names */
@@ -108,84 +109,70 @@ struct thaw {
     bool is_unjailed;
 };
 
-static void fill_record(struct vm_record *r, const struct drupe_snapshot_description *d,
-                        const drupe_vm_t *vm)
+static void fill_record(struct vm_record *r, const struct job *j, const drupe_vm_t *vm)
 {
     const char *id = drupe_vm_id(vm);
 
     r->backend = text_copy_sized(id, strcspn(id, "-"));
-    r->image = text_copy(d->root_path);
-    strings_add(&r->argv, d->argv0[0] ? d->argv0 : "(restored)");
-    r->memory_mib = d->memory_mib;
-    r->vcpus = d->vcpus;
+    r->image = text_copy(j->image ? j->image : "");
+    strings_add(&r->argv, j->argv.items[0]);
+    r->memory_mib = (unsigned)j->memory_mib;
+    r->vcpus = (unsigned)j->vcpus;
 }
 
-static int create(struct background *m, const struct thaw *t,
-                  const struct drupe_snapshot_description *d)
+static int create(struct background *m, const struct wish *w, const struct thaw *t)
 {
-    const struct run_options options = { .accel = t->accel };
+    const struct run_options options = { .accel = w->accel };
     struct drupe_error err;
     drupe_vm_config_t cfg;
+    CLEANUP_JOB job = { 0 };
     CLEANUP_FREE char *console = vm_path(&m->record, "console.log");
     CLEANUP_FREE char *vsock = vm_path(&m->record, "vsock.sock");
     CLEANUP_FD log = open(console, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
-    const struct job job = { .image = (char *)(uintptr_t)(t->root ? t->root : d->root_path),
-                             .vcpus = d->vcpus,
-                             .memory_mib = d->memory_mib,
-                             .cwd = (char *)(uintptr_t) "/" };
-    int status = log < 0 ? complain(STATUS_FAILED, "%s: %s: %s", t->verb, console, strerror(errno))
+
+    thaw_job(t, w->root, &job);
+    int status = log < 0 ? complain(STATUS_FAILED, "%s: %s: %s", w->verb, console, strerror(errno))
                          : job_config(&job, &options, &cfg);
 
     if (status != 0) {
         return status;
     }
-    cfg.root_path = job.image && *job.image ? job.image : NULL;
-    cfg.root_mode = d->root_mode;
-    cfg.stdio = d->stdio;
-    cfg.cmdline_extra = d->cmdline_extra;
+    thaw_config(t, &cfg);
     cfg.host_stdout = log;
     cfg.host_stderr = log;
     cfg.serial_log = log;
-    if (d->vsock_cid != 0) {
+    if (t->description.vsock_cid != 0) {
         cfg.vsock_path = vsock;
     }
     if (drupe_vm_create(&cfg, &m->vm, &err) != DRUPE_OK) {
-        return refuse_vm(t->verb, &err);
+        return refuse_vm(w->verb, &err);
     }
-    fill_record(&m->record, d, m->vm);
+    fill_record(&m->record, &job, m->vm);
     return 0;
 }
 
 /* One machine from an open snapshot; its id is printed. */
-static int thaw_one(const struct thaw *t, int fd)
+static int thaw_one(const struct wish *w, struct thaw *t)
 {
-    struct drupe_restore_options restore = { .struct_size = sizeof(restore),
-                                             .fd = fd,
-                                             .memory_fd = -1,
-                                             .is_clone = t->is_clone,
-                                             .is_memory_trusted = t->is_trusted };
-    struct drupe_snapshot_description d;
-    struct drupe_error err;
     struct background m;
     int status = 0;
 
-    if (drupe_snapshot_describe(&restore, &d, &err) != DRUPE_OK) {
-        return refuse_vm(t->verb, &err);
-    }
     background_init(&m);
-    m.restore = &restore;
-    m.is_left_paused = t->is_left_paused;
-    m.is_jailed = !t->is_unjailed;
-    m.memory_max = ((uint64_t)d.memory_mib << 20) + BACKGROUND_MEMORY_OVERHEAD;
-    status = vm_dir_create(&m.record, t->verb, t->name);
+    t->restore.is_clone = w->is_clone;
+    t->restore.is_memory_trusted = w->is_trusted;
+    m.restore = &t->restore;
+    m.is_left_paused = w->is_left_paused;
+    m.is_jailed = !w->is_unjailed;
+    m.memory_max = ((uint64_t)t->description.memory_mib << 20) + BACKGROUND_MEMORY_OVERHEAD;
+    status = vm_dir_create(&m.record, w->verb, w->name);
     if (status == 0) {
-        status = background_open(&m, t->verb);
+        status = background_open(&m, w->verb);
     }
     if (status == 0) {
-        status = create(&m, t, &d);
+        status = create(&m, w, t);
     }
     if (status == 0) {
-        status = background_start(&m, t->verb);
+        status = background_start(&m, w->verb);
     }
     if (status == 0) {
         (void)printf("%s\n", m.record.id);
@@ -195,35 +182,37 @@ static int thaw_one(const struct thaw *t, int fd)
 }
 
 /* "name" for one machine, "name-1", "name-2", ... for several. */
-static int thaw_many(struct thaw *t, int fd, uint64_t count)
+static int thaw_many(struct wish *w, struct thaw *t, uint64_t count)
 {
-    const char *name = t->name;
+    const char *name = w->name;
     int status = 0;
 
     for (uint64_t i = 1; status == 0 && i <= count; i++) {
         CLEANUP_FREE char *own =
             name && count > 1 ? text_format("%s-%llu", name, (unsigned long long)i) : NULL;
 
-        t->name = own ? own : name;
-        status = thaw_one(t, fd);
-        t->is_trusted = true; /* the same open file, verified a moment ago */
+        w->name = own ? own : name;
+        status = thaw_one(w, t);
+        w->is_trusted = true; /* the same open file, verified a moment ago */
     }
-    t->name = name;
+    w->name = name;
+    thaw_close(t);
     return status;
 }
 
 static int run_restore(int argc, char **argv)
 {
-    struct thaw t = { .verb = "restore", .accel = "auto" };
+    struct wish w = { .verb = "restore", .accel = "auto" };
+    struct thaw t;
     uint64_t count = 1;
     const struct option_spec specs[] = {
-        { .name = "name", .kind = OPTION_TEXT, .out = &t.name },
-        { .name = "root", .kind = OPTION_TEXT, .out = &t.root },
-        { .name = "accel", .kind = OPTION_TEXT, .out = &t.accel },
-        { .name = "clone", .kind = OPTION_FLAG, .out = &t.is_clone },
-        { .name = "paused", .kind = OPTION_FLAG, .out = &t.is_left_paused },
-        { .name = "trust", .kind = OPTION_FLAG, .out = &t.is_trusted },
-        { .name = "no-jail", .kind = OPTION_FLAG, .out = &t.is_unjailed },
+        { .name = "name", .kind = OPTION_TEXT, .out = &w.name },
+        { .name = "root", .kind = OPTION_TEXT, .out = &w.root },
+        { .name = "accel", .kind = OPTION_TEXT, .out = &w.accel },
+        { .name = "clone", .kind = OPTION_FLAG, .out = &w.is_clone },
+        { .name = "paused", .kind = OPTION_FLAG, .out = &w.is_left_paused },
+        { .name = "trust", .kind = OPTION_FLAG, .out = &w.is_trusted },
+        { .name = "no-jail", .kind = OPTION_FLAG, .out = &w.is_unjailed },
         { .name = "count",
           .letter = 'n',
           .kind = OPTION_NUMBER,
@@ -240,18 +229,14 @@ static int run_restore(int argc, char **argv)
     if (operands.first + 1 != argc) {
         return complain(STATUS_USAGE, "restore: give one snapshot; see drupe restore --help");
     }
-    if (count > 1 && !t.is_clone) {
+    if (count > 1 && !w.is_clone) {
         return complain(STATUS_USAGE,
                         "restore: --count %llu needs --clone: a machine that comes "
                         "back twice is two",
                         (unsigned long long)count);
     }
-    CLEANUP_FD fd = open(argv[operands.first], O_RDONLY | O_CLOEXEC);
-
-    if (fd < 0) {
-        return complain(STATUS_FAILED, "restore: %s: %s", argv[operands.first], strerror(errno));
-    }
-    return thaw_many(&t, fd, count);
+    status = thaw_open(&t, "restore", argv[operands.first]);
+    return status != 0 ? status : thaw_many(&w, &t, count);
 }
 
 /* ---- Cloning a running machine ---- */
@@ -259,12 +244,13 @@ static int run_restore(int argc, char **argv)
 static int run_clone(int argc, char **argv)
 {
     struct freeze f = { .verb = "clone", .is_live = true };
-    struct thaw t = { .verb = "clone", .accel = "auto", .is_clone = true, .is_trusted = true };
+    struct wish w = { .verb = "clone", .accel = "auto", .is_clone = true, .is_trusted = true };
+    struct thaw t;
     uint64_t count = 1;
     const struct option_spec specs[] = {
-        { .name = "name", .kind = OPTION_TEXT, .out = &t.name },
-        { .name = "paused", .kind = OPTION_FLAG, .out = &t.is_left_paused },
-        { .name = "no-jail", .kind = OPTION_FLAG, .out = &t.is_unjailed },
+        { .name = "name", .kind = OPTION_TEXT, .out = &w.name },
+        { .name = "paused", .kind = OPTION_FLAG, .out = &w.is_left_paused },
+        { .name = "no-jail", .kind = OPTION_FLAG, .out = &w.is_unjailed },
         { .name = "count",
           .letter = 'n',
           .kind = OPTION_NUMBER,
@@ -295,7 +281,10 @@ static int run_clone(int argc, char **argv)
                         strerror(errno));
     }
     status = freeze_to_fd(&f, &r, fd);
-    return status != 0 ? status : thaw_many(&t, fd, count);
+    if (status == 0) {
+        status = thaw_open_fd(&t, "clone", fd_steal(&fd));
+    }
+    return status != 0 ? status : thaw_many(&w, &t, count);
 }
 
 const struct verb verb_snapshot = {

@@ -3,6 +3,7 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "agent.h"
 #include "json.h"
@@ -69,14 +70,36 @@ static void parse_env(struct json *j, struct vector *v)
     }
 }
 
-static bool has_path(const struct vector *v)
+/* Is the name of "NAME=value" set? */
+static bool has_name(const struct vector *v, const char *assignment)
 {
+    size_t size = strcspn(assignment, "=") + 1;
+
     for (size_t i = 0; i < v->count; i++) {
-        if (strncmp(v->items[i], "PATH=", 5) == 0) {
+        if (strncmp(v->items[i], assignment, size) == 0) {
             return true;
         }
     }
     return false;
+}
+
+/*
+ * Nothing of ours is inherited but what the kernel says about the CPU: a program that does not
+ * know which registers are not kept here would lose them.
+ */
+static bool add_cpu_facts(struct vector *v)
+{
+    static const char *const names[] = { "GLIBC_TUNABLES=", "OPENSSL_ia32cap=" };
+
+    for (char **e = environ; *e != NULL; e++) {
+        for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+            if (strncmp(*e, names[i], strlen(names[i])) == 0 && !has_name(v, *e) &&
+                !vector_add(v, *e)) {
+                return false;
+            }
+        }
+    }
+    return true;
 }
 
 static uint16_t parse_side(struct json *j)
@@ -173,7 +196,8 @@ const char *exec_parse(char *text, size_t size, struct exec_request *r, struct e
     if (json_end(&j) && argv.count == 0) {
         json_fail(&j, "argv is missing");
     }
-    if (j.error == NULL && !has_path(&env) && !vector_add(&env, path)) {
+    if (j.error == NULL &&
+        ((!has_name(&env, path) && !vector_add(&env, path)) || !add_cpu_facts(&env))) {
         json_fail(&j, "no memory");
     }
     *v = (struct exec_vectors){ argv.items, env.items };

@@ -222,6 +222,12 @@ struct snapshot_block {
     uint32_t reserved;
 };
 
+struct snapshot_balloon {
+    uint32_t target_pages;
+    uint32_t actual_pages;
+};
+
+_Static_assert(sizeof(struct snapshot_balloon) == 8, "state layout is fixed");
 _Static_assert(sizeof(struct snapshot_console_port) == 16, "state layout is fixed");
 _Static_assert(sizeof(struct snapshot_block) == 16, "state layout is fixed");
 

@@ -88,6 +88,11 @@ uint32_t virtio_config32(struct virtio_device *d, unsigned offset)
     return reg_read(d, REG_CONFIG + offset);
 }
 
+void virtio_config32_set(struct virtio_device *d, unsigned offset, uint32_t value)
+{
+    reg_write(d, REG_CONFIG + offset, value);
+}
+
 uint64_t virtio_config64(struct virtio_device *d, unsigned offset)
 {
     uint32_t generation;
@@ -407,6 +412,7 @@ static const struct virtio_driver *const drivers[] = {
     &virtio_console_driver,
     &virtio_blk_driver,
     &virtio_rng_driver,
+    &virtio_balloon_driver,
     &virtio_9p_driver,
     &virtio_vsock_driver,
 };

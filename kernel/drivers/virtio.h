@@ -69,6 +69,8 @@ uint8_t virtio_config8(struct virtio_device *d, unsigned offset);
 uint32_t virtio_config32(struct virtio_device *d, unsigned offset);
 uint64_t virtio_config64(struct virtio_device *d, unsigned offset); /* generation checked */
 
+void virtio_config32_set(struct virtio_device *d, unsigned offset, uint32_t value);
+
 struct virtio_segment {
     void *buf; /* direct-map kernel memory */
     uint32_t size;
@@ -105,6 +107,7 @@ bool virtqueue_interrupts(struct virtqueue *q, bool enable);
 extern const struct virtio_driver virtio_console_driver;
 extern const struct virtio_driver virtio_blk_driver;
 extern const struct virtio_driver virtio_rng_driver;
+extern const struct virtio_driver virtio_balloon_driver;
 extern const struct virtio_driver virtio_9p_driver;
 extern const struct virtio_driver virtio_vsock_driver;
 

@@ -447,6 +447,50 @@ def check_drive_updates():
         report(got[0] == 400, "kvm: a drive's new file that is not there", got)
 
 
+def check_cpu_config():
+    def modifier(leaf, bitmap):
+        return {"cpuid_modifiers": [{"leaf": leaf, "subleaf": "0x0", "flags": 0,
+                                     "modifiers": [{"register": "ecx", "bitmap": bitmap}]}]}
+
+    with Vmm("--accel", "kvm") as vmm:
+        configure(vmm, "cat /proc/cpuinfo; exit 0")
+        vmm.call("PUT", "/cpu-config", modifier("0x12345678", "0b1"))
+        got = vmm.call("PUT", "/actions", {"action_type": "InstanceStart"})
+        report(got[0] == 400 and "leaf 0x12345678" in got[1]["fault_message"], "kvm: a CPUID leaf that is not there", got)
+        vmm.call("PUT", "/cpu-config", modifier("0x1", "0b" + "x" * 31 + "x"))
+        got = vmm.call("PUT", "/actions", {"action_type": "InstanceStart"})
+        report(got[0] == 204 and vmm.wait() == 0, "kvm: a CPUID modifier", got)
+
+
+def check_balloon():
+    with Vmm("--accel", "kvm") as vmm:
+        configure(vmm, "while :; do sleep 1; done")
+        vmm.call("PUT", "/balloon", {"amount_mib": 8, "deflate_on_oom": True, "stats_polling_interval_s": 1})
+        vmm.call("PUT", "/actions", {"action_type": "InstanceStart"})
+
+        def reaches(mib):
+            end = time.monotonic() + LIMIT
+            while time.monotonic() < end:
+                stats = vmm.call("GET", "/balloon/statistics")[1]
+                if stats.get("actual_mib") == mib and stats["target_mib"] == mib and stats.get("free_memory", 0) > 0:
+                    return True, stats
+                time.sleep(0.1)
+            return False, stats
+
+        ok, stats = reaches(8)
+        report(ok, "kvm: the balloon is filled from the start on, with statistics", stats)
+        for mib in (20, 2):
+            got = vmm.call("PATCH", "/balloon", {"amount_mib": mib})
+            ok, stats = reaches(mib)
+            report(got[0] == 204 and ok, f"kvm: the balloon goes to {mib} MiB", stats)
+        got = vmm.call("PATCH", "/balloon/statistics", {"stats_polling_interval_s": 2})
+        report(got[0] == 204, "kvm: another interval", got)
+        got = vmm.call("PATCH", "/balloon/statistics", {"stats_polling_interval_s": 0})
+        report(got[0] == 400, "kvm: statistics can't be switched off", got)
+        got = vmm.call("PATCH", "/balloon", {"amount_mib": 65})
+        report(got[0] == 400, "kvm: not more than the memory", got)
+
+
 def check_ends(accel):
     with Vmm("--accel", accel) as vmm:
         configure(vmm, "exit 7")
@@ -561,6 +605,8 @@ def main():
         check_config_file(accel)
         if accel == "kvm":
             check_drive_updates()
+            check_balloon()
+            check_cpu_config()
 
 
 with tempfile.TemporaryDirectory(prefix="drupe-api-") as WORK:

@@ -14,6 +14,7 @@
 #include "boot/cmdline.h"
 #include "devices/copy_port.h"
 #include "devices/virtio_9p.h"
+#include "devices/virtio_balloon.h"
 #include "devices/virtio_blk.h"
 #include "devices/virtio_console.h"
 #include "devices/virtio_mmio.h"
@@ -31,6 +32,7 @@ struct machine_virtio {
     unsigned disk_count;
     struct virtio_9p *shares; /* all of them */
     struct virtio_rng *rng;
+    struct virtio_balloon *balloon;
     struct virtio_vsock *vsock;
     struct virtio_device *slots[LAYOUT_VIRTIO_SLOTS]; /* in order of their windows */
     unsigned count;
@@ -193,6 +195,22 @@ static int add_shares(struct machine *m)
     return r < 0 ? r : add_virtio(m, virtio_9p_device(m->virtio->shares));
 }
 
+static int add_balloon(struct machine *m)
+{
+    const struct virtio_balloon_setup setup = {
+        .host = &m->device_host,
+        .irq = next_irq(m),
+        .config = m->config->balloon,
+    };
+    int r = 0;
+
+    if (!m->config->balloon.is_present) {
+        return 0;
+    }
+    r = virtio_balloon_create(&setup, &m->virtio->balloon);
+    return r < 0 ? r : add_virtio(m, virtio_balloon_device(m->virtio->balloon));
+}
+
 static int add_rng(struct machine *m)
 {
     int r = virtio_rng_create(&m->device_host, next_irq(m), &m->virtio->rng);
@@ -231,7 +249,8 @@ static drupe_vm_err_t check_slots(const struct config *c, struct drupe_error *er
 {
     const unsigned wanted = (c->stdio != DRUPE_STDIO_NONE) + c->disk_count +
                             (c->root.fd >= 0 && c->root_mode != DRUPE_ROOT_MAPPED) +
-                            (c->share_count > 0) + (c->vsock_path != NULL) + 1;
+                            (c->share_count > 0) + (c->vsock_path != NULL) + c->balloon.is_present +
+                            1;
 
     if (wanted > LAYOUT_VIRTIO_SLOTS) {
         return error_field(err, "disks", "a VM has at most %u virtio devices; this one has %u",
@@ -244,6 +263,8 @@ drupe_vm_err_t machine_devices_init(struct machine *m, struct drupe_error *err)
 {
     struct io_window ioapic = { LAYOUT_IOAPIC, LAYOUT_IOAPIC_SIZE, &m->ioapic, ioapic_read,
                                 ioapic_write };
+    struct io_window timer = { LAYOUT_BOOT_TIMER, LAYOUT_BOOT_TIMER_SIZE, &m->boot_timer,
+                               boot_timer_read, boot_timer_write };
     drupe_vm_err_t r = DRUPE_OK;
 
     m->device_host = (struct device_host){
@@ -257,7 +278,8 @@ drupe_vm_err_t machine_devices_init(struct machine *m, struct drupe_error *err)
     bus_init(&m->pio, 0, 0);
     bus_init(&m->mmio, LAYOUT_VIRTIO, LAYOUT_VIRTIO_SIZE);
     uart_init(&m->uart, &m->device_host, LAYOUT_IRQ_SERIAL, m->config->serial_log);
-    i8042_init(&m->i8042, &m->device_host);
+    boot_timer_init(&m->boot_timer, &m->device_host);
+    i8042_init(&m->i8042, &m->device_host, LAYOUT_IRQ_KEYBOARD);
     status_port_init(&m->status_port, &m->device_host);
     m->has_legacy = true;
     m->virtio = calloc(1, sizeof(*m->virtio));
@@ -272,6 +294,9 @@ drupe_vm_err_t machine_devices_init(struct machine *m, struct drupe_error *err)
     if (r == DRUPE_OK) {
         r = failed(bus_add(&m->mmio, &ioapic), "the IOAPIC", err);
     }
+    if (r == DRUPE_OK && m->config->has_boot_timer) {
+        r = failed(bus_add(&m->mmio, &timer), "the boot timer", err);
+    }
     if (r == DRUPE_OK) {
         r = failed(add_console(m), "the console", err);
     }
@@ -283,6 +308,9 @@ drupe_vm_err_t machine_devices_init(struct machine *m, struct drupe_error *err)
     }
     if (r == DRUPE_OK) {
         r = failed(add_rng(m), "the entropy device", err);
+    }
+    if (r == DRUPE_OK) {
+        r = failed(add_balloon(m), "the balloon", err);
     }
     if (r == DRUPE_OK) {
         r = failed(add_vsock(m), "the socket device", err);
@@ -307,6 +335,9 @@ void machine_devices_deinit(struct machine *m)
         if (m->virtio->rng != NULL) {
             virtio_rng_destroy(m->virtio->rng);
         }
+        if (m->virtio->balloon != NULL) {
+            virtio_balloon_destroy(m->virtio->balloon);
+        }
         if (m->virtio->vsock != NULL) {
             virtio_vsock_destroy(m->virtio->vsock);
         }
@@ -315,6 +346,7 @@ void machine_devices_deinit(struct machine *m)
     }
     if (m->has_legacy) {
         uart_deinit(&m->uart);
+        i8042_deinit(&m->i8042);
         status_port_deinit(&m->status_port);
         m->has_legacy = false;
     }
@@ -340,6 +372,11 @@ drupe_vm_err_t machine_update_disk(struct machine *m, unsigned index, int fd,
 {
     assert(index < m->virtio->disk_count);
     return failed(virtio_blk_update(m->virtio->disks[index], fd, limit), "the disk's change", err);
+}
+
+struct virtio_balloon *machine_balloon(const struct machine *m)
+{
+    return m->virtio->balloon;
 }
 
 void machine_devices_quiesce(struct machine *m)

@@ -107,13 +107,24 @@ static void add_console(struct builder *b)
     }
 }
 
+/* Tokens a second; 0 is QEMU's word for no limit. */
+static unsigned long long rate_of(const struct drupe_token_bucket *t)
+{
+    return t->refill_ms == 0
+               ? 0
+               : (unsigned long long)((unsigned __int128)t->size * 1000 / t->refill_ms);
+}
+
 static void add_disk(struct builder *b, const struct config_file *f, unsigned fd)
 {
     unsigned slot = take_slot(b);
 
     add(b->args, "-drive");
-    add(b->args, "if=none,id=disk%u,format=raw,file=/proc/self/fd/%u,readonly=%s", slot, fd,
-        f->is_read_only ? "on" : "off");
+    add(b->args,
+        "if=none,id=disk%u,format=raw,file=/proc/self/fd/%u,readonly=%s,cache=%s,"
+        "throttling.bps-total=%llu,throttling.iops-total=%llu",
+        slot, fd, f->is_read_only ? "on" : "off", f->is_flush_ignored ? "unsafe" : "writeback",
+        rate_of(&f->limit.bandwidth), rate_of(&f->limit.ops));
     add(b->args, "-device");
     add(b->args, "virtio-blk-device,drive=disk%u,bus=virtio-mmio-bus.%u", slot, slot);
 }

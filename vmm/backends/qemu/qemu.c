@@ -293,6 +293,12 @@ static drupe_vm_err_t build(struct qemu_machine *m, struct drupe_error *err)
     drupe_vm_err_t code = DRUPE_OK;
     int r = 0;
 
+    if (m->config->balloon.is_present) {
+        return error_set(err, DRUPE_UNSUPPORTED, 0, "a balloon: not on the qemu backend");
+    }
+    if (m->config->cpuid_count != 0) {
+        return error_set(err, DRUPE_UNSUPPORTED, 0, "CPUID modifiers: not on the qemu backend");
+    }
     if (!host_find_qemu(m->path, sizeof(m->path))) {
         return error_set(err, DRUPE_UNAVAILABLE, 0, "no QEMU: install qemu-system-x86_64");
     }

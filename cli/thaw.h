@@ -1,0 +1,26 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* A snapshot that a machine is to go on from. */
+#pragma once
+
+#include <drupe/vm.h>
+
+#include "run_internal.h"
+
+struct thaw {
+    struct drupe_restore_options restore; /* restore.fd is owned */
+    struct drupe_snapshot_description description;
+};
+
+/*
+ * Open and describe the snapshot `path`. Returns 0 or an exit status after printing, with `verb` in
+ * front. On success it is owed thaw_close().
+ */
+int thaw_open(struct thaw *t, const char *verb, const char *path) MUST_CHECK;
+/* The same for an open file, which is taken, also on failure. */
+int thaw_open_fd(struct thaw *t, const char *verb, int fd) MUST_CHECK;
+void thaw_close(struct thaw *t);
+
+/* The job whose machine the snapshot is of; `root` (NULL: where it was) is its image now. */
+void thaw_job(const struct thaw *t, const char *root, struct job *j);
+/* What job_config() cannot know. */
+void thaw_config(const struct thaw *t, drupe_vm_config_t *cfg);
