@@ -8,17 +8,22 @@
 
 #include "file.h"
 #include "internal.h"
+#include "abi/snapshot.h"
 #include "machine.h"
 #include "vm_internal.h"
 
-#define WATCHED_MAX 512u
-#define ROUNDS_MAX  20000u
+#define WATCHED_MAX   512u
+#define EXEC_SLACK_MS 12000u /* to connect, and to end a program that ran out of its time */
+#define ROUNDS_MAX    20000u
 
 enum op {
     OP_START,
     OP_STOP,
     OP_PAUSE,
     OP_RESUME,
+    OP_EXEC,
+    OP_SNAPSHOT,
+    OP_RESTORE,
     OPS,
 };
 
@@ -34,6 +39,12 @@ static const drupe_vm_err_t expected[OPS][STATES] = {
                    DRUPE_NOT_RUNNING },
     [OP_RESUME] = { DRUPE_BAD_STATE, DRUPE_BUSY, DRUPE_BAD_STATE, DRUPE_OK, DRUPE_BAD_STATE,
                     DRUPE_BAD_STATE },
+    [OP_EXEC] = { DRUPE_NOT_RUNNING, DRUPE_BUSY, DRUPE_OK, DRUPE_NOT_RUNNING, DRUPE_NOT_RUNNING,
+                  DRUPE_NOT_RUNNING },
+    [OP_SNAPSHOT] = { DRUPE_BAD_STATE, DRUPE_BUSY, DRUPE_OK, DRUPE_OK, DRUPE_BAD_STATE,
+                      DRUPE_BAD_STATE },
+    [OP_RESTORE] = { DRUPE_OK, DRUPE_BUSY, DRUPE_BAD_STATE, DRUPE_BAD_STATE, DRUPE_OK,
+                     DRUPE_NEEDS_RECREATE },
 };
 
 /* Which states may follow each, one step at a time (I1). */
@@ -55,6 +66,7 @@ struct watched {
 static struct watched watched[WATCHED_MAX];
 static unsigned watched_count;
 static unsigned boxes_made;
+static unsigned sockets_named;
 static unsigned crowds; /* together() under way: what is held meanwhile is others', too */
 static struct sim_held held_before;
 static struct drupe_error last_error;
@@ -106,6 +118,7 @@ void sim_checks_init(void)
 
     watched_count = 0;
     boxes_made = 0;
+    sockets_named = 0;
     crowds = 0;
     memset(&last_error, 0, sizeof(last_error));
     sim_disk_put("/images/kernel.elf", image, sizeof(image), S_IFREG | 0644);
@@ -113,6 +126,9 @@ void sim_checks_init(void)
     sim_disk_put("/images/disk.img", image, sizeof(image), S_IFREG | 0644);
     sim_disk_put("/dev/kvm", "", 0, S_IFCHR | 0666);
     sim_disk_mkdir("/tmp");
+    sim_disk_mkdir("/run");
+    sim_host()->arch = SNAPSHOT_X86_64;
+    sim_host()->cpu_features = 0xff;
     sim_disk_mkdir("/store");
     sim_disk_trouble(0, 0, 0);
     sim_add_checker(check_transitions, NULL);
@@ -179,7 +195,14 @@ static void check_after(const struct box *b, enum op op, enum drupe_vm_state bef
 
 void box_config(drupe_vm_config_t *cfg)
 {
+    static char paths[64][32]; /* borrowed until create, which is next */
+    static unsigned next;
+    char *path = paths[next++ % array_size(paths)];
+
     drupe_vm_config_init(cfg);
+    (void)snprintf(path, sizeof(paths[0]), "/run/vm%06u.sock", sockets_named++ % 1000000);
+    cfg->vsock_path = path;
+    cfg->boot_timeout_ms = 5000;
     cfg->memory_mib = 4;
     cfg->kernel_path = "/images/kernel.elf";
     cfg->root_path = "/images/root.erofs";
@@ -234,6 +257,9 @@ static drupe_vm_err_t act(struct box *b, enum op op, const char *name, enum drup
     case OP_RESUME:
         r = drupe_vm_resume(b->vm, &err);
         break;
+    case OP_EXEC:
+    case OP_SNAPSHOT:
+    case OP_RESTORE:
     case OPS:
         unreachable("not an operation");
     }
@@ -261,6 +287,118 @@ drupe_vm_err_t box_pause(struct box *b)
 drupe_vm_err_t box_resume(struct box *b)
 {
     return act(b, OP_RESUME, "resume", DRUPE_VM_RUNNING, 0);
+}
+
+/* ---- Exec ---- */
+
+drupe_vm_err_t box_exec_input(struct box *b, uint32_t timeout_ms, const void *input, size_t size,
+                              struct drupe_exec_output *out, const char *const *argv)
+{
+    struct drupe_exec_options options;
+    struct drupe_exec_output unused;
+    struct drupe_error err;
+    enum drupe_vm_state before = vm_state_of(b->vm);
+    drupe_vm_err_t r = DRUPE_OK;
+
+    drupe_exec_options_init(&options);
+    options.argv = argv;
+    options.timeout_ms = timeout_ms;
+    op_watch("exec", (timeout_ms + EXEC_SLACK_MS) * SIM_NS_PER_MS);
+    r = drupe_vm_exec(b->vm, &options, input, size, &unused, &err);
+    sim_trace("vm %u exec %s: %s", b->number, argv[0], drupe_vm_err_name(r));
+    r = op_watched(r, &err);
+    check_after(b, OP_EXEC, before, r, before);
+    if (r == DRUPE_OK || r == DRUPE_EXEC_TIMEOUT) {
+        if (out != NULL) {
+            *out = unused;
+        } else {
+            drupe_exec_output_free(&unused);
+        }
+    }
+    return r;
+}
+
+drupe_vm_err_t box_exec(struct box *b, uint32_t timeout_ms, struct drupe_exec_output *out,
+                        const char *const *argv)
+{
+    return box_exec_input(b, timeout_ms, NULL, 0, out, argv);
+}
+
+void box_prints(struct box *b, const char *text, const char *const *argv)
+{
+    struct drupe_exec_output out;
+
+    must(box_exec(b, 5000, &out, argv));
+    sim_check(out.result.exit_code == 0, "%s ends with %d", argv[0], out.result.exit_code);
+    sim_check(strcmp(out.stdout_bytes, text) == 0, "%s prints '%.60s', not '%.60s'", argv[0],
+              out.stdout_bytes, text);
+    drupe_exec_output_free(&out);
+}
+
+/* ---- Snapshots ---- */
+
+drupe_vm_err_t box_snapshot(struct box *b, const char *path)
+{
+    struct drupe_snapshot_options options = {
+        .struct_size = sizeof(options), .path = path, .fd = -1, .memory_fd = -1
+    };
+    struct drupe_error err;
+    enum drupe_vm_state before = vm_state_of(b->vm);
+    drupe_vm_err_t r = DRUPE_OK;
+
+    op_watch("snapshot", SIM_OP_LIMIT_NS);
+    r = drupe_vm_snapshot(b->vm, &options, NULL, &err);
+    sim_trace("vm %u snapshot: %s", b->number, drupe_vm_err_name(r));
+    r = op_watched(r, &err);
+    check_after(b, OP_SNAPSHOT, before, r, before);
+    return r;
+}
+
+drupe_vm_err_t box_restore(struct box *b, const char *path)
+{
+    struct drupe_restore_options options = {
+        .struct_size = sizeof(options), .path = path, .fd = -1, .memory_fd = -1
+    };
+    struct drupe_error err;
+    enum drupe_vm_state before = vm_state_of(b->vm);
+    drupe_vm_err_t r = DRUPE_OK;
+
+    op_watch("restore", SIM_OP_LIMIT_NS);
+    r = drupe_vm_restore(b->vm, &options, &err);
+    sim_trace("vm %u restore: %s", b->number, drupe_vm_err_name(r));
+    r = op_watched(r, &err);
+    check_after(b, OP_RESTORE, before, r, DRUPE_VM_PAUSED);
+    return r;
+}
+
+drupe_vm_err_t box_new_from(struct box *b, const char *path)
+{
+    struct drupe_restore_options options = {
+        .struct_size = sizeof(options), .path = path, .fd = -1, .memory_fd = -1
+    };
+    struct drupe_error err;
+    drupe_vm_config_t cfg;
+    drupe_vm_err_t r = DRUPE_OK;
+
+    memset(b, 0, sizeof(*b));
+    box_config(&cfg);
+    op_watch("create from snapshot", SIM_OP_LIMIT_NS);
+    r = op_watched(drupe_vm_create_from_snapshot(&cfg, &options, &b->vm, &err), &err);
+    if (r == DRUPE_OK) {
+        b->number = ++boxes_made;
+        sim_check(vm_state_of(b->vm) == DRUPE_VM_PAUSED, "a restored VM is %s",
+                  drupe_vm_state_name(vm_state_of(b->vm)));
+        watch(b);
+    } else {
+        sim_check(b->vm == NULL, "I5: a failed restore left a VM");
+    }
+    return r;
+}
+
+void box_digest(const struct box *b, uint8_t out[32])
+{
+    assert(vm_state_of(b->vm) == DRUPE_VM_PAUSED);
+    sim_machine_digest(b->vm->machine, out);
 }
 
 enum drupe_vm_state box_state(const struct box *b)

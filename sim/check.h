@@ -6,6 +6,7 @@
  */
 #pragma once
 
+#include "drupe/agent.h"
 #include "drupe/vm.h"
 
 #include "fault.h"
@@ -28,6 +29,25 @@ drupe_vm_err_t box_resume(struct box *b);
 /* Destroys, checks that nothing is left when it was the last (I9). */
 void box_destroy(struct box *b);
 enum drupe_vm_state box_state(const struct box *b);
+/* RUNNING -> the same state. `path` is written complete or not at all. */
+drupe_vm_err_t box_snapshot(struct box *b, const char *path);
+drupe_vm_err_t box_restore(struct box *b, const char *path);
+/* create_from_snapshot with box_config(). */
+drupe_vm_err_t box_new_from(struct box *b, const char *path);
+/* Registers and memory of a paused VM. */
+void box_digest(const struct box *b, uint8_t out[32]);
+
+/* Run a program of the simulated guest: argv ends with NULL. *out is filled as by drupe_vm_exec();
+ * NULL: what it prints does not matter. */
+drupe_vm_err_t box_exec(struct box *b, uint32_t timeout_ms, struct drupe_exec_output *out,
+                        const char *const *argv);
+/* The same with input. */
+drupe_vm_err_t box_exec_input(struct box *b, uint32_t timeout_ms, const void *input, size_t size,
+                              struct drupe_exec_output *out, const char *const *argv);
+#define ARGV(...) ((const char *const[]){ __VA_ARGS__, NULL })
+/* Run it, which must succeed with status 0 and print exactly `text`. */
+void box_prints(struct box *b, const char *text, const char *const *argv);
+
 /* Start until it works; destroys and creates again after a crash. Bounded. */
 void box_start_surely(struct box *b);
 /* Destroy and create again. */

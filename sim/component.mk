@@ -4,7 +4,7 @@
 # would not know.
 
 # What the library calls and the world answers. A call that is missing here would reach the host.
-sim_wraps := malloc calloc realloc reallocarray free strdup strndup posix_memalign mmap munmap \
+sim_wraps := malloc calloc realloc reallocarray free strdup strndup posix_memalign aligned_alloc mmap munmap \
     read write pread pwrite readv writev preadv pwritev close dup fcntl ioctl fstat poll ppoll \
     eventfd pipe pipe2 \
     open openat memfd_create fsync fdatasync syncfs lseek ftruncate fallocate posix_fallocate flock \

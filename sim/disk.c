@@ -57,8 +57,18 @@ static void names_free(struct disk_names *names)
     names->count = 0;
 }
 
+/* Each world's disk is another device: what a program remembers of the last one's files, this one's
+ * are not. Always seven digits. */
+static uint32_t devices;
+
+uint32_t disk_device(void)
+{
+    return 1000000u + devices % 9000000u;
+}
+
 void disk_init(void)
 {
+    devices++;
     nodes = NULL;
     next_inode = 1;
     generation = 1;

@@ -48,6 +48,7 @@ struct disk_node {
 char *disk_copy_text(const char *text); /* sim_free */
 
 void disk_init(void);
+uint32_t disk_device(void); /* st_dev */
 void disk_deinit(void);
 
 /* Find `path` from `base` (NULL: the root). Negative errno; *name (may be NULL) is the last part,

@@ -190,7 +190,7 @@ static int node_stat(const struct disk_node *n, struct stat *out)
     memset(out, 0, sizeof(*out));
     out->st_mode = n->mode;
     out->st_ino = n->inode;
-    out->st_dev = 1;
+    out->st_dev = disk_device();
     out->st_nlink = 1;
     out->st_size = (off_t)n->size;
     out->st_blksize = DISK_PAGE;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "machine.h"
+#include "machine_internal.h"
 
 #include <errno.h>
 #include <sha2.h>
@@ -153,13 +153,29 @@ static bool enter_guest(struct sim_vcpu *v)
     return is_going;
 }
 
+bool sim_machine_enter(struct sim_machine *m)
+{
+    bool is_going = true;
+
+    (void)pthread_mutex_lock(&m->lock);
+    while ((!m->is_released || m->is_pausing || !m->is_booted) && !m->is_ending) {
+        (void)pthread_cond_wait(&m->changed, &m->lock);
+    }
+    is_going = !m->is_ending;
+    (void)pthread_mutex_unlock(&m->lock);
+    return is_going;
+}
+
 static void halt(struct sim_vcpu *v)
 {
     struct sim_machine *m = v->machine;
 
     (void)pthread_mutex_lock(&m->lock);
     if (v->index == 0) {
-        m->is_booted = true;
+        if (!m->is_booted) {
+            m->is_booted = true;
+            (void)pthread_cond_broadcast(&m->changed);
+        }
         guest_workload_locked(m);
     }
     if (!m->is_ending && !m->is_pausing) {
@@ -217,6 +233,7 @@ static void *control_main(void *arg)
     }
     is_told = m->is_released;
     (void)pthread_mutex_unlock(&m->lock);
+    sim_agent_reset(m);
     if (is_told) {
         m->events.ended(m->events.ctx, &m->outcome);
     }
@@ -289,6 +306,7 @@ static void machine_destroy(void *machine)
     struct sim_machine *m = machine;
 
     sim_machine_end(m, DRUPE_END_STOPPED, 0, "destroyed");
+    sim_agent_stop(m);
     for (unsigned i = 0; i < m->vcpu_count; i++) {
         if (m->vcpus[i].has_thread) {
             (void)pthread_join(m->vcpus[i].thread, NULL);
@@ -345,8 +363,8 @@ static drupe_vm_err_t start_threads(struct sim_machine *m, struct drupe_error *e
     return r == 0 ? DRUPE_OK : error_set(err, DRUPE_NO_MEMORY, r, "start the machine's threads");
 }
 
-static drupe_vm_err_t build(const struct config *c, const struct backend_events *events,
-                            struct sim_machine **out, struct drupe_error *err)
+drupe_vm_err_t sim_machine_build(const struct config *c, const struct backend_events *events,
+                                 struct sim_machine **out, struct drupe_error *err)
 {
     struct sim_machine *m = calloc(1, sizeof(*m));
 
@@ -367,6 +385,9 @@ static drupe_vm_err_t build(const struct config *c, const struct backend_events 
     if (r == DRUPE_OK) {
         r = start_threads(m, err);
     }
+    if (r == DRUPE_OK) {
+        r = sim_agent_start(m, err);
+    }
     if (r != DRUPE_OK) {
         machine_destroy(m);
         return r;
@@ -384,7 +405,7 @@ static drupe_vm_err_t machine_create(const struct config *c, const struct backen
     if (sim_fault_draw(OP_vm_start, SIM_KIND(BOOT_FAIL), NULL) != SIM_FAULT_NONE) {
         return error_set(err, DRUPE_BOOT_FAILED, ENOEXEC, "boot: simulated failure");
     }
-    r = build(c, events, &m, err);
+    r = sim_machine_build(c, events, &m, err);
     if (r == DRUPE_OK) {
         *out = m;
     }
@@ -475,6 +496,8 @@ const struct backend backend_sim = {
     .release = machine_release,
     .pause = machine_pause,
     .resume = machine_resume,
+    .snapshot = sim_machine_snapshot,
+    .restore = sim_machine_restore,
     .kill = machine_kill,
     .signal = machine_signal,
     .resize_tty = machine_resize_tty,

@@ -62,6 +62,17 @@ struct sim_machine {
 
 extern const struct backend backend_sim;
 
+/* The host that machines run on: snapshots of another architecture, or that use CPU features that
+ * are not here, are refused. Scenarios change it and put it back. */
+struct sim_host {
+    uint32_t arch; /* enum snapshot_arch */
+    uint64_t cpu_features;
+};
+
+struct sim_host *sim_host(void);
+/* Processes of the guest that are alive (I8). */
+unsigned sim_machine_processes(struct sim_machine *m);
+
 /* The guest or the monitor ends it; the first call counts. */
 void sim_machine_end(struct sim_machine *m, enum drupe_end_kind kind, int status, const char *text);
 /* All vCPUs outside the guest. DRUPE_PAUSE_FAILED after a second; then they go on. */

@@ -296,6 +296,15 @@ WRAP(int, posix_memalign)(void **out, size_t alignment, size_t size)
     return r;
 }
 
+WRAP(void *, aligned_alloc)(size_t alignment, size_t size)
+{
+    void *p = NULL;
+    int e = WRAPPED(posix_memalign)(&p, alignment, size);
+
+    errno = e == 0 ? errno : e;
+    return p;
+}
+
 WRAP(void *, mmap)(void *addr, size_t size, int protection, int flags, int fd, off_t offset)
 {
     if (!sim_is_active()) {

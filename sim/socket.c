@@ -238,7 +238,7 @@ static short sock_poll(struct sim_file *f)
                          : (s->is_read_shut || (s->is_peer_done && s->done_ns <= sim_now_ns()))) {
         r |= POLLIN;
     }
-    if (s->is_peer_done && s->peer == NULL) {
+    if (s->is_peer_done && s->peer == NULL && s->first == NULL && s->done_ns <= sim_now_ns()) {
         r |= POLLHUP;
     }
     if (s->peer == NULL || s->peer->queued < BUFFER_SIZE) {

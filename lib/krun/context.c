@@ -16,8 +16,6 @@
 
 #define RESOURCES 16u /* RLIM_NLIMITS of Linux */
 
-extern char **environ;
-
 static pthread_mutex_t table_lock = PTHREAD_MUTEX_INITIALIZER;
 static struct krun_ctx *table[KRUN_CONTEXTS_MAX]; /* under table_lock */
 

@@ -4,6 +4,9 @@
 
 #include "libkrun.h"
 
+/* The types are those of the interface. */
+/* NOLINTBEGIN(readability-non-const-parameter) */
+
 int32_t krun_set_root_disk(uint32_t ctx_id, const char *disk_path)
 {
     (void)ctx_id;
@@ -333,3 +336,5 @@ int32_t krun_add_net_unixgram(uint32_t ctx_id, const char *c_path, int fd, uint8
     (void)flags;
     return -ENOTSUP;
 }
+
+/* NOLINTEND(readability-non-const-parameter) */

@@ -3,9 +3,11 @@
 
 extern const struct scenario scenarios_lifecycle[];
 extern const struct scenario scenarios_store[];
+extern const struct scenario scenarios_exec[];
 
 const struct scenario *const scenario_suites[] = {
     scenarios_lifecycle,
+    scenarios_exec,
     scenarios_store,
     NULL,
 };

@@ -54,7 +54,8 @@ refuse 2 'from 4 to 16384' run --memory 3 /bin/true
 refuse 2 'from 4 to 16384' run --memory 99999999999999999999 /bin/true
 refuse 2 'give a whole number' run --timeout 1.5 /bin/true
 refuse 2 'use auto, kvm or qemu' run --accel tcg "$drupe"
-refuse 2 'not supported yet' run -v /tmp:/mnt "$drupe"
+refuse 2 'HOST:GUEST' run -v /tmp:mnt "$drupe"
+refuse 1 'not a folder' run -v "$drupe":/mnt "$drupe"
 refuse 2 'give NAME=value' run --env =x "$drupe"
 refuse 2 'not set here' run --env NOT_SET_ANYWHERE "$drupe"
 refuse 2 'takes no arguments' pack x
@@ -98,7 +99,7 @@ head -c 8192 /dev/zero >zero.img
 refuse 1 'No such file' run --root missing.img -- /bin/true
 refuse 1 'too short' run --root tiny.img -- /bin/true
 refuse 1 'not an EROFS image' run --root zero.img -- /bin/true
-refuse 1 'not a regular file' run --root /tmp -- /bin/true
+refuse 1 'not a regular file' run --root /dev/null -- /bin/true
 refuse 2 'say what to run' run --root zero.img
 
 # Manifests.

@@ -248,11 +248,11 @@ int virtio_9p_create(const struct virtio_9p_setup *setup, struct virtio_9p **out
     struct virtio_9p *v = calloc(1, sizeof(*v));
     int err;
 
-    static_assert(offsetof(__typeof__(v->config), tag) == offsetof(struct virtio_9p_config, tag),
-                  "the tag follows its length");
     if (v == NULL) {
         return -ENOMEM;
     }
+    static_assert(offsetof(__typeof__(v->config), tag) == offsetof(struct virtio_9p_config, tag),
+                  "the tag follows its length");
     err = open_proc(v, setup->proc_fd);
     if (err < 0) {
         goto free_device;

@@ -213,6 +213,20 @@ static drupe_vm_err_t start_threads(struct machine *m, struct drupe_error *err)
     return r;
 }
 
+/*
+ * Where ring 0 is interpreted, ring 3 runs natively and reads the host's time counter. Without an
+ * offset the interpreter's counter is the same one, and programs can read clocks by themselves.
+ */
+static void share_counter(struct machine *m)
+{
+    char names[256];
+
+    arch_host_describe(m->kvm_fd, &m->shares_counter, names, sizeof(names));
+    for (unsigned i = 0; m->shares_counter && i < m->vcpu_count; i++) {
+        m->shares_counter = arch_vcpu_share_counter(&m->vcpus[i]);
+    }
+}
+
 static drupe_vm_err_t create_vcpus(struct machine *m, struct drupe_error *err)
 {
     drupe_vm_err_t r = DRUPE_OK;
@@ -227,6 +241,9 @@ static drupe_vm_err_t create_vcpus(struct machine *m, struct drupe_error *err)
     }
     for (unsigned i = 0; r == DRUPE_OK && i < m->vcpu_count; i++) {
         r = vcpu_create(m, i, err);
+    }
+    if (r == DRUPE_OK) {
+        share_counter(m);
     }
     return r;
 }

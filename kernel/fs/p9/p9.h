@@ -114,7 +114,7 @@ void p9_refresh(struct inode *inode);
 /* Refresh unless that was done a moment ago, as by the lookup of the same system call. */
 void p9_refresh_old(struct p9_node *n);
 /* Ask what `name` is. */
-int p9_lookup(struct inode *dir, const struct name *name, struct inode **out);
+int p9_lookup(struct inode *inode, const struct name *name, struct inode **out);
 int p9_setattr(struct inode *inode, const struct attr *a);
 bool p9_is_current(struct inode *inode);
 void p9_evict(struct inode *inode);
