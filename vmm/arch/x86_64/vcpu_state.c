@@ -14,6 +14,7 @@
 #include <base/assert.h>
 #include <base/checked.h>
 
+#include "arch/x86_64/cpuid_modify.h"
 #include "arch/x86_64/guest_cpuid.h"
 #include "error.h"
 #include "kvm/machine.h"
@@ -189,7 +190,11 @@ static struct kvm_cpuid2 *current_cpuid(const struct vcpu *v)
     struct kvm_cpuid2 *t = NULL;
 
     if (m->snapshot == NULL) {
-        return cpuid_make(m->kvm_fd, v->index, m->vcpu_count);
+        t = cpuid_make(m->kvm_fd, v->index, m->vcpu_count);
+        if (t != NULL) {
+            (void)cpuid_modify(t, m->config->cpuid, m->config->cpuid_count); /* as at the start */
+        }
+        return t;
     }
     from = find_vcpu(&m->snapshot->state, v->index);
     assert(from != NULL); /* it was restored from it */
