@@ -136,6 +136,7 @@ const struct filter_rule filter_rules[] = {
     ALLOW(S | A | F, unlinkat, "an incomplete snapshot, a socket of ours"),
 
     /* Shared folders: below the directories that Landlock leaves open. */
+    ALLOW(S | A, capget, "may the server of shares change owners"),
     ALLOW(S | A | F, getdents64, "list a shared directory"),
     ALLOW(S | A | F, fstatfs, "free space of a share"),
     ALLOW(S | A | F, readlinkat, "a link in a share"),
