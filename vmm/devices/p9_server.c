@@ -4,11 +4,9 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/capability.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <base/assert.h>
@@ -362,15 +360,6 @@ static unsigned fids_allowed(void)
     return (unsigned)max_of(min_of(limit.rlim_cur / 2, (rlim_t)P9_FIDS_MAX), (rlim_t)FIDS_MIN);
 }
 
-/* Root, or what a jail leaves of it for the folders. */
-static bool may_chown(void)
-{
-    struct __user_cap_header_struct header = { .version = _LINUX_CAPABILITY_VERSION_3 };
-    struct __user_cap_data_struct caps[_LINUX_CAPABILITY_U32S_3] = { 0 };
-
-    return syscall(SYS_capget, &header, caps) == 0 && (caps[0].effective & (1u << CAP_CHOWN)) != 0;
-}
-
 int p9_server_create(const struct p9_server_setup *setup, struct p9_server **out)
 {
     struct p9_server *s;
@@ -382,7 +371,9 @@ int p9_server_create(const struct p9_server_setup *setup, struct p9_server **out
     }
     s->proc_fd = setup->proc_fd;
     s->fids_max = setup->fids_max != 0 ? setup->fids_max : fids_allowed();
-    s->may_chown = may_chown();
+    s->own_uid = geteuid();
+    s->own_gid = getegid();
+    s->may_chown = true;
     s->share_count = setup->share_count;
     for (unsigned i = 0; i < s->share_count; i++) {
         struct p9_share *share = &s->shares[i];
