@@ -35,7 +35,7 @@ static void round_trip(drupe_store_t *s, enum drupe_package_kind kind, unsigned 
         p.blob_path = "/tmp/blob";
     }
     must(sx_upload(s, &p));
-    sim_check(store_lists(s, id), "%s is not listed", id);
+    sim_check(sx_lists(s, id), "%s is not listed", id);
     must(sx_download(s, id, "/tmp/back", &got));
     sim_check(strcmp(got->owner, "owner") == 0 && got->kind == kind &&
                   strcmp(got->env[1], "B=two words") == 0 && got->env[2] == NULL &&
@@ -210,8 +210,7 @@ static void uploads_fail(enum drupe_package_kind kind, unsigned least, double p_
         drupe_vm_err_t r = sx_upload(s, &p);
 
         sim_check(r == DRUPE_OK || r == DRUPE_STORE_FAILED, "upload: %s", drupe_vm_err_name(r));
-        sim_check(store_lists(s, id) == (r == DRUPE_OK), "I6: %s after %s", id,
-                  drupe_vm_err_name(r));
+        sim_check(sx_lists(s, id) == (r == DRUPE_OK), "I6: %s after %s", id, drupe_vm_err_name(r));
         stored += r == DRUPE_OK ? 1 : 0;
         r = sx_download(s, id, "/tmp/back", &got);
         sim_check(r == DRUPE_OK || r == DRUPE_STORE_FAILED || r == DRUPE_STORE_NOT_FOUND,
@@ -263,7 +262,7 @@ static void timeouts(void)
 
         sim_check(r == DRUPE_OK || r == DRUPE_STORE_TIMEOUT, "upload: %s", drupe_vm_err_name(r));
         late += r == DRUPE_STORE_TIMEOUT ? 1 : 0;
-        sim_check(store_lists(s, id) == (r == DRUPE_OK), "I6: a late upload is visible");
+        sim_check(sx_lists(s, id) == (r == DRUPE_OK), "I6: a late upload is visible");
         r = sx_download(s, id, "/tmp/back", &got);
         late += r == DRUPE_STORE_TIMEOUT ? 1 : 0;
         drupe_package_free(got);
@@ -284,7 +283,7 @@ static void too_large(void)
     p.blob_path = "/tmp/blob";
     must_fail(sx_upload(s, &p), DRUPE_STORE_TOO_LARGE);
     must_fail(drupe_store_blob_upload(s, "large", "/tmp/blob", NULL), DRUPE_STORE_TOO_LARGE);
-    sim_check(!store_lists(s, "large"), "a package that is too large is stored");
+    sim_check(!sx_lists(s, "large"), "a package that is too large is stored");
     drupe_store_close(s);
 }
 
@@ -447,7 +446,7 @@ static void crashes(void)
             char id[ID_SIZE];
 
             make_id(id, "p", n);
-            if (n < w.told || store_lists(s, id)) {
+            if (n < w.told || sx_lists(s, id)) {
                 sim_faults_pause(true);
                 must(sx_download(s, id, "/tmp/back", &got));
                 sim_faults_pause(false);
