@@ -10,6 +10,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <inttypes.h>
+#include <malloc.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -457,6 +458,9 @@ int main(int argc, char **argv)
     uint64_t base = 0;
     unsigned count = array_size(fixed);
 
+    /* Simulated disks come and go by megabytes: keep the pages. */
+    (void)mallopt(M_MMAP_THRESHOLD, 64 << 20);
+    (void)mallopt(M_TRIM_THRESHOLD, 1 << 30);
     collect();
     for (int i = 1; i < argc; i++) {
         if (strcmp(argv[i], "--list") == 0) {
