@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include <drupe/control.h>
+#include <drupe/jail.h>
 
 #include "cli.h"
 #include "files.h"
@@ -133,6 +134,19 @@ static int describe_snapshot(const char *path)
     return 0;
 }
 
+/*
+ * What the threads may do from now on. The emulator is a program that would have to be started, so
+ * that a host without KVM goes without. The probe learns now what it reads from files.
+ */
+static bool filter_process(enum drupe_accel accel, struct drupe_error *err)
+{
+    struct drupe_host_report host;
+
+    drupe_host_probe(&host);
+    return accel == DRUPE_ACCEL_QEMU || !host.has_kvm ||
+           drupe_jail_filter_process(DRUPE_JAIL_FILTER_TRAP, err) == DRUPE_OK;
+}
+
 static int serve(const struct vmm_options *o, enum drupe_accel accel)
 {
     CLEANUP_BUFFER config = { 0 };
@@ -175,6 +189,9 @@ static int serve(const struct vmm_options *o, enum drupe_accel accel)
         options.kernel_image = drupe_kernel_image;
         options.kernel_image_size =
             (uintptr_t)drupe_kernel_image_end - (uintptr_t)drupe_kernel_image;
+    }
+    if (!o->has_no_seccomp && !filter_process(accel, &err)) {
+        return complain(STATUS_FAILED, "vmm: %s", err.text);
     }
     status = drupe_control_run(&options, &err);
     if (status != DRUPE_CONTROL_OK) {

@@ -147,6 +147,13 @@ enum drupe_jail_thread {
 DRUPE_API DRUPE_MUST_CHECK drupe_vm_err_t drupe_jail_confine(enum drupe_jail_thread kind,
                                                              struct drupe_error *err);
 
+/*
+ * For a process that something else has jailed, as drupe jailer does: no_new_privs and, from now
+ * on, the filters of drupe_jail_confine(), here and in the library's threads.
+ */
+DRUPE_API DRUPE_MUST_CHECK drupe_vm_err_t drupe_jail_filter_process(enum drupe_jail_filter mode,
+                                                                    struct drupe_error *err);
+
 /* One row of the table that the filters are made from; false after the last. */
 struct drupe_jail_rule {
     const char *call;

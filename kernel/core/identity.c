@@ -29,6 +29,6 @@ void identity_init(void)
     page->flags_offset = offsetof(struct page, flags);
     page->flags_free = PAGE_FREE;
     page->order_offset = offsetof(struct page, order);
-    page->generation_copy = arch_vdso_generation();
+    page->generation_copy = arch_vdso_generation(page->generation);
     __atomic_store_n(&page->kernel_magic, BOOT_IDENTITY_KERNEL_MAGIC, __ATOMIC_RELEASE);
 }

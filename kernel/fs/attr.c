@@ -57,6 +57,9 @@ void inode_apply_attr(struct inode *inode, const struct attr *a)
 {
     if (a->mask & ATTR_MODE) {
         inode->mode = (inode->mode & S_IFMT) | (a->mode & S_PERM);
+        if (S_ISDIR(inode->mode)) {
+            dentry_changed(); /* who may walk through it */
+        }
     }
     if (a->mask & ATTR_UID) {
         inode->uid = a->uid;

@@ -15,6 +15,7 @@
 #define SHRINK_BATCH 64u
 
 struct spinlock dentry_lock = SPINLOCK_INIT(RANK_DENTRY);
+uint64_t dentry_changes;
 
 static struct slab_cache dentry_cache = SLAB_CACHE("dentry", struct dentry);
 static struct list buckets[BUCKETS];
@@ -233,6 +234,14 @@ static void unhash_locked(struct dentry *d)
 {
     list_remove(&d->hash_link);
     d->is_hashed = false;
+    dentry_changes++;
+}
+
+void dentry_changed(void)
+{
+    spin_lock(&dentry_lock);
+    dentry_changes++;
+    spin_unlock(&dentry_lock);
 }
 
 static void hash_locked(struct dentry *d)
@@ -397,6 +406,7 @@ void dentry_delete(struct dentry *d)
     if (atomic_load_explicit(&d->refs, memory_order_relaxed) == 1) {
         inode = d->inode; /* only the caller's: it goes on as a negative name */
         d->inode = NULL;
+        dentry_changes++;
     } else {
         d->is_deleted = true;
         if (d->is_hashed) {

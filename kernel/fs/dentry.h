@@ -50,6 +50,14 @@ struct dentry {
 
 extern struct spinlock dentry_lock;
 
+/*
+ * Counts what may make a walk end elsewhere than the last time: a name that goes or moves, a mount
+ * that comes or goes, a directory whose mode changes. Under dentry_lock. (A name that comes does
+ * not count: what was found before is found again.)
+ */
+extern uint64_t dentry_changes;
+void dentry_changed(void); /* takes dentry_lock */
+
 void dentry_init(void);
 
 /* A root: holds the caller's reference on `inode`. NULL: no memory (the reference is dropped). */

@@ -171,6 +171,7 @@ static int mount_attach(struct mount *m, const struct path *on)
         m->parent = mount_get(on->mount);
         m->mountpoint = dentry_get(on->dentry);
         on->dentry->mount_count++;
+        dentry_changes++;
     }
     if (err == 0) {
         m->id = next_mount_id++;
@@ -290,6 +291,7 @@ int mount_move(const struct path *from, const struct path *on)
         m->parent = mount_get(on->mount);
         m->mountpoint = dentry_get(on->dentry);
         on->dentry->mount_count++;
+        dentry_changes++;
     }
     spin_unlock(&dentry_lock);
     mutex_unlock(&mount_mutex);
@@ -334,6 +336,7 @@ int mount_detach(const struct path *p, unsigned flags)
         parent = m->parent;
         point = m->mountpoint;
         point->mount_count--;
+        dentry_changes++;
         m->parent = NULL;
         m->mountpoint = NULL;
     }

@@ -15,16 +15,42 @@
 #include <proc/cred.h>
 #include <sched/task.h>
 
+/*
+ * Where the directories of recent names lie: most names of a program have one of a few beginnings.
+ * Only walks that nobody could have been refused are remembered (each directory is open to
+ * everybody), through file systems whose names stay. Uncounted: an entry is believed only while
+ * dentry_changes has its value, and nothing on its way can go without counting. Under dentry_lock.
+ */
+#define PREFIXES   4u
+#define PREFIX_MIN 9u
+#define PREFIX_MAX 56u
+
+static struct prefix {
+    uint64_t changes;
+    struct path base; /* what "/" meant */
+    struct path at;
+    uint32_t length;           /* up to and with a slash */
+    char text[PREFIX_MAX + 8]; /* and zeros */
+} prefixes[PREFIXES];
+
+static unsigned prefix_next; /* to be replaced */
+
+#define PREFIX_REFUSED                                                                             \
+    (LOOKUP_NO_SYMLINKS | LOOKUP_BENEATH | LOOKUP_IN_ROOT | LOOKUP_NO_XDEV | LOOKUP_NO_MAGICLINKS)
+
 struct walk {
     struct path at;   /* where we are */
     struct path base; /* what "/" means, and where ".." ends */
     struct path pin;  /* counted; keeps `at` alive while the lock is away */
     bool base_pinned;
     bool has_slash; /* the name asks for a directory */
+    bool is_plain;  /* so far such that the way may be remembered */
     enum name_kind kind;
     unsigned flags;
-    unsigned links; /* followed, those of the caller included */
-    unsigned depth; /* texts that wait behind the link being walked */
+    const char *name;    /* the text that the walk began with */
+    const char *skipped; /* what follows its known prefix, or NULL */
+    unsigned links;      /* followed, those of the caller included */
+    unsigned depth;      /* texts that wait behind the link being walked */
     unsigned held_count;
     const char *rest; /* of the text being walked */
     struct name last;
@@ -80,11 +106,12 @@ static void walk_release(struct walk *w)
     }
 }
 
-static int may_search(const struct inode *dir)
+static int may_search(struct walk *w, const struct inode *dir)
 {
     if ((dir->mode & 0111) == 0111) {
         return 0; /* for everybody: no need to look who we are */
     }
+    w->is_plain = false;
     return inode_permission(dir, current->cred, MAY_EXEC);
 }
 
@@ -135,6 +162,9 @@ static int walk_child(struct walk *w, const struct name *name, struct dentry **o
     if (likely(d && !d->sb->never_caches)) {
         *out = d;
         return 0;
+    }
+    if (w->at.dentry->sb->never_caches) {
+        w->is_plain = false;
     }
     for (;;) {
         struct inode *dir = w->at.dentry->inode;
@@ -187,6 +217,7 @@ static int follow_slow(struct walk *w, struct inode *link)
     char *text = NULL;
     ssize_t n = 0;
 
+    w->is_plain = false;
     inode_get(link);
     w->held[w->held_count].link = link;
     w->held[w->held_count].text = NULL;
@@ -332,6 +363,61 @@ static enum name_kind kind_of(const struct name *n)
     return n->text[1] == '.' ? NAME_DOT_DOT : NAME_NORMAL;
 }
 
+/* Does the name begin with this text? A name's last word may not be there whole, at a page's end.
+ */
+static bool begins_with(const char *name, const struct prefix *p)
+{
+    uint32_t n = 0;
+
+    for (; n + 8 < p->length; n += 8) {
+        if (((uintptr_t)(name + n) & ~PAGE_MASK) > PAGE_SIZE - 8 ||
+            load_le64(name + n) != load_le64(p->text + n)) {
+            return false;
+        }
+    }
+    if (((uintptr_t)(name + n) & ~PAGE_MASK) > PAGE_SIZE - 8) {
+        return false;
+    }
+    /* The rest is 1 to 8 bytes; what follows them in the name is not ours. */
+    return (load_le64(name + n) ^ load_le64(p->text + n)) << (64 - 8 * (p->length - n)) == 0;
+}
+
+/* Begin where the longest known prefix of the name ends. */
+static void skip_prefix(struct walk *w)
+{
+    const struct prefix *best = NULL;
+
+    for (const struct prefix *p = prefixes; p < prefixes + PREFIXES; p++) {
+        if (p->changes == dentry_changes && p->length > (best ? best->length : 0) &&
+            begins_with(w->name, p) && path_is_same(&p->base, &w->base)) {
+            best = p;
+        }
+    }
+    if (best && w->name[best->length] != '\0' && w->name[best->length] != '/') {
+        w->at = best->at;
+        w->rest = w->name + best->length;
+        w->skipped = w->rest;
+    }
+}
+
+/* The last component is at `last`, its directory where we are. */
+static void remember_prefix(const struct walk *w, const char *last)
+{
+    size_t length = (size_t)(last - w->name);
+
+    if (length < PREFIX_MIN || length > PREFIX_MAX) {
+        return;
+    }
+    struct prefix *p = &prefixes[prefix_next++ % PREFIXES];
+
+    p->changes = dentry_changes;
+    p->base = w->base;
+    p->at = w->at;
+    p->length = (uint32_t)length;
+    memset(p->text + align_down(length, 8u), 0, 8);
+    memcpy(p->text, w->name, length);
+}
+
 /* Walk to the end, or up to the last component with LOOKUP_PARENT. Lock held on entry and return.
  */
 static int walk_run(struct walk *w)
@@ -349,7 +435,7 @@ static int walk_run(struct walk *w)
         if (!S_ISDIR(dir->mode)) {
             return -ENOTDIR;
         }
-        err = may_search(dir);
+        err = may_search(w, dir);
         if (err < 0) {
             return err;
         }
@@ -362,6 +448,9 @@ static int walk_run(struct walk *w)
             w->last = name;
             w->has_slash = wants_directory;
             return 0;
+        }
+        if (is_last && w->is_plain && w->depth == 0 && name.text != w->skipped) {
+            remember_prefix(w, name.text);
         }
         if (w->kind == NAME_DOT) {
             continue;
@@ -434,10 +523,16 @@ static void walk_begin(struct walk *w, const struct path *start, const char *nam
         w->base = (struct path){ root_mount, root_mount->root };
         w->at = start ? *start : w->base;
     }
+    w->is_plain = *name == '/' && !(flags & PREFIX_REFUSED);
+    w->name = name;
+    w->skipped = NULL;
     if (flags & (LOOKUP_BENEATH | LOOKUP_IN_ROOT)) {
         w->base = w->at;
     } else if (*name == '/') {
         w->at = w->base;
+    }
+    if (w->is_plain) {
+        skip_prefix(w);
     }
 }
 

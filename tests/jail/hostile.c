@@ -169,7 +169,7 @@ static int run_call(void *ctx)
     }
     r = syscall(c->forbidden->number, a[0], a[1], a[2], a[3], a[4]);
     /* Without exit_group, which not every kind may call. */
-    (void)syscall(SYS_exit, r < 0 && errno == ENOSYS ? ENOSYS : GOT_THROUGH);
+    (void)syscall(SYS_exit, r < 0 ? errno : GOT_THROUGH);
     return 0;
 }
 
@@ -181,6 +181,21 @@ static bool is_allowed(const char *what, enum drupe_jail_thread kind)
     for (unsigned i = 0; drupe_jail_rule(i, &rule); i++) {
         if (strcmp(rule.call, what) == 0 && rule.check[0] == '\0' &&
             (rule.threads & (1u << kind)) != 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* True when the table answers this call of this kind with that error instead of death. */
+static bool is_answered(const char *what, enum drupe_jail_thread kind, int error)
+{
+    struct drupe_jail_rule rule;
+
+    for (unsigned i = 0; drupe_jail_rule(i, &rule); i++) {
+        if (strcmp(rule.call, what) == 0 && (rule.threads & (1u << kind)) != 0 &&
+            strncmp(rule.check, "fails with ", 11) == 0 &&
+            strcmp(rule.check + 11, strerrorname_np(error)) == 0) {
             return true;
         }
     }
@@ -207,6 +222,12 @@ static void try_call(const struct forbidden *f, enum drupe_jail_thread kind)
     }
     trial_init(&t, run_call, &c);
     status = trial_run(&t);
+    if (WIFEXITED(status) && WEXITSTATUS(status) < GOT_THROUGH && WEXITSTATUS(status) != 0 &&
+        is_answered(f->what, kind, WEXITSTATUS(status))) {
+        say(true, "%s thread: %s: refused with %s", drupe_jail_thread_name(kind), f->what,
+            strerrorname_np(WEXITSTATUS(status)));
+        return;
+    }
     say(WIFSIGNALED(status) && WTERMSIG(status) == SIGSYS, "%s thread: %s: refused with %s%s",
         drupe_jail_thread_name(kind), f->what, WIFSIGNALED(status) ? "SIG" : "",
         WIFSIGNALED(status) ? sigabbrev_np(WTERMSIG(status)) : "nothing");

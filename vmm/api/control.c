@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* One loop over the clients, the VM's end, signals and the clock. */
 #include "drupe/control.h"
+#include "drupe/jail.h"
 
 #include <errno.h>
 #include <signal.h>
@@ -353,6 +354,10 @@ int drupe_control_run(const struct drupe_control_options *options, struct drupe_
     }
     if (status == DRUPE_CONTROL_OK) {
         status = open_server(c, err);
+    }
+    /* From here on it acts on what others say. Nothing outside of a jail. */
+    if (status == DRUPE_CONTROL_OK && drupe_jail_confine(DRUPE_JAIL_THREAD_API, err) != DRUPE_OK) {
+        status = DRUPE_CONTROL_FAILED;
     }
     if (status == DRUPE_CONTROL_OK && options->config_text != NULL &&
         api_apply_config(&c->api, options->config_text, options->config_size, err) != DRUPE_OK) {

@@ -7,6 +7,7 @@
 #include <signal.h>
 #include <stdatomic.h>
 #include <stddef.h>
+#include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -265,6 +266,15 @@ drupe_vm_err_t drupe_jail_confine(enum drupe_jail_thread kind, struct drupe_erro
     return r < 0 ? error_set(err, DRUPE_JAIL_FAILED, -r, "seccomp: confine the %s thread",
                              drupe_jail_thread_name(kind))
                  : DRUPE_OK;
+}
+
+drupe_vm_err_t drupe_jail_filter_process(enum drupe_jail_filter mode, struct drupe_error *err)
+{
+    if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0) {
+        return error_set(err, DRUPE_JAIL_FAILED, errno, "jail: no_new_privs: prctl");
+    }
+    filter_mode_set(mode);
+    return DRUPE_OK;
 }
 
 bool drupe_jail_rule(unsigned index, struct drupe_jail_rule *out)

@@ -5,6 +5,9 @@
  * the arguments). Several rows of one call are alternatives. Rows that a thread needs most often
  * stand first: the filter compares in this order.
  *
+ * A thread has the filters of the thread that made it as well as its own: SETUP and API, which
+ * make the others, allow what these do (filter_test.c looks).
+ *
  * A vCPU's list has at most 15 calls (filter_test.c holds it to that). Whoever needs another call
  * adds a row with its reason here; nothing else is to be changed, docs/jail.md is made from it.
  */
@@ -54,7 +57,7 @@
 
 const struct filter_rule filter_rules[] = {
     /* Running the guest. */
-    ALLOW_IOCTL(S | V, KVM_RUN, "run the guest"),
+    ALLOW_IOCTL(S | V | A, KVM_RUN, "run the guest"),
     ALLOW_IOCTL(S | M | L | V | A | F, KVM_SIGNAL_MSI, "a device interrupts the guest"),
     ALLOW_IOCTL(S | V | A, KVM_GET_REGS, "where a vCPU stands: messages, snapshots"),
     ALLOW_IOCTL(S | V | A, KVM_TRANSLATE, "the instruction bytes of a failed exit"),
@@ -76,7 +79,10 @@ const struct filter_rule filter_rules[] = {
     ALLOW(S | M | L | V | A | F, rt_sigreturn, "the end of that signal's handler"),
     ALLOW(S | M | L | V | A | F, exit, "a thread ends"),
 
-    /* Devices that talk over sockets; nothing here makes a new one. */
+    /* Devices that talk over sockets. */
+    ALLOW_IF(S | A, socket, 0, EXACT, AF_UNIX, "AF_UNIX", "the VM's vsock socket"),
+    ALLOW(S | A, bind, "the VM's vsock socket"),
+    ALLOW(S | A, listen, "the VM's vsock socket"),
     ALLOW(S | M | L | A, recvfrom, "vsock and network streams"),
     ALLOW(S | M | L | A, sendto, "vsock and network streams"),
     ALLOW(S | M | L | A, recvmsg, "requests and descriptors from the starter"),
@@ -103,6 +109,9 @@ const struct filter_rule filter_rules[] = {
     ALLOW(S | M | A, ppoll, "wait with a deadline"),
     ALLOW(S | M | A, getpid, "messages"),
     ALLOW(S | M | A, gettid, "messages"),
+    ALLOW(S | A, geteuid, "whose files a shared folder's server makes"),
+    ALLOW(S | A, getegid, "whose files a shared folder's server makes"),
+    ALLOW_IF(S | A, prlimit64, 2, EXACT, 0, "new limit is NULL", "how many files may be open"),
     ALLOW(S | M | A, epoll_pwait, "wait for the control socket"),
 
     /* Sync disks, snapshots, logs: files that are open already. */
@@ -130,16 +139,16 @@ const struct filter_rule filter_rules[] = {
     ALLOW(S | A | F, unlinkat, "an incomplete snapshot, a socket of ours"),
 
     /* Shared folders: below the directories that Landlock leaves open. */
-    ALLOW(F, getdents64, "list a shared directory"),
-    ALLOW(F, fstatfs, "free space of a share"),
-    ALLOW(F, readlinkat, "a link in a share"),
-    ALLOW(F, mkdirat, "make names in a share"),
-    ALLOW(F, symlinkat, "make names in a share"),
-    ALLOW(F, linkat, "make names in a share"),
-    ALLOW(F, mknodat, "FIFOs and sockets in a share"),
-    ALLOW(F, fchmodat, "attributes in a share"),
-    ALLOW(F, fchownat, "attributes in a share"),
-    ALLOW(F, utimensat, "attributes in a share"),
+    ALLOW(S | A | F, getdents64, "list a shared directory"),
+    ALLOW(S | A | F, fstatfs, "free space of a share"),
+    ALLOW(S | A | F, readlinkat, "a link in a share"),
+    ALLOW(S | A | F, mkdirat, "make names in a share"),
+    ALLOW(S | A | F, symlinkat, "make names in a share"),
+    ALLOW(S | A | F, linkat, "make names in a share"),
+    ALLOW(S | A | F, mknodat, "FIFOs and sockets in a share"),
+    ALLOW(S | A | F, fchmodat, "attributes in a share"),
+    ALLOW(S | A | F, fchownat, "attributes in a share"),
+    ALLOW(S | A | F, utimensat, "attributes in a share"),
 
     /* Building a machine. */
     ALLOW_IOCTL(S | A, KVM_GET_API_VERSION, "build a machine"),
@@ -185,6 +194,8 @@ const struct filter_rule filter_rules[] = {
     ALLOW_IOCTL(S | A, KVM_SET_MP_STATE, "a vCPU"),
     ALLOW_IOCTL(S | A, KVM_GET_TSC_KHZ, "a vCPU"),
     ALLOW_IOCTL(S | A, KVM_SET_TSC_KHZ, "a vCPU"),
+    ALLOW_IOCTL(S | A, KVM_SET_DEVICE_ATTR, "a vCPU's time-stamp counter"),
+    ALLOW_IOCTL(S | A, KVM_GET_DEVICE_ATTR, "a vCPU's time-stamp counter"),
     ALLOW_IOCTL(S | A, KVM_KVMCLOCK_CTRL, "a pause that the guest does not see"),
     ALLOW_IOCTL(S | A, KVM_GET_CLOCK, "the guest's clock"),
     ALLOW_IOCTL(S | A, KVM_SET_CLOCK, "the guest's clock"),
@@ -204,6 +215,8 @@ const struct filter_rule filter_rules[] = {
     ALLOW(S | A, sched_getaffinity, "the allocator counts CPUs"),
     ALLOW(S | A, rt_sigaction, "the kick's handler"),
     ALLOW_IF(S | A, prctl, 0, EXACT, PR_SET_NAME, "PR_SET_NAME", "names of threads"),
+    ALLOW_IF(S | M | L | V | A | F, prctl, 0, EXACT, PR_GET_NAME, "PR_GET_NAME",
+             "the thread's name in a log line"),
     ALLOW_IF(S | A, clone, 0, CLONE_CHECKED, CLONE_THREAD, "a thread, no namespace",
              "threads of the machine"),
     REFUSE(S | A, clone3, ENOSYS, "its flags cannot be looked at; glibc then uses clone"),

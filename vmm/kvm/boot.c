@@ -127,20 +127,6 @@ static drupe_vm_err_t write_module(struct machine *m, uint64_t tsc_khz, bool is_
 }
 
 /*
- * Where ring 0 is interpreted, ring 3 runs natively and reads the host's time counter. Without an
- * offset the interpreter's counter is the same one, and programs can read clocks by themselves.
- */
-static bool share_counter(const struct machine *m)
-{
-    for (unsigned i = 0; i < m->vcpu_count; i++) {
-        if (!arch_vcpu_share_counter(&m->vcpus[i])) {
-            return false;
-        }
-    }
-    return true;
-}
-
-/*
  * Where ring 0 is interpreted, its CPUID instruction does not follow the vCPU's table: the kernel
  * is told by name what not to use.
  */
@@ -172,7 +158,7 @@ static void add_interpreter_hints(const struct machine *m, struct cmdline *c)
         cmdline_add(c, "drupe.nocpu=%s", hidden);
     }
     cmdline_add(c, "drupe.copy=0x%x", BOOT_COPY_PORT);
-    if (share_counter(m)) {
+    if (m->shares_counter) {
         cmdline_add(c, "drupe.tsc=host");
     }
 }

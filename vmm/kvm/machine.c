@@ -213,6 +213,20 @@ static drupe_vm_err_t start_threads(struct machine *m, struct drupe_error *err)
     return r;
 }
 
+/*
+ * Where ring 0 is interpreted, ring 3 runs natively and reads the host's time counter. Without an
+ * offset the interpreter's counter is the same one, and programs can read clocks by themselves.
+ */
+static void share_counter(struct machine *m)
+{
+    char names[256];
+
+    arch_host_describe(m->kvm_fd, &m->shares_counter, names, sizeof(names));
+    for (unsigned i = 0; m->shares_counter && i < m->vcpu_count; i++) {
+        m->shares_counter = arch_vcpu_share_counter(&m->vcpus[i]);
+    }
+}
+
 static drupe_vm_err_t create_vcpus(struct machine *m, struct drupe_error *err)
 {
     drupe_vm_err_t r = DRUPE_OK;
@@ -227,6 +241,9 @@ static drupe_vm_err_t create_vcpus(struct machine *m, struct drupe_error *err)
     }
     for (unsigned i = 0; r == DRUPE_OK && i < m->vcpu_count; i++) {
         r = vcpu_create(m, i, err);
+    }
+    if (r == DRUPE_OK) {
+        share_counter(m);
     }
     return r;
 }
@@ -434,6 +451,7 @@ static void kvm_release(void *machine)
 {
     struct machine *m = machine;
 
+    boot_timer_start(&m->boot_timer);
     loop_set_deadline(&m->loop, m->config->boot_timeout_ms * NS_PER_MS, boot_deadline, m);
     (void)pthread_mutex_lock(&m->lock);
     m->released_ns = now_ns();
@@ -486,6 +504,16 @@ static drupe_vm_err_t kvm_update_disk(void *machine, unsigned index, int fd,
     return machine_update_disk(machine, index, fd, limit, err);
 }
 
+static drupe_vm_err_t kvm_ctrl_alt_del(void *machine, struct drupe_error *err)
+{
+    struct machine *m = machine;
+
+    if (!i8042_ctrl_alt_del(&m->i8042)) {
+        return error_set(err, DRUPE_BUSY, 0, "the guest does not read its keyboard");
+    }
+    return DRUPE_OK;
+}
+
 const struct backend backend_kvm = {
     .name = "kvm",
     .create = kvm_create,
@@ -501,6 +529,7 @@ const struct backend backend_kvm = {
     .set_balloon = kvm_set_balloon,
     .set_balloon_interval = kvm_set_balloon_interval,
     .balloon_stats = kvm_balloon_stats,
+    .ctrl_alt_del = kvm_ctrl_alt_del,
     .stats = kvm_stats,
     .destroy = kvm_destroy,
 };

@@ -49,8 +49,9 @@ void arch_vdso_update(uint64_t counter_base, uint64_t monotonic_base_ns,
     atomic_store_explicit(&d->sequence, sequence + 2, memory_order_release);
 }
 
-paddr_t arch_vdso_generation(void)
+paddr_t arch_vdso_generation(uint32_t now)
 {
+    vdso_page.data.generation = now;
     return arch_virt_to_phys(&vdso_page.data.generation);
 }
 

@@ -90,6 +90,7 @@ static void set_back(struct vcpu *v, uint64_t ticks)
 }
 
 /*
+ * A counter that is the host's own (machine.h) stays that, and skips what the pause took.
  * Some hosts take the offset and go on as if nothing had been said: what came of it is measured.
  * The timer is armed for a value of the counter, so it is armed anew, for as far ahead as it was.
  */
@@ -100,7 +101,9 @@ void arch_clock_go(struct machine *m)
     uint64_t now = 0;
 
     for (unsigned i = 0; i < m->vcpu_count; i++) {
-        set_back(&m->vcpus[i], ticks);
+        if (!m->shares_counter || !arch_vcpu_share_counter(&m->vcpus[i])) {
+            set_back(&m->vcpus[i], ticks);
+        }
     }
     if (msr_read(&m->vcpus[0], MSR_TSC, &now)) {
         m->clock.guest_now = now;

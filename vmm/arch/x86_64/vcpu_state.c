@@ -9,10 +9,12 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <unistd.h>
 
 #include <base/assert.h>
 #include <base/checked.h>
 
+#include "arch/x86_64/cpuid_modify.h"
 #include "arch/x86_64/guest_cpuid.h"
 #include "error.h"
 #include "kvm/machine.h"
@@ -65,7 +67,7 @@ static bool is_clock_msr(uint32_t index)
     return index == MSR_TSC || index == MSR_TSC_DEADLINE || index == MSR_TSC_ADJUST;
 }
 
-static bool ask_msrs(const struct vcpu *v, struct msr_buffer *b)
+static bool ask_msrs(int kvm_fd, int vcpu_fd, struct msr_buffer *b)
 {
     struct {
         struct kvm_msr_list head;
@@ -78,12 +80,12 @@ static bool ask_msrs(const struct vcpu *v, struct msr_buffer *b)
         return false;
     }
     list->head.nmsrs = MSRS_MAX;
-    is_ok = ioctl(v->machine->kvm_fd, KVM_GET_MSR_INDEX_LIST, list) == 0;
+    is_ok = ioctl(kvm_fd, KVM_GET_MSR_INDEX_LIST, list) == 0;
     for (uint32_t i = 0; is_ok && i < list->head.nmsrs; i++) {
         b->head.nmsrs = 1;
         b->entries[0].index = list->index[i];
         /* KVM lists more than this CPU has. */
-        if (!is_clock_msr(list->index[i]) && ioctl(v->fd, KVM_GET_MSRS, b) == 1) {
+        if (!is_clock_msr(list->index[i]) && ioctl(vcpu_fd, KVM_GET_MSRS, b) == 1) {
             msrs.index[msrs.count++] = list->index[i];
         }
     }
@@ -91,18 +93,47 @@ static bool ask_msrs(const struct vcpu *v, struct msr_buffer *b)
     return is_ok;
 }
 
-static bool know_msrs(const struct vcpu *v, struct msr_buffer *b)
+static bool know_msrs(int kvm_fd, int vcpu_fd, struct msr_buffer *b)
 {
     bool is_known = false;
 
     (void)pthread_mutex_lock(&msrs.lock);
     if (!msrs.is_known) {
         msrs.count = 0;
-        msrs.is_known = ask_msrs(v, b);
+        msrs.is_known = ask_msrs(kvm_fd, vcpu_fd, b);
     }
     is_known = msrs.is_known;
     (void)pthread_mutex_unlock(&msrs.lock);
     return is_known;
+}
+
+/* A vCPU of a machine of its own is asked: the guest's may be inside it for as long as it likes. */
+void arch_state_prepare(struct machine *m)
+{
+    struct msr_buffer *b = calloc(1, sizeof(*b));
+    int vm_fd = -1;
+    int vcpu_fd = -1;
+    bool is_known = false;
+
+    (void)pthread_mutex_lock(&msrs.lock);
+    is_known = msrs.is_known;
+    (void)pthread_mutex_unlock(&msrs.lock);
+    if (!is_known && b != NULL) {
+        vm_fd = ioctl(m->kvm_fd, KVM_CREATE_VM, 0);
+        vcpu_fd = vm_fd < 0 ? -1 : ioctl(vm_fd, KVM_CREATE_VCPU, 0);
+    }
+    /* The same CPUID: it decides which there are. What fails here is asked, and told, when it is
+     * needed. */
+    if (vcpu_fd >= 0 && cpuid_set(m->kvm_fd, vcpu_fd, 0, m->vcpu_count, NULL) == DRUPE_OK) {
+        (void)know_msrs(m->kvm_fd, vcpu_fd, b);
+    }
+    if (vcpu_fd >= 0) {
+        (void)close(vcpu_fd);
+    }
+    if (vm_fd >= 0) {
+        (void)close(vm_fd);
+    }
+    free(b);
 }
 
 /* ---- Saving ---- */
@@ -123,7 +154,7 @@ static void parts_free(struct vcpu_parts *p)
 
 static bool read_msrs(const struct vcpu *v, struct vcpu_parts *p)
 {
-    if (!know_msrs(v, p->msr)) {
+    if (!know_msrs(v->machine->kvm_fd, v->fd, p->msr)) {
         return false;
     }
     for (uint32_t i = 0; i < msrs.count; i++) {
@@ -159,7 +190,11 @@ static struct kvm_cpuid2 *current_cpuid(const struct vcpu *v)
     struct kvm_cpuid2 *t = NULL;
 
     if (m->snapshot == NULL) {
-        return cpuid_make(m->kvm_fd, v->index, m->vcpu_count);
+        t = cpuid_make(m->kvm_fd, v->index, m->vcpu_count);
+        if (t != NULL) {
+            (void)cpuid_modify(t, m->config->cpuid, m->config->cpuid_count); /* as at the start */
+        }
+        return t;
     }
     from = find_vcpu(&m->snapshot->state, v->index);
     assert(from != NULL); /* it was restored from it */

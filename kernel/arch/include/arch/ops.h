@@ -129,6 +129,7 @@ long pt_map_run(paddr_t root, uint64_t va, paddr_t first, uint64_t count, unsign
 typedef bool (*pt_visit_fn)(void *ctx, uint64_t va, struct pte *p);
 void pt_visit(paddr_t root, uint64_t start, uint64_t end, pt_visit_fn fn, void *ctx);
 bool pt_lookup(paddr_t root, uint64_t va, struct pte *out);
+
 /*
  * A look at `count` (1..32) pages from va on, all in one table, and then PTEs for some of them: a
  * fault that maps a run finds the table once. Valid while page_table_lock is held.
@@ -227,11 +228,11 @@ const struct vdso_image *arch_vdso(void);
 void arch_vdso_update(uint64_t counter_base, uint64_t monotonic_base_ns,
                       uint64_t realtime_offset_ns, uint32_t mult, uint32_t shift);
 /*
- * The data page's copy of the identity page's generation, which the monitor keeps (its physical
- * address), and what it was for the parameters published next: programs ask the kernel when the two
- * differ.
+ * The data page's copy of the identity page's generation, which is `now` and from here on the
+ * monitor's to write (its physical address), and what it was for the parameters published next:
+ * programs ask the kernel when the two differ.
  */
-paddr_t arch_vdso_generation(void);
+paddr_t arch_vdso_generation(uint32_t now);
 void arch_vdso_know_generation(uint32_t generation);
 
 /* --- system calls
