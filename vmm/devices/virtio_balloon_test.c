@@ -55,7 +55,7 @@ static void give(struct fixture *f, unsigned queue, const uint32_t *pfns, uint32
     struct vring_used_elem used = { 0 };
 
     for (uint32_t i = 0; i < count; i++) {
-        store_le32(f->m.ram + PFNS_GPA + i * 4, pfns[i]);
+        store_le32(f->m.ram + PFNS_GPA + (size_t)i * 4, pfns[i]);
     }
     (void)test_post(&f->queues[queue], PFNS_GPA, count * 4, 0);
     test_kick(&f->d, &f->queues[queue]);
@@ -110,8 +110,8 @@ static void target_changes(void **state)
 
 static void put_stat(struct fixture *f, unsigned i, uint16_t tag, uint64_t value)
 {
-    store_le16(f->m.ram + PFNS_GPA + i * 10, tag);
-    store_le64(f->m.ram + PFNS_GPA + i * 10 + 2, value);
+    store_le16(f->m.ram + PFNS_GPA + (size_t)i * 10, tag);
+    store_le64(f->m.ram + PFNS_GPA + (size_t)i * 10 + 2, value);
 }
 
 static void statistics(void **state)

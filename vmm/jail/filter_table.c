@@ -109,6 +109,9 @@ const struct filter_rule filter_rules[] = {
     ALLOW(S | M | A, ppoll, "wait with a deadline"),
     ALLOW(S | M | A, getpid, "messages"),
     ALLOW(S | M | A, gettid, "messages"),
+    ALLOW(S | A, geteuid, "whose files a shared folder's server makes"),
+    ALLOW(S | A, getegid, "whose files a shared folder's server makes"),
+    ALLOW_IF(S | A, prlimit64, 2, EXACT, 0, "new limit is NULL", "how many files may be open"),
     ALLOW(S | M | A, epoll_pwait, "wait for the control socket"),
 
     /* Sync disks, snapshots, logs: files that are open already. */

@@ -26,6 +26,7 @@
 #include "boot/linux_boot.h"
 #include "bus.h"
 #include "config.h"
+#include "devices/boot_timer.h"
 #include "devices/gmem.h"
 #include "devices/i8042.h"
 #include "devices/ioapic.h"
@@ -89,6 +90,7 @@ struct machine {
     struct bus mmio;
     struct uart uart;
     struct i8042 i8042;
+    struct boot_timer boot_timer;
     struct status_port status_port;
     struct ioapic ioapic;
     bool has_irqchip;

@@ -14,6 +14,7 @@
 #include <base/assert.h>
 #include <base/checked.h>
 
+#include "arch/x86_64/cpuid_modify.h"
 #include "arch/x86_64/guest_cpuid.h"
 #include "error.h"
 #include "kvm/machine.h"
@@ -120,7 +121,7 @@ void arch_state_prepare(struct machine *m)
     }
     /* The same CPUID: it decides which there are. What fails here is asked, and told, when it is
      * needed. */
-    if (vcpu_fd >= 0 && cpuid_set(m->kvm_fd, vcpu_fd, 0, m->vcpu_count, NULL) == DRUPE_OK) {
+    if (vcpu_fd >= 0 && cpuid_set(m->kvm_fd, vcpu_fd, 0, m->vcpu_count, m->config, NULL) == DRUPE_OK) {
         (void)know_msrs(m->kvm_fd, vcpu_fd, b);
     }
     if (vcpu_fd >= 0) {
@@ -186,7 +187,11 @@ static struct kvm_cpuid2 *current_cpuid(const struct vcpu *v)
     struct kvm_cpuid2 *t = NULL;
 
     if (m->snapshot == NULL) {
-        return cpuid_make(m->kvm_fd, v->index, m->vcpu_count);
+        t = cpuid_make(m->kvm_fd, v->index, m->vcpu_count);
+        if (t != NULL) {
+            (void)cpuid_modify(t, m->config->cpuid, m->config->cpuid_count); /* as at the start */
+        }
+        return t;
     }
     from = find_vcpu(&m->snapshot->state, v->index);
     assert(from != NULL); /* it was restored from it */
