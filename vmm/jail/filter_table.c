@@ -132,6 +132,8 @@ const struct filter_rule filter_rules[] = {
     ALLOW(S | A | F, openat, "files inside the jail's root"),
     ALLOW(S | A | F, newfstatat, "their kind and size"),
     ALLOW(S | A | F, fstat, "their kind and size"),
+    ALLOW(S | A, getcwd, "the full name of a snapshot, for the next one's base"),
+    ALLOW(S | A, readlink, "the full name of a snapshot, for the next one's base"),
     ALLOW(S | A, rename, "a snapshot under its final name"),
     ALLOW(S | A | F, renameat, "a snapshot under its final name"),
     ALLOW(S | A | F, renameat2, "a snapshot under its final name"),
