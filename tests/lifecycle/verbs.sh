@@ -139,6 +139,7 @@ if "$drupe" snapshot --live one "$work/live.snapshot" 2>"$work/err"; then
     expect "restore of a live snapshot" 0 '' restore --clone --name live "$work/live.snapshot"
     until_true printed live '^n [0-9]'
     report $? "it counts"
+    expect "kill of that one" 0 '' kill live
 else
     number=$((number + 1))
     echo "ok $number - snapshot --live # SKIP $(cat "$work/err")"
