@@ -9,3 +9,21 @@ lint_sees.bench/vm_start.c := include
 bench-vm-start: $(BUILD)/bench/bare_kvm $(BUILD)/bench/repeat $(BUILD)/bench/vm_start $(BUILD)/tests/vmm_guest.elf
 	@bench/vm_start.sh $(BUILD)
 benches += bench-vm-start
+
+$(call program,bench/clone,host,bench/lifecycle/clone.c,vmm base base_hosted,$(vmm.libs),include,)
+lint_sees.bench/lifecycle/clone.c := include
+
+.PHONY: bench-snapshot
+bench-snapshot: $(BUILD)/bench/clone $(BUILD)/tests/vmm_guest.elf
+	@if [ -r /dev/kvm ] && [ -w /dev/kvm ]; then $(BUILD)/bench/clone $(BUILD)/tests/vmm_guest.elf /dev/shm/drupe-bench.snap; \
+	else echo "snapshot: skipped, no /dev/kvm"; fi
+benches += bench-snapshot
+
+# The jail's cost, step by step.
+$(call program,bench/jail,host,bench/jail.c,vmm base base_hosted,$(vmm.libs),include,)
+lint_sees.bench/jail.c := include
+
+.PHONY: bench-jail
+bench-jail: $(BUILD)/bench/jail $(BUILD)/bench/repeat $(BUILD)/drupe
+	@bench/jail.sh $(BUILD)
+benches += bench-jail
