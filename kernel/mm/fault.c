@@ -24,12 +24,11 @@
 #include <proc/process.h>
 #include <sched/task.h>
 
-#define ANON_ORDER_MAX   5u   /* 128 KiB */
-#define ANON_CLEARED     8u   /* frames that must be cleared: 1.6 ms at worst */
-#define ANON_ORDER_FIRST 4u   /* a first touch, not next to the last one */
-#define CACHE_AROUND     16u  /* pages */
-#define COPY_ORDER_MAX   4u   /* private copies of image pages made together */
-#define DIRECT_AROUND    512u /* pages of an image, in VMAs larger than one table */
+#define ANON_ORDER_MAX   5u  /* 128 KiB */
+#define ANON_CLEARED     8u  /* frames that must be cleared: 1.6 ms at worst */
+#define ANON_ORDER_FIRST 4u  /* a first touch, not next to the last one */
+#define CACHE_AROUND     16u /* pages */
+#define COPY_ORDER_MAX   4u  /* private copies of image pages made together */
 #define TABLE_PAGES      512u
 #define FREE_PER_WINDOW  256u
 
@@ -224,10 +223,9 @@ static bool map_direct(struct fault *f)
 {
     const struct vma *v = f->vma;
     struct mapping *m = v->mapping;
-    uint64_t pages = (v->end - v->start) / PAGE_SIZE;
-    uint64_t window = pages <= TABLE_PAGES ? TABLE_PAGES : DIRECT_AROUND;
-    uint64_t from = max_of(align_down(f->page, window * PAGE_SIZE), v->start);
-    uint64_t to = min_of(align_down(f->page, window * PAGE_SIZE) + window * PAGE_SIZE, v->end);
+    uint64_t start = align_down(f->page, TABLE_PAGES * PAGE_SIZE);
+    uint64_t from = max_of(start, v->start);
+    uint64_t to = min_of(start + TABLE_PAGES * PAGE_SIZE, v->end);
     uint64_t index = v->page_offset + (from - v->start) / PAGE_SIZE;
     paddr_t first = 0;
     uint64_t run = m->ops->direct_run(m, index, &first);

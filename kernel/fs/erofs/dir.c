@@ -200,7 +200,7 @@ int erofs_dir_load(struct erofs_dir *d, uint64_t *pos)
     return 0;
 }
 
-int erofs_dir_broken(const struct erofs_dir *d)
+void erofs_dir_broken(const struct erofs_dir *d)
 {
-    return erofs_broken(d->image, "directory entry with a bad name");
+    (void)erofs_broken(d->image, "directory entry with a bad name");
 }

@@ -95,7 +95,7 @@ void erofs_dir_begin(struct erofs_dir *d, struct erofs_image *image,
 void erofs_dir_end(struct erofs_dir *d);
 /* Make the block of *pos, or the next one with an entry, the current one. 1, 0: no more, -errno. */
 int erofs_dir_load(struct erofs_dir *d, uint64_t *pos) MUST_CHECK;
-int erofs_dir_broken(const struct erofs_dir *d); /* -EUCLEAN, said once */
+void erofs_dir_broken(const struct erofs_dir *d); /* says so, once */
 
 #define EROFS_ENTRY_SIZE 12u
 
@@ -123,12 +123,14 @@ static ALWAYS_INLINE int erofs_dir_next(struct erofs_dir *d, uint64_t pos, struc
     uint32_t end = is_last ? d->block_size : load_le16(entry + EROFS_ENTRY_SIZE + 8);
 
     if (unlikely(start < entries || start >= end || end > d->block_size)) {
-        return erofs_dir_broken(d);
+        erofs_dir_broken(d);
+        return -EUCLEAN;
     }
     out->name = (const char *)d->block + start;
     out->name_length = is_last ? (uint32_t)strnlen(out->name, end - start) : end - start;
     if (unlikely(out->name_length - 1 > 254)) {
-        return erofs_dir_broken(d);
+        erofs_dir_broken(d);
+        return -EUCLEAN;
     }
     out->nid = load_le64(entry);
     out->type = entry[10] < array_size(types) ? types[entry[10]] : 0;
