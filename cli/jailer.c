@@ -136,7 +136,7 @@ static int run_jailer(int argc, char **argv)
         { .name = "new-pid-ns", .kind = OPTION_FLAG, .out = &o.has_pid_namespace },
         { .name = "version", .kind = OPTION_FLAG, .out = &o.wants_version },
     };
-    struct operands operands;
+    struct operands operands = { 0 };
     const char *repeated = repeated_option(argc, argv);
     int status =
         repeated ? complain(STATUS_FAILED, "jailer: The argument '%.*s' was used twice.",

@@ -43,10 +43,7 @@ static int start(const struct job *j, const struct run_options *o, const struct 
     run_block_signals();
     int status = job_config(j, o, &cfg);
 
-    /* What serves a folder acts with its owner's rights, which a jail would take: docs/shares.md.
-     */
-    if (status == 0 && !o->has_no_jail && j->share_count == 0 &&
-        monitor_prepare(&monitor, &limits, &err) != DRUPE_OK) {
+    if (status == 0 && !o->has_no_jail && monitor_prepare(&monitor, &limits, &err) != DRUPE_OK) {
         status = refuse_vm("run", &err);
     }
     if (status == 0) {

@@ -243,13 +243,14 @@ static int run_restore(int argc, char **argv)
 
 static int run_clone(int argc, char **argv)
 {
-    struct freeze f = { .verb = "clone", .is_live = true };
+    struct freeze f = { .verb = "clone" };
     struct wish w = { .verb = "clone", .accel = "auto", .is_clone = true, .is_trusted = true };
     struct thaw t;
     uint64_t count = 1;
     const struct option_spec specs[] = {
         { .name = "name", .kind = OPTION_TEXT, .out = &w.name },
         { .name = "paused", .kind = OPTION_FLAG, .out = &w.is_left_paused },
+        { .name = "live", .kind = OPTION_FLAG, .out = &f.is_live },
         { .name = "no-jail", .kind = OPTION_FLAG, .out = &w.is_unjailed },
         { .name = "count",
           .letter = 'n',
@@ -326,11 +327,12 @@ const struct verb verb_clone = {
     .name = "clone",
     .summary = "make running copies of a running machine",
     .help = "usage: drupe clone [OPTIONS] MACHINE\n\n"
-            "A live snapshot into a file without a name, and clones of it. Prints their ids.\n\n"
+            "A snapshot into a file without a name, and clones of it. Prints their ids.\n\n"
             "options:\n"
             "      --name NAME  call it so\n"
             "  -n, --count N    so many; with --name they are NAME-1, NAME-2, ...\n"
             "      --paused     leave them paused\n"
+            "      --live       as for drupe snapshot\n"
             "      --no-jail    no jail around the monitors\n",
     .run = run_clone,
 };

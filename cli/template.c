@@ -353,7 +353,8 @@ const struct verb verb_template = {
     .name = "template",
     .summary = "start a program once, to run clones of it",
     .help =
-        "usage: drupe template create [OPTIONS] NAME [--] COMMAND...\n"
+        "usage: drupe template create [OPTIONS] NAME PROGRAM [ARGUMENTS]\n"
+        "       drupe template create [OPTIONS] NAME -- COMMAND...\n"
         "       drupe template ls\n"
         "       drupe template rm NAME...\n"
         "       drupe run --template NAME\n\n"

@@ -15,3 +15,7 @@ fuzz_targets += $(BUILD)/fuzz/kernel_elf
 $(call program,fuzz/p9,fuzz,fuzz/p9_fuzz.c,vmm base base_hosted,$(fuzz.vmm_libs),$(fuzz.sees))
 lint_sees.fuzz/p9_fuzz.c := $(fuzz.sees)
 fuzz_targets += $(BUILD)/fuzz/p9
+
+$(call program,fuzz/snapshot,fuzz,fuzz/snapshot_fuzz.c,vmm base base_hosted,$(fuzz.vmm_libs),$(fuzz.sees))
+lint_sees.fuzz/snapshot_fuzz.c := $(fuzz.sees)
+fuzz_targets += $(BUILD)/fuzz/snapshot

@@ -395,6 +395,17 @@ drupe_vm_err_t box_new_from(struct box *b, const char *path)
     return r;
 }
 
+void box_adopt(struct box *b)
+{
+    b->number = ++boxes_made;
+    watch(b);
+}
+
+void box_forget(void)
+{
+    watched_count = 0;
+}
+
 void box_digest(const struct box *b, uint8_t out[32])
 {
     assert(vm_state_of(b->vm) == DRUPE_VM_PAUSED);

@@ -34,6 +34,10 @@ drupe_vm_err_t box_snapshot(struct box *b, const char *path);
 drupe_vm_err_t box_restore(struct box *b, const char *path);
 /* create_from_snapshot with box_config(). */
 drupe_vm_err_t box_new_from(struct box *b, const char *path);
+/* A VM that another call made: watched from now on. */
+void box_adopt(struct box *b);
+/* All VMs are gone with the process that had them: they are not watched any more. */
+void box_forget(void);
 /* Registers and memory of a paused VM. */
 void box_digest(const struct box *b, uint8_t out[32]);
 

@@ -241,18 +241,26 @@ static void mark_dirty(struct disk_node *n, size_t offset, size_t size)
         n->dirty_pages = pages;
     }
     for (size_t p = offset / DISK_PAGE; size > 0 && p <= (offset + size - 1) / DISK_PAGE; p++) {
-        n->dirty[p] = 1;
+        n->dirty[p] = PAGE_DIRTY | PAGE_PRESENT;
     }
 }
 
 void disk_resize(struct disk_node *n, size_t size)
 {
     if (size > n->capacity) {
-        n->capacity = max_of(size, n->capacity * 2);
-        n->data = sim_grow(n->data, n->capacity);
+        /* Zero memory that nobody touches costs nothing: a sparse file stays sparse here. */
+        size_t capacity = max_of(size, n->capacity * 2);
+        uint8_t *bigger = sim_calloc(1, capacity);
+
+        if (n->size > 0) {
+            memcpy(bigger, n->data, n->size);
+        }
+        sim_free(n->data);
+        n->data = bigger;
+        n->capacity = capacity;
     }
-    if (size > n->size) {
-        memset(n->data + n->size, 0, size - n->size);
+    if (size < n->size) {
+        memset(n->data + size, 0, n->size - size); /* what lies behind the end is zero */
     }
     n->size = size;
     n->version++;
@@ -280,9 +288,18 @@ static void keep_page(struct disk_node *n, size_t page)
 
 static void keep_size(struct disk_node *n)
 {
-    n->kept = sim_grow(n->kept, n->size == 0 ? 1 : n->size);
-    if (n->size > n->kept_size) {
-        memset(n->kept + n->kept_size, 0, n->size - n->kept_size);
+    if (n->kept == NULL || n->size > n->kept_capacity) {
+        uint8_t *bigger = sim_calloc(1, n->size + 1);
+
+        if (n->kept_size > 0) {
+            memcpy(bigger, n->kept, n->kept_size);
+        }
+        sim_free(n->kept);
+        n->kept = bigger;
+        n->kept_capacity = n->size;
+    }
+    if (n->size < n->kept_size) {
+        memset(n->kept + n->size, 0, n->kept_size - n->size);
     }
     n->kept_size = n->size;
 }
@@ -291,18 +308,30 @@ void disk_flush(struct disk_node *n)
 {
     keep_size(n);
     for (size_t p = 0; p < n->dirty_pages; p++) {
-        if (n->dirty[p] != 0) {
+        if ((n->dirty[p] & PAGE_DIRTY) != 0) {
             keep_page(n, p);
-            n->dirty[p] = 0;
+            n->dirty[p] = PAGE_PRESENT;
         }
     }
 }
 
 void disk_forget_dirty(struct disk_node *n)
 {
-    if (n->dirty_pages > 0) {
-        memset(n->dirty, 0, n->dirty_pages);
+    for (size_t p = 0; p < n->dirty_pages; p++) {
+        n->dirty[p] &= PAGE_PRESENT;
     }
+}
+
+size_t disk_next(const struct disk_node *n, size_t offset, bool is_data)
+{
+    for (size_t p = offset / DISK_PAGE; p * DISK_PAGE < n->size; p++) {
+        bool is_present = p < n->dirty_pages && n->dirty[p] != 0;
+
+        if (is_present == is_data) {
+            return max_of(offset, p * DISK_PAGE);
+        }
+    }
+    return n->size;
 }
 
 /* ---- Loss of power ---- */
@@ -313,11 +342,11 @@ static void lose_file(struct disk_node *n, bool is_all_lost)
         keep_size(n);
     }
     for (size_t p = 0; p < n->dirty_pages; p++) {
-        if (n->dirty[p] != 0) {
+        if ((n->dirty[p] & PAGE_DIRTY) != 0) {
             if (!is_all_lost && sim_random_chance(sim_disk_random(), 0.5)) {
                 keep_page(n, p);
             }
-            n->dirty[p] = 0;
+            n->dirty[p] = PAGE_PRESENT;
         }
     }
     n->size = 0;
@@ -462,6 +491,18 @@ void sim_disk_flip(const char *path, size_t offset, unsigned bit)
         n->version++;
         mark_dirty(n, offset, 1);
         disk_flush(n);
+    }
+}
+
+void sim_disk_remove(const char *path)
+{
+    struct disk_node *n = NULL;
+    struct disk_node *dir = NULL;
+    const char *name = NULL;
+
+    if (disk_find(NULL, path, &n, &dir, &name) == 0 && dir != NULL) {
+        disk_set_name(dir, name, NULL);
+        disk_commit_names();
     }
 }
 

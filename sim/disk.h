@@ -15,6 +15,9 @@
 
 #define DISK_PAGE 4096u
 
+#define PAGE_DIRTY   1u /* not yet on the medium */
+#define PAGE_PRESENT 2u /* was written once: not a hole */
+
 struct disk_node;
 
 struct disk_entry {
@@ -36,7 +39,8 @@ struct disk_node {
     size_t capacity;
     uint8_t *kept; /* on the medium */
     size_t kept_size;
-    uint8_t *dirty; /* a byte a page */
+    size_t kept_capacity;
+    uint8_t *dirty; /* a byte a page: PAGE_* */
     size_t dirty_pages;
     struct disk_names names;      /* a directory's, as programs see them */
     struct disk_names kept_names; /* on the medium */
@@ -66,6 +70,8 @@ void disk_commit_names(void);
 
 void disk_resize(struct disk_node *n, size_t size);
 void disk_write(struct disk_node *n, size_t offset, const void *from, size_t size);
+/* The next data (or hole) at or after `offset`; the size when there is none. */
+size_t disk_next(const struct disk_node *n, size_t offset, bool is_data);
 void disk_flush(struct disk_node *n);
 /* fsync failed: the pages count as clean and are not on the medium, as on Linux. */
 void disk_forget_dirty(struct disk_node *n);

@@ -400,9 +400,13 @@ WRAP(off_t, lseek)(int fd, off_t offset, int whence)
         return sim_result_of(sim_fd_get(fd) == NULL ? -EBADF : -ESPIPE);
     }
     if (whence == SEEK_DATA || whence == SEEK_HOLE) {
-        return (off_t)o->node->size <= offset ? sim_result_of(-ENXIO)
-               : whence == SEEK_DATA          ? offset
-                                              : (off_t)o->node->size;
+        size_t at = 0;
+
+        if (offset < 0 || (off_t)o->node->size <= offset) {
+            return sim_result_of(-ENXIO);
+        }
+        at = disk_next(o->node, (size_t)offset, whence == SEEK_DATA);
+        return whence == SEEK_DATA && at == o->node->size ? sim_result_of(-ENXIO) : (off_t)at;
     }
     base = whence == SEEK_SET ? 0 : whence == SEEK_CUR ? (off_t)o->position : (off_t)o->node->size;
     if (base + offset < 0) {

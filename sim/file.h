@@ -53,6 +53,7 @@ void sim_disk_mkdir(const char *path);
 long sim_disk_size(const char *path);
 uint64_t sim_disk_version(const char *path); /* another one whenever the file is another */
 void *sim_disk_get(const char *path, size_t *size);
+void sim_disk_remove(const char *path);
 /* Flip one bit of a file, durably. */
 void sim_disk_flip(const char *path, size_t offset, unsigned bit);
 /*

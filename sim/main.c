@@ -10,6 +10,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <inttypes.h>
+#include <malloc.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -25,7 +26,6 @@
 #include "scenario.h"
 
 #define SCENARIOS_MAX 256u
-#define HEAVY_ONE_IN  20u
 #define SEED_LIMIT_S  600u
 
 /* Kinds that section 10 requires (its stars, and what its rule adds). */
@@ -191,8 +191,8 @@ static void run_scenario(unsigned index, uint64_t seed, struct record *out)
 /* 0 as `seed`: the catalogue's own seeds, of the scenarios that have one. */
 struct plan {
     uint64_t seed;
-    bool with_heavy;
-    int scenario; /* only this one; -1: all */
+    unsigned number; /* of the seed in the run: who takes long runs with every n-th */
+    int scenario;    /* only this one; -1: all */
 };
 
 static bool send(int fd, const struct record *r)
@@ -223,7 +223,7 @@ static bool is_chosen(unsigned i, const struct plan *plan)
     if (only != NULL && strstr(name, only) == NULL) {
         return false;
     }
-    return (plan->with_heavy || !scenarios[i]->is_heavy) &&
+    return plan->number % (unsigned)scenarios[i]->share == 0 &&
            (plan->seed != 0 || scenarios[i]->seed != 0);
 }
 
@@ -356,15 +356,14 @@ static void run_kept_seeds(void)
         char path[512];
         char line[32];
         FILE *f = NULL;
-        struct plan plan = { .scenario = (int)i, .with_heavy = true };
+        struct plan plan = { .scenario = (int)i };
 
         (void)snprintf(path, sizeof(path), "%s/%s.%s", seeds_dir, scenarios[i]->suite,
                        scenarios[i]->name);
         f = fopen(path, "r");
         while (f != NULL && fgets(line, sizeof(line), f) != NULL) {
             plan.seed = strtoull(line, NULL, 10);
-            if (plan.seed != 0 &&
-                is_chosen(i, &(struct plan){ .seed = 1, .with_heavy = true, .scenario = -1 })) {
+            if (plan.seed != 0 && is_chosen(i, &(struct plan){ .seed = 1, .scenario = -1 })) {
                 run_plan(&plan);
             }
         }
@@ -416,7 +415,7 @@ static void run_seeds(const uint64_t *fixed, unsigned fixed_count, uint64_t base
 
     for (unsigned i = 0; i < count; i++) {
         struct plan plan = { .seed = i < fixed_count ? fixed[i] : base + i,
-                             .with_heavy = i % HEAVY_ONE_IN == 0,
+                             .number = i,
                              .scenario = -1 };
 
         run_plan(&plan);
@@ -427,6 +426,11 @@ static void run_seeds(const uint64_t *fixed, unsigned fixed_count, uint64_t base
     }
 }
 
+static const char *shares(const struct scenario *s)
+{
+    return s->share == EACH ? "" : s->share == SOME ? "  one seed in 5" : "  one seed in 40";
+}
+
 static void list(void)
 {
     char name[160];
@@ -434,10 +438,9 @@ static void list(void)
     for (unsigned i = 0; i < scenario_count; i++) {
         full_name(scenarios[i], name, sizeof(name));
         if (scenarios[i]->seed == 0) {
-            (void)printf("%-52s env%s\n", name, scenarios[i]->is_heavy ? " heavy" : "");
+            (void)printf("%-52s env%s\n", name, shares(scenarios[i]));
         } else {
-            (void)printf("%-52s %" PRIu64 "%s\n", name, scenarios[i]->seed,
-                         scenarios[i]->is_heavy ? " heavy" : "");
+            (void)printf("%-52s %" PRIu64 "%s\n", name, scenarios[i]->seed, shares(scenarios[i]));
         }
     }
 }
@@ -457,6 +460,9 @@ int main(int argc, char **argv)
     uint64_t base = 0;
     unsigned count = array_size(fixed);
 
+    /* Simulated disks come and go by megabytes: keep the pages. */
+    (void)mallopt(M_MMAP_THRESHOLD, 64 << 20);
+    (void)mallopt(M_TRIM_THRESHOLD, 1 << 30);
     collect();
     for (int i = 1; i < argc; i++) {
         if (strcmp(argv[i], "--list") == 0) {
@@ -482,7 +488,7 @@ int main(int argc, char **argv)
     if (given != NULL) {
         base = strtoull(given, NULL, 10);
         (void)printf("seed %" PRIu64 "\n", base);
-        run_plan(&(struct plan){ .seed = base, .with_heavy = true, .scenario = -1 });
+        run_plan(&(struct plan){ .seed = base, .scenario = -1 });
         return report(false) == 0 ? 0 : 1;
     }
     if (getrandom(&base, sizeof(base), 0) != (ssize_t)sizeof(base)) {
@@ -492,7 +498,7 @@ int main(int argc, char **argv)
     base >>= 16; /* easier to type; the streams are keyed by its hash */
     (void)printf("seed %" PRIu64 " (and those behind it; 42 123 456 789 1000 12345 first)\n", base);
     (void)fflush(stdout);
-    run_plan(&(struct plan){ .seed = 0, .with_heavy = true, .scenario = -1 });
+    run_plan(&(struct plan){ .seed = 0, .scenario = -1 });
     run_kept_seeds();
     run_seeds(fixed, array_size(fixed), base, count);
     return report(only == NULL) == 0 ? 0 : 1;

@@ -4,12 +4,19 @@
 
 #include "check.h"
 
+/* With how many seeds of a long run: what takes long runs with fewer. One seed alone runs all. */
+enum scenario_share {
+    EACH = 1,
+    SOME = 5,
+    FEW = 40,
+};
+
 struct scenario {
     const char *suite;
     const char *name;
     uint64_t seed; /* the catalogue's; 0: the run's ("env") */
     void (*run)(void);
-    bool is_heavy; /* a stress test: not with every seed of a long run */
+    enum scenario_share share;
 };
 
 /* Each suite is a table that ends with a zero entry. */

@@ -125,7 +125,7 @@ static drupe_vm_err_t gather(struct job *j, struct drupe_error *err)
     if (runs != NULL && size > 0) {
         memcpy(runs, j->runs.items, size);
     }
-    header = state_finish(&j->state);
+    header = state_finish(&j->state, 0);
     if (header == NULL) {
         return no_memory(err);
     }
@@ -135,7 +135,7 @@ static drupe_vm_err_t gather(struct job *j, struct drupe_error *err)
     header->created_ms = wall_ms();
     memcpy(header->id, j->id, sizeof(header->id));
     j->metadata = describe_metadata(&j->state, "", 1000000, j->runs.data_pages * SIM_PAGE,
-                                    sizeof(struct snapshot_header), &j->metadata_size);
+                                    sizeof(struct snapshot_header), 0, &j->metadata_size);
     return j->metadata == NULL ? no_memory(err) : DRUPE_OK;
 }
 

@@ -2,11 +2,11 @@
 #include "store_check.h"
 
 #include <errno.h>
-#include <sha2.h>
 #include <stdio.h>
 #include <string.h>
 
 #include <base/bytes.h>
+#include <base/sha256.h>
 
 #include "file.h"
 #include "internal.h"
@@ -14,23 +14,42 @@
 #define HEAD_SIZE      128u
 #define STORE_LIMIT_NS (120u * SIM_NS_PER_SEC)
 #define SLOW_NS        (30u * SIM_NS_PER_SEC)
-#define DIGEST         SHA256_DIGEST_LENGTH
 
 static uint64_t seen_generation;
 static bool are_hashes_checked;
+static bool is_shared_store;
 static uint64_t known[4096]; /* versions of files that were found whole */
 
 /* ---- I6, from the file format's description ---- */
 
 static bool is_hash_of(const uint8_t *stored, const uint8_t *bytes, size_t size)
 {
-    uint8_t digest[DIGEST];
-    SHA2_CTX hash;
+    uint8_t digest[SHA256_SIZE];
 
-    SHA256Init(&hash);
-    SHA256Update(&hash, bytes, size);
-    SHA256Final(digest, &hash);
-    return memcmp(digest, stored, DIGEST) == 0;
+    sha256(bytes, size, digest);
+    return memcmp(digest, stored, sizeof(digest)) == 0;
+}
+
+/* The blob's hash: pieces of 64 KiB with their offsets, without those that are zero. */
+static bool is_blob_hash_of(const uint8_t *stored, const uint8_t *bytes, size_t size)
+{
+    static const uint8_t zeros[65536];
+    uint8_t digest[SHA256_SIZE];
+    uint8_t place[8];
+    struct sha256 sha;
+
+    sha256_init(&sha);
+    for (size_t at = 0; at < size; at += sizeof(zeros)) {
+        size_t n = min_of(size - at, sizeof(zeros));
+
+        if (memcmp(bytes + at, zeros, n) != 0) {
+            store_le64(place, at);
+            sha256_add(&sha, place, sizeof(place));
+            sha256_add(&sha, bytes + at, n);
+        }
+    }
+    sha256_end(&sha, digest);
+    return memcmp(digest, stored, sizeof(digest)) == 0;
 }
 
 /* Looked at once for each version of its bytes. */
@@ -66,7 +85,7 @@ static void check_package(const char *name)
         sim_check(HEAD_SIZE + meta + app + blob == size, "I6: package %s is cut", name);
         sim_check(is_hash_of(bytes + 32, bytes + HEAD_SIZE + meta, app),
                   "I6: package %s: application state", name);
-        sim_check(is_hash_of(bytes + 64, bytes + HEAD_SIZE + meta + app, blob),
+        sim_check(is_blob_hash_of(bytes + 64, bytes + HEAD_SIZE + meta + app, blob),
                   "I6: package %s: blob", name);
     }
     sim_free(bytes);
@@ -89,6 +108,7 @@ static void check_store(void *ctx)
 void store_watch(bool with_hashes)
 {
     seen_generation = 0;
+    is_shared_store = false;
     are_hashes_checked = with_hashes;
     memset(known, 0, sizeof(known));
     sim_add_checker(check_store, NULL);
@@ -220,7 +240,7 @@ drupe_vm_err_t sx_restore(drupe_store_t *s, const char *id, const char *arch, co
                 drupe_store_download_for_restore(s, id, &target, blob_path, out, &err), &err);
 }
 
-bool store_lists(drupe_store_t *s, const char *id)
+bool sx_lists(drupe_store_t *s, const char *id)
 {
     char **ids = NULL;
     size_t count = 0;
@@ -237,4 +257,14 @@ bool store_lists(drupe_store_t *s, const char *id)
     }
     drupe_store_list_free(ids, count);
     return is_listed;
+}
+
+void store_share(bool is_shared)
+{
+    is_shared_store = is_shared;
+}
+
+bool store_is_shared(void)
+{
+    return is_shared_store;
 }

@@ -30,4 +30,7 @@ drupe_vm_err_t sx_restore(drupe_store_t *s, const char *id, const char *arch, co
                           const char *blob_path, drupe_package_t **out);
 /* Order trouble for a call of `op` if a fault says so; op_watched() then forgets it. */
 void store_trouble(enum sim_op op, uint64_t kinds);
-bool store_lists(drupe_store_t *s, const char *id);
+bool sx_lists(drupe_store_t *s, const char *id);
+/* Several use it at once: what lies in incoming/ may be another's. */
+void store_share(bool is_shared);
+bool store_is_shared(void);

@@ -5,3 +5,4 @@ checks += $(wildcard tests/boot/*.sh)
 check_needs += $(BUILD)/kernel.elf
 checks += tests/guest/run
 include tests/lifecycle/exec.mk
+include tests/lifecycle/verbs.mk

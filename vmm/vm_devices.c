@@ -12,16 +12,18 @@
 #include "vm_internal.h"
 #include "vm_state.h"
 
+static drupe_vm_err_t not_by_backend(const drupe_vm_t *vm, const char *what,
+                                     struct drupe_error *err)
+{
+    return error_set(err, DRUPE_UNSUPPORTED, 0, "%s: not supported on the %s backend", what,
+                     vm->backend->name);
+}
+
 /* The machine of a RUNNING or PAUSED VM; each success owes one put(). */
-static drupe_vm_err_t get(drupe_vm_t *vm, const char *what, bool is_known, void **machine,
-                          struct drupe_error *err)
+static drupe_vm_err_t get(drupe_vm_t *vm, const char *what, void **machine, struct drupe_error *err)
 {
     drupe_vm_err_t r = DRUPE_OK;
 
-    if (!is_known) {
-        return error_set(err, DRUPE_UNSUPPORTED, 0, "%s: not supported on the %s backend", what,
-                         vm->backend->name);
-    }
     (void)pthread_mutex_lock(&vm->lock);
     vm_wait_idle_locked(vm);
     r = vm_state_check(vm_state_of(vm), VM_OP_SNAPSHOT); /* the states that have a live machine */
@@ -52,6 +54,9 @@ drupe_vm_err_t drupe_vm_update_disk(drupe_vm_t *vm, unsigned index,
     struct config_file file = { .fd = -1 };
     drupe_vm_err_t r = DRUPE_OK;
 
+    if (vm->backend->update_disk == NULL) {
+        return not_by_backend(vm, "update a disk", err);
+    }
     if (disk == NULL) {
         return error_field(err, "disks", "there is no disk %u", index);
     }
@@ -62,7 +67,7 @@ drupe_vm_err_t drupe_vm_update_disk(drupe_vm_t *vm, unsigned index,
             return r;
         }
     }
-    r = get(vm, "update a disk", vm->backend->update_disk != NULL, &machine, err);
+    r = get(vm, "update a disk", &machine, err);
     if (r == DRUPE_OK) {
         r = vm->backend->update_disk(machine, index, file.fd, update->limit, err);
         if (r == DRUPE_OK && update->path != NULL) {
@@ -85,8 +90,12 @@ drupe_vm_err_t drupe_vm_update_disk(drupe_vm_t *vm, unsigned index,
 drupe_vm_err_t drupe_vm_set_balloon(drupe_vm_t *vm, uint32_t target_mib, struct drupe_error *err)
 {
     void *machine = NULL;
-    drupe_vm_err_t r = get(vm, "set the balloon", vm->backend->set_balloon != NULL, &machine, err);
+    drupe_vm_err_t r = DRUPE_OK;
 
+    if (vm->backend->set_balloon == NULL) {
+        return not_by_backend(vm, "set the balloon", err);
+    }
+    r = get(vm, "set the balloon", &machine, err);
     if (r == DRUPE_OK) {
         r = vm->backend->set_balloon(machine, target_mib, err);
         put(vm);
@@ -98,9 +107,12 @@ drupe_vm_err_t drupe_vm_set_balloon_interval(drupe_vm_t *vm, uint32_t interval_s
                                              struct drupe_error *err)
 {
     void *machine = NULL;
-    drupe_vm_err_t r = get(vm, "set the balloon's interval",
-                           vm->backend->set_balloon_interval != NULL, &machine, err);
+    drupe_vm_err_t r = DRUPE_OK;
 
+    if (vm->backend->set_balloon_interval == NULL) {
+        return not_by_backend(vm, "set the balloon's interval", err);
+    }
+    r = get(vm, "set the balloon's interval", &machine, err);
     if (r == DRUPE_OK) {
         r = vm->backend->set_balloon_interval(machine, interval_s, err);
         put(vm);
@@ -112,9 +124,12 @@ drupe_vm_err_t drupe_vm_balloon_stats(drupe_vm_t *vm, struct drupe_balloon_stats
                                       struct drupe_error *err)
 {
     void *machine = NULL;
-    drupe_vm_err_t r =
-        get(vm, "ask the balloon", vm->backend->balloon_stats != NULL, &machine, err);
+    drupe_vm_err_t r = DRUPE_OK;
 
+    if (vm->backend->balloon_stats == NULL) {
+        return not_by_backend(vm, "ask the balloon", err);
+    }
+    r = get(vm, "ask the balloon", &machine, err);
     if (r == DRUPE_OK) {
         r = vm->backend->balloon_stats(machine, out, err);
         put(vm);
@@ -125,9 +140,12 @@ drupe_vm_err_t drupe_vm_balloon_stats(drupe_vm_t *vm, struct drupe_balloon_stats
 drupe_vm_err_t drupe_vm_ctrl_alt_del(drupe_vm_t *vm, struct drupe_error *err)
 {
     void *machine = NULL;
-    drupe_vm_err_t r =
-        get(vm, "press Ctrl-Alt-Del", vm->backend->ctrl_alt_del != NULL, &machine, err);
+    drupe_vm_err_t r = DRUPE_OK;
 
+    if (vm->backend->ctrl_alt_del == NULL) {
+        return not_by_backend(vm, "press Ctrl-Alt-Del", err);
+    }
+    r = get(vm, "press Ctrl-Alt-Del", &machine, err);
     if (r == DRUPE_OK) {
         r = vm->backend->ctrl_alt_del(machine, err);
         put(vm);

@@ -40,7 +40,7 @@ enum stat_tag {
 };
 
 #define STATS     4u
-#define STAT_SIZE 10u
+#define STAT_SIZE ((size_t)10)
 
 static struct virtio_device *device;
 static struct virtqueue *inflate_queue;

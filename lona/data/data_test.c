@@ -501,6 +501,55 @@ static void equality_hash_and_order(void **state)
     heap_permit_gc(p);
 }
 
+/* A value in which each level holds the one below twice: as a tree it would be endless. */
+static term_t doubled(struct process *p, unsigned kind, unsigned levels)
+{
+    term_t x = term_small(1);
+
+    for (unsigned i = 0; i < levels; i++) {
+        term_t pair[4] = { term_small(0), x, term_small(1), x };
+        term_t *e;
+
+        assert_true(heap_reserve(p, 8));
+        switch (kind) {
+        case 0:
+            x = heap_pair(p, x, heap_pair(p, x, TERM_EMPTY));
+            break;
+        case 1:
+            x = heap_tuple(p, 2, &e);
+            e[0] = pair[1];
+            e[1] = pair[1];
+            break;
+        case 2:
+            pair[0] = x;
+            x = vector_from_array(p, pair, 2);
+            break;
+        default:
+            x = map_from_array(p, pair, 2);
+            break;
+        }
+        assert_int_not_equal(x, TERM_ERROR);
+    }
+    return x;
+}
+
+static void shared_parts_are_walked_once(void **state)
+{
+    struct fixture *f = *state;
+    struct process *p = f->p;
+
+    heap_inhibit_gc(p);
+    for (unsigned kind = 0; kind < 4; kind++) {
+        term_t a = doubled(p, kind, 3000);
+        term_t b = doubled(p, kind, 3000);
+
+        assert_true(term_equal(p, a, b));
+        assert_int_equal(term_hash(f->vm, a), term_hash(f->vm, b));
+        assert_false(term_equal(p, a, doubled(p, kind, 2999)));
+    }
+    heap_permit_gc(p);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -512,6 +561,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(depth_is_no_limit, setup, teardown),
         cmocka_unit_test_setup_teardown(colliding_keys_are_kept_apart, setup, teardown),
         cmocka_unit_test_setup_teardown(equality_hash_and_order, setup, teardown),
+        cmocka_unit_test_setup_teardown(shared_parts_are_walked_once, setup, teardown),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -5,6 +5,10 @@
  * The list holds pairs of terms still to be compared. It starts on the C stack and grows in the
  * worker's arena; without a process it may only compare what fits, and recurses for the rest.
  *
+ * A pair that was on the list once need not come again: had it differed, all would be over. After
+ * MEMO_FROM pairs they are remembered, so that parts shared many times over don't take time without
+ * end.
+ *
  * Keys that are collections themselves need no recursion either while one entry only can be the
  * partner, going by kind and hash. Where several can, each is tried; such trials inside one another
  * end at TRIALS_MAX, where the keys count as different. It takes that many levels of sets that hold
@@ -18,7 +22,10 @@
 
 enum {
     INLINE_PAIRS = 64,
-    TRIALS_MAX = 100
+    TRIALS_MAX = 100,
+    MEMO_FROM = 1000,
+    MEMO_FIRST = 2048,
+    CELLS_A_MEMO = 8,
 };
 
 struct work {
@@ -28,8 +35,77 @@ struct work {
     size_t capacity;
     size_t done;
     bool differs;
+    size_t walked; /* pairs pushed and cells passed */
+    term_t (*memo)[2];
+    size_t memo_count;
+    size_t memo_capacity; /* a power of two */
     term_t inline_pairs[INLINE_PAIRS][2];
 };
+
+/* May it hold other terms, so that comparing it may lead anywhere? */
+static bool is_deep(term_t t)
+{
+    return term_is_list(t) || term_is_tuple(t) || term_is_vector(t) || term_is_map(t) ||
+           term_is_set(t);
+}
+
+static size_t memo_slot(term_t (*memo)[2], size_t capacity, term_t a, term_t b)
+{
+    size_t at = (size_t)(((a >> 3) * 0x9E3779B97F4A7C15u ^ (b >> 3)) * 0xBF58476D1CE4E5B9u >> 32);
+
+    for (at &= capacity - 1; memo[at][0] != 0 && (memo[at][0] != a || memo[at][1] != b);) {
+        at = (at + 1) & (capacity - 1);
+    }
+    return at;
+}
+
+/* Without memory for more, what is remembered stays. */
+static bool memo_grow(struct work *w)
+{
+    size_t capacity = w->memo == NULL ? MEMO_FIRST : w->memo_capacity * 2;
+    term_t(*memo)[2] = arena_alloc(process_arena(w->p), capacity * sizeof(*memo));
+
+    if (memo == NULL) {
+        return false;
+    }
+    __builtin_memset(memo, 0, capacity * sizeof(*memo));
+    for (size_t i = 0; i < w->memo_capacity; i++) {
+        if (w->memo[i][0] != 0) {
+            size_t at = memo_slot(memo, capacity, w->memo[i][0], w->memo[i][1]);
+
+            memo[at][0] = w->memo[i][0];
+            memo[at][1] = w->memo[i][1];
+        }
+    }
+    if (w->memo != NULL) {
+        arena_free(process_arena(w->p), w->memo, w->memo_capacity * sizeof(*memo));
+    }
+    w->memo = memo;
+    w->memo_capacity = capacity;
+    return true;
+}
+
+/* Has this pair been met? Remembers it. */
+static bool is_known(struct work *w, term_t a, term_t b)
+{
+    if (++w->walked <= MEMO_FROM || w->p == NULL || !is_deep(a)) {
+        return false;
+    }
+    if (w->memo_count * 2 >= w->memo_capacity && !memo_grow(w) && w->memo == NULL) {
+        return false;
+    }
+    size_t at = memo_slot(w->memo, w->memo_capacity, a, b);
+
+    if (w->memo[at][0] != 0) {
+        return true;
+    }
+    if (w->memo_count + 1 < w->memo_capacity) {
+        w->memo[at][0] = a;
+        w->memo[at][1] = b;
+        w->memo_count++;
+    }
+    return false;
+}
 
 static void work_push(struct work *w, term_t a, term_t b)
 {
@@ -38,6 +114,9 @@ static void work_push(struct work *w, term_t a, term_t b)
     }
     if (!term_is_pointer(a) && !term_is_pointer(b)) {
         w->differs = true;
+        return;
+    }
+    if (is_known(w, a, b)) {
         return;
     }
     if (w->count == w->capacity) {
@@ -59,13 +138,6 @@ static void work_push(struct work *w, term_t a, term_t b)
     w->pairs[w->count][0] = a;
     w->pairs[w->count][1] = b;
     w->count++;
-}
-
-/* May it hold other terms, so that comparing it may lead anywhere? */
-static bool is_deep(term_t t)
-{
-    return term_is_list(t) || term_is_tuple(t) || term_is_vector(t) || term_is_map(t) ||
-           term_is_set(t);
 }
 
 static bool is_same_kind(term_t a, term_t b)
@@ -248,6 +320,10 @@ static void compare_lists(struct work *w, term_t a, term_t b)
             work_push(w, a, b);
             return;
         }
+        /* Of the cells some are remembered, so that a long list costs little. */
+        if ((a >> 4) % CELLS_A_MEMO == 0 && term_is_list(b) && is_known(w, a, b)) {
+            return;
+        }
     }
     if (a != b) {
         if (term_is_list(a) || term_is_list(b) || !term_is_boxed(a)) {
@@ -268,6 +344,10 @@ bool term_equal_slow(struct process *p, term_t a, term_t b)
     w.capacity = INLINE_PAIRS;
     w.done = 0;
     w.differs = false;
+    w.walked = 0;
+    w.memo = NULL;
+    w.memo_count = 0;
+    w.memo_capacity = 0;
     work_push(&w, a, b);
     while (w.count > 0 && !w.differs) {
         w.count--;
@@ -283,6 +363,9 @@ bool term_equal_slow(struct process *p, term_t a, term_t b)
     }
     if (w.pairs != w.inline_pairs) {
         arena_free(process_arena(p), w.pairs, w.capacity * sizeof(*w.pairs));
+    }
+    if (w.memo != NULL) {
+        arena_free(process_arena(p), w.memo, w.memo_capacity * sizeof(*w.memo));
     }
     if (p != NULL && w.done > 16) {
         process_charge(p, w.done / 16);

@@ -1,7 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Hashes by value: equal terms hash alike whatever their representation. Elements nested deeper
- * than HASH_DEPTH count by their type alone, which bounds the C stack and keeps the rule.
+ * than HASH_DEPTH, or behind the first HASH_TERMS of them, count by their type alone: that bounds
+ * the C stack, and the time where shared parts would be walked again and again. The rule holds
+ * because the walk goes the same way through equal terms; where the order may differ (maps, sets)
+ * each entry has an equal share of what is left.
  */
 #include "data/data.h"
 #include "gc/heap.h"
@@ -10,7 +13,8 @@
 #include "vm_state.h"
 
 enum {
-    HASH_DEPTH = 48
+    HASH_DEPTH = 48,
+    HASH_TERMS = 1 << 16
 };
 
 static uint64_t mix(uint64_t h)
@@ -74,43 +78,56 @@ static uint64_t hash_double(uint64_t seed, double d)
     return mix(mix(seed + 3) ^ bits);
 }
 
-static uint64_t hash_term(struct vm *vm, term_t t, unsigned depth);
+static uint64_t hash_term(struct vm *vm, term_t t, unsigned depth, size_t *left);
 
-static uint64_t hash_list(struct vm *vm, term_t t, unsigned depth)
+static uint64_t hash_list(struct vm *vm, term_t t, unsigned depth, size_t *left)
 {
     uint64_t h = mix(vm->hash_seed + 5);
 
-    for (; term_is_list(t); t = pair_rest(t)) {
-        h = mix(h ^ hash_term(vm, pair_head(t), depth + 1));
+    for (; term_is_list(t) && *left != 0; t = pair_rest(t)) {
+        h = mix(h ^ hash_term(vm, pair_head(t), depth + 1, left));
     }
     return h;
 }
 
-static uint64_t hash_collection(struct vm *vm, term_t t, enum object_tag tag, unsigned depth)
+static uint64_t hash_collection(struct vm *vm, term_t t, enum object_tag tag, unsigned depth,
+                                size_t *left)
 {
     uint64_t h = mix(vm->hash_seed + 16 + tag);
 
     if (tag == TAG_MAP || tag == TAG_SET) {
+        size_t n = tag == TAG_MAP ? map_count(t) * 2 : set_count(t);
+        size_t share = *left / max_of(n, (size_t)1);
+        size_t used = 0;
         struct map_cursor c;
 
         for (map_first(&c, t); !c.done; map_next(&c)) {
-            uint64_t k = hash_term(vm, c.key, depth + 1);
+            size_t for_key = share;
+            size_t for_value = share;
+            uint64_t k = hash_term(vm, c.key, depth + 1, &for_key);
 
-            h += tag == TAG_MAP ? mix(k ^ mix(hash_term(vm, c.value, depth + 1) + 7)) : mix(k);
+            used += share - for_key;
+            if (tag == TAG_MAP) {
+                h += mix(k ^ mix(hash_term(vm, c.value, depth + 1, &for_value) + 7));
+                used += share - for_value;
+            } else {
+                h += mix(k);
+            }
         }
+        *left -= min_of(used, *left);
         return mix(h);
     }
     size_t n = tag == TAG_TUPLE ? tuple_count(t) : vector_count(t);
 
-    for (size_t i = 0; i < n; i++) {
+    for (size_t i = 0; i < n && *left != 0; i++) {
         term_t e = tag == TAG_TUPLE ? tuple_get(t, i) : vector_get(t, i);
 
-        h = mix(h ^ hash_term(vm, e, depth + 1));
+        h = mix(h ^ hash_term(vm, e, depth + 1, left));
     }
     return h;
 }
 
-static uint64_t hash_boxed(struct vm *vm, term_t t, unsigned depth)
+static uint64_t hash_boxed(struct vm *vm, term_t t, unsigned depth, size_t *left)
 {
     uint64_t seed = vm->hash_seed;
     const term_t *o = term_ptr(t);
@@ -121,7 +138,8 @@ static uint64_t hash_boxed(struct vm *vm, term_t t, unsigned depth)
     case TAG_VECTOR:
     case TAG_MAP:
     case TAG_SET:
-        return depth >= HASH_DEPTH ? mix(seed + tag) : hash_collection(vm, t, tag, depth);
+        return depth >= HASH_DEPTH || *left == 0 ? mix(seed + tag)
+                                                 : hash_collection(vm, t, tag, depth, left);
     case TAG_STRING:
         return hash_bytes(mix(seed + 8), (const uint8_t *)string_data(t), string_bytes(t));
     case TAG_BINARY:
@@ -140,26 +158,27 @@ static uint64_t hash_boxed(struct vm *vm, term_t t, unsigned depth)
     case TAG_RATIO:
         return mix(hash_integer(seed, o[1]) ^ mix(hash_integer(seed, o[2])));
     case TAG_NOTED:
-        return hash_term(vm, o[1], depth);
+        return hash_term(vm, o[1], depth, left);
     case TAG_PID:
     case TAG_REF:
     case TAG_PADDR:
     case TAG_VADDR:
         return mix(mix(seed + 32 + tag) ^ o[1]);
     case TAG_NAMESPACE:
-        return mix(mix(seed + 33) ^ hash_term(vm, o[1], depth)); /* by its name */
+        return mix(mix(seed + 33) ^ hash_term(vm, o[1], depth, left)); /* by its name */
     case TAG_VAR:
-        return mix(mix(seed + 34) ^ hash_term(vm, o[1], depth));
+        return mix(mix(seed + 34) ^ hash_term(vm, o[1], depth, left));
     default:
         /* Functions and buffers are equal only to themselves, and move: their kind must do. */
         return mix(seed + 40 + tag);
     }
 }
 
-static uint64_t hash_term(struct vm *vm, term_t t, unsigned depth)
+static uint64_t hash_term(struct vm *vm, term_t t, unsigned depth, size_t *left)
 {
     uint64_t seed = vm->hash_seed;
 
+    *left -= *left != 0;
     if (term_is_small(t)) {
         return hash_integer(seed, t);
     }
@@ -173,12 +192,14 @@ static uint64_t hash_term(struct vm *vm, term_t t, unsigned depth)
         return mix(mix(seed + 13) ^ t);
     }
     if (term_is_list(t)) {
-        return depth >= HASH_DEPTH ? mix(seed + 5) : hash_list(vm, t, depth);
+        return depth >= HASH_DEPTH || *left == 0 ? mix(seed + 5) : hash_list(vm, t, depth, left);
     }
-    return hash_boxed(vm, t, depth);
+    return hash_boxed(vm, t, depth, left);
 }
 
 uint64_t term_hash(struct vm *vm, term_t t)
 {
-    return hash_term(vm, t, 0);
+    size_t left = HASH_TERMS;
+
+    return hash_term(vm, t, 0, &left);
 }

@@ -269,8 +269,28 @@ size_t arena_trim(struct arena *a, void *block, size_t size, size_t wanted)
 
 /* ---- the interface ---- */
 
+static bool is_refused(struct arena *a, size_t size)
+{
+#ifdef TEST_BUILD
+    uint32_t n = atomic_load_explicit(&a->pool->fail_one_in, memory_order_relaxed);
+
+    if (n != 0 && a->may_fail && size >= ARENA_FAIL_MIN) {
+        uint32_t request = atomic_fetch_add_explicit(&a->pool->requests, 1, memory_order_relaxed);
+
+        return (request * 2654435761u >> 8) % n == 0;
+    }
+#else
+    (void)a;
+    (void)size;
+#endif
+    return false;
+}
+
 void *arena_alloc(struct arena *a, size_t size)
 {
+    if (is_refused(a, size)) {
+        return NULL;
+    }
     if (size > ARENA_BLOCK_MAX) {
         return size > SIZE_MAX / 2 ? NULL : big_alloc(a, size);
     }

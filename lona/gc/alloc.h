@@ -17,6 +17,7 @@ enum {
     ARENA_BLOCK_MAX = 16384,
     ARENA_CLASSES = 64,
     ARENA_CACHE = 16,
+    ARENA_FAIL_MIN = 512,
     ARENA_PAGES_KEPT = 64, /* free pages beyond these give their memory back */
 };
 
@@ -29,6 +30,10 @@ struct arena_pool {
     const struct platform *platform;
     _Atomic size_t mapped; /* bytes taken from the platform */
     size_t limit;          /* 0: none */
+    /* A fault, in test builds: one of so many requests of the workers for ARENA_FAIL_MIN bytes or
+     * more is refused; 0: none. */
+    _Atomic uint32_t fail_one_in;
+    _Atomic uint32_t requests;
 };
 
 struct arena_page;
@@ -36,6 +41,7 @@ struct arena_carrier;
 
 struct arena {
     struct arena_pool *pool;
+    bool may_fail;                           /* see fail_one_in: who uses it survives a refusal */
     struct arena_page *pages[ARENA_CLASSES]; /* with free blocks, current one first */
     struct arena_page *free_pages;
     size_t free_page_count;

@@ -148,8 +148,15 @@ bool mailbox_accept(struct worker *w, struct process *p)
     struct message *m = *p->save;
 
     assert(m != NULL);
-    *p->save = m->next;
-    if (m->next == NULL) {
+    struct message *next = m->next;
+    bool is_sync = (m->flags & MESSAGE_SYNC) != 0;
+
+    if (!heap_adopt(p, m)) { /* it stays where it is until the process, which ends now, is gone */
+        (void)raise_oom(p);
+        return false;
+    }
+    *p->save = next;
+    if (next == NULL) {
         p->mailbox_tail = p->save;
     }
     p->mailbox_count--;
@@ -158,16 +165,8 @@ bool mailbox_accept(struct worker *w, struct process *p)
     if (p->timer != NULL) {
         timer_disarm_wait(p);
     }
-    if ((m->flags & MESSAGE_SYNC) != 0) {
+    if (is_sync) {
         acknowledge(w, m);
-    }
-    if (!heap_adopt(p, m)) {
-        /* Its slots may point into it: it stays mapped until the process, which ends now, is gone.
-         */
-        m->next = p->fragments;
-        p->fragments = m;
-        (void)raise_oom(p);
-        return false;
     }
     return true;
 }
@@ -250,11 +249,19 @@ struct message *signal_with_reason(struct worker *w, enum message_kind kind, uin
 {
     struct copy_plan plan;
 
-    if (copy_prepare(w, reason, &plan) != COPY_OK) {
-        plan = (struct copy_plan){ .root = KW(badarg), .linear = true };
+    enum copy_result err = copy_prepare(w, reason, &plan);
+
+    if (err != COPY_OK) {
+        plan =
+            (struct copy_plan){ .root = err == COPY_BADARG ? KW(badarg) : KW(oom), .linear = true };
     }
     size_t tuple = kind == MESSAGE_EXIT ? 3 : 4;
-    struct message *m = signal_alloc(w, kind, 4 + TUPLE_WORDS(tuple) + plan.words);
+    struct message *m = message_new(w, kind, 4 + TUPLE_WORDS(tuple) + plan.words);
+
+    if (m == NULL) { /* a long reason is worth less than the news */
+        plan = (struct copy_plan){ .root = KW(oom), .linear = true };
+        m = signal_alloc(w, kind, 4 + TUPLE_WORDS(tuple));
+    }
     term_t *t = &m->data[4];
 
     signal_head(m, from, id);

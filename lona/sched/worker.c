@@ -395,6 +395,7 @@ bool worker_init(struct worker *w, struct vm *vm, unsigned index)
     w->apply_args = TERM_NIL;
     w->random = (vm->hash_seed ^ ((uint64_t)index + 1) * 0x9E3779B97F4A7C15u) | 1;
     arena_init(&w->arena, &vm->pool);
+    w->arena.may_fail = index < WORKERS_MAX;
     for (unsigned q = 0; q < QUEUES; q++) {
         if (!deque_init(&w->queues[q], vm)) {
             return false;

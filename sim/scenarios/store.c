@@ -35,7 +35,7 @@ static void round_trip(drupe_store_t *s, enum drupe_package_kind kind, unsigned 
         p.blob_path = "/tmp/blob";
     }
     must(sx_upload(s, &p));
-    sim_check(store_lists(s, id), "%s is not listed", id);
+    sim_check(sx_lists(s, id), "%s is not listed", id);
     must(sx_download(s, id, "/tmp/back", &got));
     sim_check(strcmp(got->owner, "owner") == 0 && got->kind == kind &&
                   strcmp(got->env[1], "B=two words") == 0 && got->env[2] == NULL &&
@@ -210,8 +210,7 @@ static void uploads_fail(enum drupe_package_kind kind, unsigned least, double p_
         drupe_vm_err_t r = sx_upload(s, &p);
 
         sim_check(r == DRUPE_OK || r == DRUPE_STORE_FAILED, "upload: %s", drupe_vm_err_name(r));
-        sim_check(store_lists(s, id) == (r == DRUPE_OK), "I6: %s after %s", id,
-                  drupe_vm_err_name(r));
+        sim_check(sx_lists(s, id) == (r == DRUPE_OK), "I6: %s after %s", id, drupe_vm_err_name(r));
         stored += r == DRUPE_OK ? 1 : 0;
         r = sx_download(s, id, "/tmp/back", &got);
         sim_check(r == DRUPE_OK || r == DRUPE_STORE_FAILED || r == DRUPE_STORE_NOT_FOUND,
@@ -263,7 +262,7 @@ static void timeouts(void)
 
         sim_check(r == DRUPE_OK || r == DRUPE_STORE_TIMEOUT, "upload: %s", drupe_vm_err_name(r));
         late += r == DRUPE_STORE_TIMEOUT ? 1 : 0;
-        sim_check(store_lists(s, id) == (r == DRUPE_OK), "I6: a late upload is visible");
+        sim_check(sx_lists(s, id) == (r == DRUPE_OK), "I6: a late upload is visible");
         r = sx_download(s, id, "/tmp/back", &got);
         late += r == DRUPE_STORE_TIMEOUT ? 1 : 0;
         drupe_package_free(got);
@@ -284,7 +283,7 @@ static void too_large(void)
     p.blob_path = "/tmp/blob";
     must_fail(sx_upload(s, &p), DRUPE_STORE_TOO_LARGE);
     must_fail(drupe_store_blob_upload(s, "large", "/tmp/blob", NULL), DRUPE_STORE_TOO_LARGE);
-    sim_check(!store_lists(s, "large"), "a package that is too large is stored");
+    sim_check(!sx_lists(s, "large"), "a package that is too large is stored");
     drupe_store_close(s);
 }
 
@@ -447,7 +446,7 @@ static void crashes(void)
             char id[ID_SIZE];
 
             make_id(id, "p", n);
-            if (n < w.told || store_lists(s, id)) {
+            if (n < w.told || sx_lists(s, id)) {
                 sim_faults_pause(true);
                 must(sx_download(s, id, "/tmp/back", &got));
                 sim_faults_pause(false);
@@ -549,25 +548,25 @@ static void blobs(void)
 }
 
 const struct scenario scenarios_store[] = {
-    { "snapshot-kinds", "suspend-package", 0, suspend_baseline, false },
-    { "snapshot-kinds", "teleport-package", 0, teleport_baseline, false },
-    { "snapshot-kinds", "teleport-store-faults", 0, teleport_store_faults, false },
-    { "snapshot-kinds", "checkpoint-baseline", 0, checkpoint_baseline, false },
-    { "snapshot-kinds", "checkpoint-state-faults", 0, checkpoint_faults, false },
-    { "snapshot-kinds", "architecture-rule", 0, architecture_rule, false },
-    { "snapshot-kinds", "architecture-injected", 0, injected_arch, false },
-    { "snapshot-kinds", "version-rule", 0, version_rule, false },
-    { "snapshot-kinds", "version-injected", 0, injected_image, false },
-    { "snapshot-blob", "fifty-through-faulty-store", 8103, fifty_blobs, false },
-    { "teleport-service", "ten-uploads", 0, ten_uploads, false },
-    { "teleport-service", "five-owners", 0, five_owners, false },
-    { "teleport-service", "crash-at-writes", 0, crashes_at_writes, false },
-    { "teleport-service", "crash-in-transactions", 0, crashes_in_transactions, false },
-    { "teleport-service", "monitor-killed-at-any-step", 0, killed_at_any_step, false },
-    { "store", "timeouts", 0, timeouts, false },
-    { "store", "too-large", 0, too_large, false },
-    { "store", "storage-errors", 0, storage_errors, false },
-    { "store", "storage-damage", 0, storage_damage, false },
-    { "store", "blobs", 0, blobs, false },
-    { NULL, NULL, 0, NULL, false },
+    { "snapshot-kinds", "suspend-package", 0, suspend_baseline, EACH },
+    { "snapshot-kinds", "teleport-package", 0, teleport_baseline, EACH },
+    { "snapshot-kinds", "teleport-store-faults", 0, teleport_store_faults, EACH },
+    { "snapshot-kinds", "checkpoint-baseline", 0, checkpoint_baseline, EACH },
+    { "snapshot-kinds", "checkpoint-state-faults", 0, checkpoint_faults, EACH },
+    { "snapshot-kinds", "architecture-rule", 0, architecture_rule, EACH },
+    { "snapshot-kinds", "architecture-injected", 0, injected_arch, EACH },
+    { "snapshot-kinds", "version-rule", 0, version_rule, EACH },
+    { "snapshot-kinds", "version-injected", 0, injected_image, EACH },
+    { "snapshot-blob", "fifty-through-faulty-store", 8103, fifty_blobs, SOME },
+    { "teleport-service", "ten-uploads", 0, ten_uploads, EACH },
+    { "teleport-service", "five-owners", 0, five_owners, EACH },
+    { "teleport-service", "crash-at-writes", 0, crashes_at_writes, SOME },
+    { "teleport-service", "crash-in-transactions", 0, crashes_in_transactions, SOME },
+    { "teleport-service", "monitor-killed-at-any-step", 0, killed_at_any_step, SOME },
+    { "store", "timeouts", 0, timeouts, EACH },
+    { "store", "too-large", 0, too_large, EACH },
+    { "store", "storage-errors", 0, storage_errors, EACH },
+    { "store", "storage-damage", 0, storage_damage, EACH },
+    { "store", "blobs", 0, blobs, EACH },
+    { NULL, NULL, 0, NULL, EACH },
 };

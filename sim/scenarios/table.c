@@ -3,11 +3,9 @@
 
 extern const struct scenario scenarios_lifecycle[];
 extern const struct scenario scenarios_store[];
+extern const struct scenario scenarios_snapshot[];
 extern const struct scenario scenarios_exec[];
 
 const struct scenario *const scenario_suites[] = {
-    scenarios_lifecycle,
-    scenarios_exec,
-    scenarios_store,
-    NULL,
+    scenarios_lifecycle, scenarios_exec, scenarios_snapshot, scenarios_store, NULL,
 };

@@ -447,6 +447,21 @@ def check_drive_updates():
         report(got[0] == 400, "kvm: a drive's new file that is not there", got)
 
 
+def check_cpu_config():
+    def modifier(leaf, bitmap):
+        return {"cpuid_modifiers": [{"leaf": leaf, "subleaf": "0x0", "flags": 0,
+                                     "modifiers": [{"register": "ecx", "bitmap": bitmap}]}]}
+
+    with Vmm("--accel", "kvm") as vmm:
+        configure(vmm, "cat /proc/cpuinfo; exit 0")
+        vmm.call("PUT", "/cpu-config", modifier("0x12345678", "0b1"))
+        got = vmm.call("PUT", "/actions", {"action_type": "InstanceStart"})
+        report(got[0] == 400 and "leaf 0x12345678" in got[1]["fault_message"], "kvm: a CPUID leaf that is not there", got)
+        vmm.call("PUT", "/cpu-config", modifier("0x1", "0b" + "x" * 31 + "x"))
+        got = vmm.call("PUT", "/actions", {"action_type": "InstanceStart"})
+        report(got[0] == 204 and vmm.wait() == 0, "kvm: a CPUID modifier", got)
+
+
 def check_balloon():
     with Vmm("--accel", "kvm") as vmm:
         configure(vmm, "while :; do sleep 1; done")
@@ -591,6 +606,7 @@ def main():
         if accel == "kvm":
             check_drive_updates()
             check_balloon()
+            check_cpu_config()
 
 
 with tempfile.TemporaryDirectory(prefix="drupe-api-") as WORK:

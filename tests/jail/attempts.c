@@ -418,7 +418,7 @@ const struct forbidden forbidden_calls[] = {
     CALL(prctl, PR_SET_DUMPABLE, 1),
     CALL(personality, 0),
     CALL(setrlimit, RLIMIT_NOFILE),
-    CALL(prlimit64, 0),
+    CALL(prlimit64, 0, 0, 1),
     CALL(mknod, PATH("/x"), S_IFCHR),
     CALL(keyctl, 0),
     CALL(add_key, 0),

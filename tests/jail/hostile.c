@@ -30,7 +30,7 @@
 
 #define GOT_THROUGH   200
 #define FILE_SIZE_MAX 65536u
-#define MIB           (1u << 20)
+#define MIB           ((size_t)1 << 20)
 
 static unsigned line_count;
 static unsigned failed_count;
@@ -307,7 +307,7 @@ static int run_forks(void *ctx)
 
 static int run_eater(void *ctx)
 {
-    const size_t size = 256u * MIB;
+    const size_t size = 256 * MIB;
     char *memory = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 
     (void)ctx;

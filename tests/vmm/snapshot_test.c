@@ -467,6 +467,54 @@ static void test_full_disk(void **state)
     run_free(&r);
 }
 
+/* The guest goes on while its memory is copied: what comes of it is the machine at one moment,
+ * whether it booted or was restored itself. */
+static void test_live(void **state)
+{
+    const char *path = in_folder("live");
+    const char *again = in_folder("again");
+    struct drupe_snapshot_options options = {
+        .struct_size = sizeof(options), .path = path, .fd = -1, .memory_fd = -1, .is_live = true
+    };
+    struct drupe_snapshot_info info;
+    struct run r;
+    struct run clone;
+
+    (void)state;
+    need_kvm();
+    run_count(&r, 2, 64);
+    run_start(&r);
+    wait_lines(&r);
+    if (drupe_vm_snapshot(r.vm, &options, &info, &r.err) == DRUPE_UNSUPPORTED) {
+        print_message("%s\n", r.err.text);
+        run_free(&r);
+        skip();
+    }
+    assert_int_equal(r.err.code, 0);
+    assert_true(info.stopped_ns > 0);
+    assert_int_equal(drupe_vm_state(r.vm), DRUPE_VM_RUNNING);
+    options.path = again;
+    for (int i = 0; i < 5; i++) {
+        wait_lines(&r);
+        assert_int_equal(drupe_vm_snapshot(r.vm, &options, &info, &r.err), DRUPE_OK);
+    }
+    end_by_signal(&r);
+    run_free(&r);
+    for (int i = 0; i < 2; i++) {
+        run_count(&clone, 2, 64);
+        restore_ok(&clone, i == 0 ? path : again);
+        resume_ok(&clone);
+        wait_lines(&clone);
+        assert_true(number(&clone, false) > 0);
+        options.path = i == 0 ? again : path;
+        assert_int_equal(drupe_vm_snapshot(clone.vm, &options, &info, &clone.err), DRUPE_OK);
+        end_by_signal(&clone);
+        run_free(&clone);
+    }
+    assert_int_equal(unlink(path), 0);
+    assert_int_equal(unlink(again), 0);
+}
+
 /* RAM as a snapshot of a machine restored from `path` has it. */
 static void memory_of(const char *path, int memory_fd)
 {
@@ -616,7 +664,7 @@ int main(void)
         cmocka_unit_test(test_mismatch),         cmocka_unit_test(test_version_1),
         cmocka_unit_test(test_restore_in_place), cmocka_unit_test(test_generations),
         cmocka_unit_test(test_full_disk),        cmocka_unit_test(test_diffs),
-        cmocka_unit_test(test_two_files),
+        cmocka_unit_test(test_two_files),        cmocka_unit_test(test_live),
     };
 
     return cmocka_run_group_tests_name("snapshot", tests, make_folder, remove_folder);

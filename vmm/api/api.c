@@ -46,7 +46,9 @@ void reply_fault(struct api_call *call, const char *format, ...)
     fault = json_pack("{s:s}", "fault_message", text);
     if (fault == NULL) { /* the text was cut inside a character, or it quotes bytes that are none */
         for (char *c = text; *c != '\0'; c++) {
-            *c = (unsigned char)*c > '~' ? '?' : *c;
+            if ((unsigned char)*c > '~') {
+                *c = '?';
+            }
         }
         fault = json_pack("{s:s}", "fault_message", text);
     }

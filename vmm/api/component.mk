@@ -17,6 +17,13 @@ lint_sees.fuzz/http_request_fuzz.c := $(vmm_api.sees)
 lint_sees.fuzz/api_body_fuzz.c := $(vmm_api.sees)
 fuzz_targets += $(BUILD)/fuzz/http_request $(BUILD)/fuzz/api_body
 
+# As an embedder links it, beside libdrupe.a.
+$(BUILD)/libdrupe_control.a: $(OUT)/host/vmm_api.a
+	$(call say,AR)
+	$(Q)cp $< $@
+
+programs += $(BUILD)/libdrupe_control.a
+
 # End to end: what clients see, and the session of the document.
 checks += tests/api/conformance.py tests/api/session.sh tests/api/linux.sh
 check_needs += $(BUILD)/drupe

@@ -158,7 +158,7 @@ static struct drive_settings *place_drive(struct settings *s, const char *id, bo
 
 void put_drive(struct api_call *call)
 {
-    struct drive_body b = { 0 };
+    struct drive_body b = { .id = "" };
     struct named_file file = { .fd = -1 };
     struct drive_settings *drive = NULL;
     char *partuuid = NULL;
@@ -232,7 +232,7 @@ void patch_drive(struct api_call *call)
     struct drive_settings *drive = NULL;
     struct drupe_rate_limit limit = { 0 };
     struct body_detail d;
-    const char *id = NULL;
+    const char *id = "";
     const char *path = NULL;
     json_t *limiter = NULL;
     const struct body_field fields[] = {
@@ -283,7 +283,7 @@ static void refuse_device(struct api_call *call, const char *what)
 
 void put_pmem(struct api_call *call)
 {
-    const char *id = NULL;
+    const char *id = "";
     const char *path = NULL;
     bool is_root = false;
     bool is_read_only = false;
@@ -304,7 +304,7 @@ void put_pmem(struct api_call *call)
 
 void patch_pmem(struct api_call *call)
 {
-    const char *id = NULL;
+    const char *id = "";
     json_t *limiter = NULL;
     const struct body_field fields[] = {
         FIELD("id", BODY_TEXT, BODY_REQUIRED, &id),
@@ -329,7 +329,7 @@ static bool check_interface_id(struct api_call *call, const char *id)
 
 void put_network(struct api_call *call)
 {
-    const char *id = NULL;
+    const char *id = "";
     const char *device = NULL;
     const char *mac = NULL;
     uint64_t mtu = 0;
@@ -352,7 +352,7 @@ void put_network(struct api_call *call)
 
 void patch_network(struct api_call *call)
 {
-    const char *id = NULL;
+    const char *id = "";
     json_t *rx = NULL;
     json_t *tx = NULL;
     const struct body_field fields[] = {

@@ -149,7 +149,9 @@ void logger_write(struct logger *l, enum logger_level level, const char *module,
         va_end(args);
         n = min_of(start + n, sizeof(text) - 2);
         for (size_t i = start; i < n; i++) {
-            text[i] = (unsigned char)text[i] < ' ' ? '?' : text[i]; /* one event, one line */
+            if ((unsigned char)text[i] < ' ') {
+                text[i] = '?'; /* one event, one line */
+            }
         }
         text[n++] = '\n';
         if (write(l->fd, text, n) != (ssize_t)n) {

@@ -62,6 +62,8 @@ drupe_vm_err_t arch_state_save(struct machine *m, struct state_writer *w,
                                struct drupe_error *err) MUST_CHECK;
 drupe_vm_err_t arch_state_load(struct machine *m, const struct state_reader *r,
                                struct drupe_error *err) MUST_CHECK;
+/* Ask the host now what arch_state_save() would have to ask first. No vCPU is disturbed. */
+void arch_state_prepare(struct machine *m);
 /* Which architecture this is: enum snapshot_arch. */
 unsigned arch_snapshot_id(void);
 

@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "abi/boot.h"
+#include "devices/boot_timer.h"
 #include "devices/i8042.h"
 #include "devices/ioapic.h"
 #include "devices/status_port.h"
@@ -175,14 +176,35 @@ static void test_uart_registers(void **state)
     uart_deinit(&u);
 }
 
+static void test_boot_timer(void **state)
+{
+    struct world w;
+    struct boot_timer t;
+
+    (void)state;
+    world_init(&w);
+    boot_timer_init(&t, &w.host);
+    boot_timer_write(&t, 0, 1, BOOT_TIMER_MAGIC); /* before the start */
+    boot_timer_start(&t);
+    boot_timer_write(&t, 0, 1, 122);
+    boot_timer_write(&t, 1, 1, BOOT_TIMER_MAGIC);
+    boot_timer_write(&t, 0, 4, BOOT_TIMER_MAGIC);
+    assert_int_equal(w.logs, 0);
+    boot_timer_write(&t, 0, 1, BOOT_TIMER_MAGIC);
+    boot_timer_write(&t, 0, 1, BOOT_TIMER_MAGIC);
+    assert_int_equal(w.logs, 1);
+    assert_int_equal(boot_timer_read(&t, 0, 1), 0);
+}
+
 static void test_i8042(void **state)
 {
+    static const uint8_t chord[] = { 0x14, 0x11, 0xe0, 0x71 };
     struct world w;
     struct i8042 d;
 
     (void)state;
     world_init(&w);
-    i8042_init(&d, &w.host);
+    i8042_init(&d, &w.host, 1);
     assert_int_equal(i8042_read(&d, 4, 1), 0);
     i8042_write(&d, 4, 1, 0xaa);
     i8042_write(&d, 0, 1, 0xfe);
@@ -190,6 +212,18 @@ static void test_i8042(void **state)
     i8042_write(&d, 4, 1, 0xfe);
     assert_int_equal(w.ends, 1);
     assert_int_equal(w.end_kind, 0);
+    assert_int_equal(i8042_read(&d, 0, 1), 0);
+    assert_true(i8042_ctrl_alt_del(&d));
+    assert_false(i8042_ctrl_alt_del(&d));
+    for (size_t i = 0; i < array_size(chord); i++) {
+        assert_int_equal(i8042_read(&d, 4, 1), 1);
+        assert_int_equal(i8042_read(&d, 0, 1), chord[i]);
+    }
+    assert_int_equal(i8042_read(&d, 4, 1), 0);
+    assert_int_equal(w.irqs, 4);
+    assert_int_equal(w.last_irq, 1);
+    assert_true(i8042_ctrl_alt_del(&d));
+    i8042_deinit(&d);
 }
 
 static void test_status_port(void **state)
@@ -286,7 +320,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_uart_output),    cmocka_unit_test(test_uart_input),
         cmocka_unit_test(test_uart_registers), cmocka_unit_test(test_i8042),
-        cmocka_unit_test(test_status_port),    cmocka_unit_test(test_ioapic),
+        cmocka_unit_test(test_boot_timer),     cmocka_unit_test(test_status_port),
+        cmocka_unit_test(test_ioapic),
     };
 
     (void)signal(SIGPIPE, SIG_IGN);

@@ -38,8 +38,8 @@ void p9_put_attr(struct p9_request *r, const struct p9_fid *f, const struct stat
     p9_put64(out, GETATTR_BASIC);
     p9_put_qid(out, &qid);
     p9_put32(out, st->st_mode);
-    p9_put32(out, st->st_uid);
-    p9_put32(out, st->st_gid);
+    p9_put32(out, st->st_uid == r->server->own_uid ? 0 : st->st_uid);
+    p9_put32(out, st->st_gid == r->server->own_gid ? 0 : st->st_gid);
     p9_put64(out, st->st_nlink);
     p9_put64(out, st->st_rdev);
     p9_put64(out, (uint64_t)st->st_size);
@@ -94,12 +94,19 @@ static int set_mode(struct p9_request *r, const struct p9_fid *f, const struct c
                : 0;
 }
 
-static int set_owner(const struct p9_fid *f, const struct changes *c)
+static int set_owner(const struct p9_request *r, const struct p9_fid *f, const struct changes *c,
+                     const struct stat *st)
 {
     const uid_t uid = c->valid & SET_UID ? c->uid : (uid_t)-1;
     const gid_t gid = c->valid & SET_GID ? c->gid : (gid_t)-1;
+    /* To root, what is shown as root's already. */
+    const bool is_there = (uid == (uid_t)-1 || (uid == 0 && st->st_uid == r->server->own_uid)) &&
+                          (gid == (gid_t)-1 || (gid == 0 && st->st_gid == r->server->own_gid));
 
-    return fchownat(f->fd, "", uid, gid, AT_EMPTY_PATH | AT_SYMLINK_NOFOLLOW) < 0 ? -errno : 0;
+    if (fchownat(f->fd, "", uid, gid, AT_EMPTY_PATH | AT_SYMLINK_NOFOLLOW) == 0) {
+        return 0;
+    }
+    return errno == EPERM && is_there ? 0 : -errno;
 }
 
 static int set_size(struct p9_request *r, const struct p9_fid *f, const struct changes *c,
@@ -180,7 +187,7 @@ int p9_setattr(struct p9_request *r)
     err = p9_check_writable(f);
     err = err < 0 ? err : p9_stat(f, &st);
     if (err == 0 && (c.valid & (SET_UID | SET_GID)) != 0) {
-        err = set_owner(f, &c);
+        err = set_owner(r, f, &c, &st);
     }
     if (err == 0 && (c.valid & SET_MODE) != 0) {
         err = set_mode(r, f, &c, &st);

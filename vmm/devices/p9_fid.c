@@ -183,20 +183,33 @@ mode_t p9_mode(mode_t mode, bool is_directory)
     return mode & (is_directory ? 07777u : 01777u);
 }
 
-int p9_adopt(const struct p9_fid *dir, const struct p9_server *s, int fd, mode_t mode, uint32_t gid)
+/* The owner that a new file should have: who is attached, and the group that was asked for. */
+static int give_owner(struct p9_server *s, const struct p9_fid *dir, int fd, uint32_t gid,
+                      const struct stat *st)
+{
+    if (!s->may_chown || ((dir->uid == P9_FID_NONE || dir->uid == st->st_uid) &&
+                          (gid == P9_FID_NONE || gid == st->st_gid))) {
+        return 0;
+    }
+    if (fchownat(fd, "", dir->uid, gid, AT_EMPTY_PATH | AT_SYMLINK_NOFOLLOW) == 0) {
+        return 0;
+    }
+    if (errno != EPERM) {
+        return -errno;
+    }
+    s->may_chown = false; /* an ordinary user's monitor: what it makes is its own */
+    return 0;
+}
+
+int p9_adopt(const struct p9_fid *dir, struct p9_server *s, int fd, mode_t mode, uint32_t gid)
 {
     char name[P9_FD_NAME_SIZE];
     struct stat st;
     int err = p9_stat_fd(fd, &st);
 
+    err = err < 0 ? err : give_owner(s, dir, fd, gid, &st);
     if (err < 0) {
         return err;
-    }
-    if (s->may_chown &&
-        ((dir->uid != P9_FID_NONE && dir->uid != st.st_uid) ||
-         (gid != P9_FID_NONE && gid != st.st_gid)) &&
-        fchownat(fd, "", dir->uid, gid, AT_EMPTY_PATH | AT_SYMLINK_NOFOLLOW) < 0) {
-        return -errno;
     }
     p9_fd_name(fd, name);
     if (!S_ISLNK(st.st_mode) && (st.st_mode & 07777u) != mode &&

@@ -34,7 +34,9 @@ struct p9_server {
     unsigned fid_count;
     uint32_t message_max; /* negotiated; 0: no version yet */
     bool has_extensions;
-    bool may_chown; /* the process is root */
+    uid_t own_uid; /* the process's; shown as root's when it is not root */
+    gid_t own_gid;
+    bool may_chown; /* false once the host has refused it */
     unsigned device_count;
     dev_t devices[P9_DEVICES_MAX]; /* host devices seen, for distinct inode numbers */
     struct p9_fid *buckets[P9_BUCKETS];
@@ -87,7 +89,7 @@ int p9_check_writable(const struct p9_fid *f) MUST_CHECK;
 /* Permission bits that a client may set on such a file: no set-id bits on what can be run. */
 mode_t p9_mode(mode_t mode, bool is_directory);
 /* Give a file that was just made its owner and exact mode (the process has an umask). */
-int p9_adopt(const struct p9_fid *dir, const struct p9_server *s, int fd, mode_t mode,
+int p9_adopt(const struct p9_fid *dir, struct p9_server *s, int fd, mode_t mode,
              uint32_t gid) MUST_CHECK;
 /* An attribute block as in Rgetattr. */
 void p9_put_attr(struct p9_request *r, const struct p9_fid *f, const struct stat *st);

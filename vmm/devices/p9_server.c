@@ -371,7 +371,9 @@ int p9_server_create(const struct p9_server_setup *setup, struct p9_server **out
     }
     s->proc_fd = setup->proc_fd;
     s->fids_max = setup->fids_max != 0 ? setup->fids_max : fids_allowed();
-    s->may_chown = geteuid() == 0;
+    s->own_uid = geteuid();
+    s->own_gid = getegid();
+    s->may_chown = true;
     s->share_count = setup->share_count;
     for (unsigned i = 0; i < s->share_count; i++) {
         struct p9_share *share = &s->shares[i];

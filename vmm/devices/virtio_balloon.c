@@ -199,7 +199,10 @@ static void balloon_kick(struct virtio_device *dev, unsigned queue, enum virtio_
     unsigned chains_left = CHAINS_AT_ONCE;
     struct vq_chain chain;
 
-    (void)thread;
+    if (thread == VIRTIO_ON_VCPU) {
+        virtio_queue_defer(dev, queue); /* memory is dropped on the loop, and only there */
+        return;
+    }
     vq_kicks_off(vq);
     while (vq_take(vq, &chain) == 1 || (vq_kicks_on(vq) == 1 && vq_take(vq, &chain) == 1)) {
         if (chains_left-- == 0) {

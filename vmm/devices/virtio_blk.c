@@ -326,7 +326,9 @@ static void blk_kick(struct virtio_device *dev, unsigned queue, enum virtio_thre
 {
     struct virtio_blk *blk = blk_of(dev);
 
-    if (thread == VIRTIO_ON_VCPU && !block_file_is_async(blk->file)) {
+    /* Blocking work, and the limits' timer, are the loop's. */
+    if (thread == VIRTIO_ON_VCPU &&
+        (!block_file_is_async(blk->file) || rate_limiter_is_limited(&blk->limiter))) {
         virtio_queue_defer(dev, queue);
         return;
     }

@@ -109,6 +109,9 @@ const struct filter_rule filter_rules[] = {
     ALLOW(S | M | A, ppoll, "wait with a deadline"),
     ALLOW(S | M | A, getpid, "messages"),
     ALLOW(S | M | A, gettid, "messages"),
+    ALLOW(S | A, geteuid, "whose files a shared folder's server makes"),
+    ALLOW(S | A, getegid, "whose files a shared folder's server makes"),
+    ALLOW_IF(S | A, prlimit64, 2, EXACT, 0, "new limit is NULL", "how many files may be open"),
     ALLOW(S | M | A, epoll_pwait, "wait for the control socket"),
 
     /* Sync disks, snapshots, logs: files that are open already. */
@@ -129,6 +132,8 @@ const struct filter_rule filter_rules[] = {
     ALLOW(S | A | F, openat, "files inside the jail's root"),
     ALLOW(S | A | F, newfstatat, "their kind and size"),
     ALLOW(S | A | F, fstat, "their kind and size"),
+    ALLOW(S | A, getcwd, "the full name of a snapshot, for the next one's base"),
+    ALLOW(S | A, readlink, "the full name of a snapshot, for the next one's base"),
     ALLOW(S | A, rename, "a snapshot under its final name"),
     ALLOW(S | A | F, renameat, "a snapshot under its final name"),
     ALLOW(S | A | F, renameat2, "a snapshot under its final name"),

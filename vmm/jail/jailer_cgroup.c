@@ -94,7 +94,7 @@ static bool split(const char *text, struct assignment *out)
 
 drupe_vm_err_t jailer_cgroup_check(const struct drupe_jailer_config *cfg, struct drupe_error *err)
 {
-    struct assignment a;
+    struct assignment a = { .value = "" };
 
     for (size_t i = 0; cfg->cgroups != NULL && cfg->cgroups[i] != NULL; i++) {
         if (!split(cfg->cgroups[i], &a)) {
@@ -108,7 +108,7 @@ drupe_vm_err_t jailer_cgroup_check(const struct drupe_jailer_config *cfg, struct
 static void fill_cpuset(const char *parent, const char *dir)
 {
     static const char *const files[] = { "cpuset.cpus", "cpuset.mems" };
-    char text[256];
+    char text[256] = "";
 
     for (size_t i = 0; i < array_size(files); i++) {
         if (read_text(dir, files[i], text, sizeof(text)) == 0 && text[0] <= '\n' &&
@@ -124,7 +124,7 @@ static int descend(unsigned version, const char *controller, char *dir, size_t s
 {
     char parent[JAIL_PATH_MAX];
     char word[40];
-    size_t length = strlen(dir);
+    const size_t length = strlen(dir);
     int r = 0;
 
     (void)fmt_snprintf(parent, sizeof(parent), "%s", dir);
@@ -175,8 +175,8 @@ drupe_vm_err_t jailer_cgroup_enter(const struct drupe_jailer_config *cfg, const 
 {
     const unsigned version = cfg->cgroup_version == 2 ? 2 : 1;
     const char *parent = cfg->parent_cgroup != NULL ? cfg->parent_cgroup : exec_name;
-    char dir[JAIL_PATH_MAX];
-    struct assignment a;
+    char dir[JAIL_PATH_MAX] = "";
+    struct assignment a = { .value = "" };
     int r = 0;
 
     for (size_t i = 0; cfg->cgroups != NULL && cfg->cgroups[i] != NULL; i++) {

@@ -263,6 +263,8 @@ drupe_vm_err_t machine_devices_init(struct machine *m, struct drupe_error *err)
 {
     struct io_window ioapic = { LAYOUT_IOAPIC, LAYOUT_IOAPIC_SIZE, &m->ioapic, ioapic_read,
                                 ioapic_write };
+    struct io_window timer = { LAYOUT_BOOT_TIMER, LAYOUT_BOOT_TIMER_SIZE, &m->boot_timer,
+                               boot_timer_read, boot_timer_write };
     drupe_vm_err_t r = DRUPE_OK;
 
     m->device_host = (struct device_host){
@@ -276,7 +278,8 @@ drupe_vm_err_t machine_devices_init(struct machine *m, struct drupe_error *err)
     bus_init(&m->pio, 0, 0);
     bus_init(&m->mmio, LAYOUT_VIRTIO, LAYOUT_VIRTIO_SIZE);
     uart_init(&m->uart, &m->device_host, LAYOUT_IRQ_SERIAL, m->config->serial_log);
-    i8042_init(&m->i8042, &m->device_host);
+    boot_timer_init(&m->boot_timer, &m->device_host);
+    i8042_init(&m->i8042, &m->device_host, LAYOUT_IRQ_KEYBOARD);
     status_port_init(&m->status_port, &m->device_host);
     m->has_legacy = true;
     m->virtio = calloc(1, sizeof(*m->virtio));
@@ -290,6 +293,9 @@ drupe_vm_err_t machine_devices_init(struct machine *m, struct drupe_error *err)
     r = failed(add_port_windows(m), "the port devices", err);
     if (r == DRUPE_OK) {
         r = failed(bus_add(&m->mmio, &ioapic), "the IOAPIC", err);
+    }
+    if (r == DRUPE_OK && m->config->has_boot_timer) {
+        r = failed(bus_add(&m->mmio, &timer), "the boot timer", err);
     }
     if (r == DRUPE_OK) {
         r = failed(add_console(m), "the console", err);
@@ -340,6 +346,7 @@ void machine_devices_deinit(struct machine *m)
     }
     if (m->has_legacy) {
         uart_deinit(&m->uart);
+        i8042_deinit(&m->i8042);
         status_port_deinit(&m->status_port);
         m->has_legacy = false;
     }

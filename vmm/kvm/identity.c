@@ -74,11 +74,38 @@ void machine_identity_renew(struct machine *m)
     fill(&p, m->clock.guest_now);
     /* The page was readable RAM, so it is writable; its second half stays. */
     (void)!gmem_write(&m->gmem, page, &p, offsetof(struct boot_identity, reserved));
-    if (p.kernel_magic == BOOT_IDENTITY_KERNEL_MAGIC && p.generation_copy != 0) {
+    if (p.kernel_magic == BOOT_IDENTITY_KERNEL_MAGIC && p.generation_copy != 0 &&
+        is_aligned(p.generation_copy, sizeof(p.generation))) {
         (void)!gmem_write(&m->gmem, (gpa_t){ p.generation_copy }, &p.generation,
                           sizeof(p.generation));
     }
     explicit_bzero(&p, sizeof(p));
+}
+
+static bool page_of(const struct machine *m, uint64_t gpa, uint64_t *number)
+{
+    if (gpa < m->ram_low_size) {
+        *number = gpa / SNAPSHOT_PAGE_SIZE;
+        return true;
+    }
+    *number = (gpa - LAYOUT_4GIB + m->ram_low_size) / SNAPSHOT_PAGE_SIZE;
+    return gpa >= LAYOUT_4GIB && gpa - LAYOUT_4GIB < m->ram_size - m->ram_low_size;
+}
+
+unsigned machine_identity_pages(const struct machine *m, uint64_t pages[2])
+{
+    struct boot_identity p;
+    unsigned count = 0;
+
+    if (!read_page(m, &p)) {
+        return 0;
+    }
+    count += page_of(m, page.raw, &pages[count]);
+    /* The word is written only where it lies inside one page: it is aligned, or it is not there. */
+    if (p.generation_copy != 0) {
+        count += page_of(m, p.generation_copy, &pages[count]);
+    }
+    return count;
 }
 
 /* ---- Free pages ---- */
@@ -134,7 +161,8 @@ static uint64_t take_records(const struct machine *m, const struct boot_identity
     return i;
 }
 
-void machine_remove_free_pages(const struct machine *m, struct page_set *s)
+void machine_remove_free_pages(const struct machine *m, struct page_set *s, machine_read_fn read,
+                               void *ctx)
 {
     uint8_t bytes[RECORDS_AT_ONCE * RECORD_SIZE_MAX];
     struct boot_identity p;
@@ -142,7 +170,7 @@ void machine_remove_free_pages(const struct machine *m, struct page_set *s)
     uint64_t at = 0;
     uint64_t end = 0;
 
-    if (!read_page(m, &p) || !is_sane(&p) ||
+    if (read(ctx, page, &p, sizeof(p)) < 0 || p.magic != BOOT_IDENTITY_MAGIC || !is_sane(&p) ||
         !checked_mul(p.page_count, (uint64_t)p.page_size, &end) ||
         !checked_add(p.pages, end, &end)) {
         return;
@@ -153,7 +181,7 @@ void machine_remove_free_pages(const struct machine *m, struct page_set *s)
         uint64_t count = min_of((uint64_t)RECORDS_AT_ONCE, frames - at);
         gpa_t from = { p.pages + at * p.page_size };
 
-        if (gmem_read(&m->gmem, from, bytes, count * p.page_size) < 0) {
+        if (read(ctx, from, bytes, count * p.page_size) < 0) {
             return;
         }
         at += take_records(m, &p, s, at, count, bytes);

@@ -451,6 +451,7 @@ static void kvm_release(void *machine)
 {
     struct machine *m = machine;
 
+    boot_timer_start(&m->boot_timer);
     loop_set_deadline(&m->loop, m->config->boot_timeout_ms * NS_PER_MS, boot_deadline, m);
     (void)pthread_mutex_lock(&m->lock);
     m->released_ns = now_ns();
@@ -503,6 +504,16 @@ static drupe_vm_err_t kvm_update_disk(void *machine, unsigned index, int fd,
     return machine_update_disk(machine, index, fd, limit, err);
 }
 
+static drupe_vm_err_t kvm_ctrl_alt_del(void *machine, struct drupe_error *err)
+{
+    struct machine *m = machine;
+
+    if (!i8042_ctrl_alt_del(&m->i8042)) {
+        return error_set(err, DRUPE_BUSY, 0, "the guest does not read its keyboard");
+    }
+    return DRUPE_OK;
+}
+
 const struct backend backend_kvm = {
     .name = "kvm",
     .create = kvm_create,
@@ -518,6 +529,7 @@ const struct backend backend_kvm = {
     .set_balloon = kvm_set_balloon,
     .set_balloon_interval = kvm_set_balloon_interval,
     .balloon_stats = kvm_balloon_stats,
+    .ctrl_alt_del = kvm_ctrl_alt_del,
     .stats = kvm_stats,
     .destroy = kvm_destroy,
 };

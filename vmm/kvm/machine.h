@@ -26,6 +26,7 @@
 #include "boot/linux_boot.h"
 #include "bus.h"
 #include "config.h"
+#include "devices/boot_timer.h"
 #include "devices/gmem.h"
 #include "devices/i8042.h"
 #include "devices/ioapic.h"
@@ -89,6 +90,7 @@ struct machine {
     struct bus mmio;
     struct uart uart;
     struct i8042 i8042;
+    struct boot_timer boot_timer;
     struct status_port status_port;
     struct ioapic ioapic;
     bool has_irqchip;
@@ -116,6 +118,7 @@ struct machine {
     pthread_mutex_t control;
     bool is_quiesced; /* under control: no device touches guest memory */
     bool has_resize;  /* under control: a resize came meanwhile */
+    bool is_copying;  /* under control: who resumes it must not write to guest memory itself */
     uint16_t resize_rows;
     uint16_t resize_cols;
     struct arch_clock clock; /* as it stopped; one pause at a time */
@@ -207,6 +210,9 @@ void machine_wait_gate(struct machine *m);
 drupe_vm_err_t machine_pause(void *machine, struct drupe_error *err) MUST_CHECK;
 drupe_vm_err_t machine_resume(void *machine, struct drupe_error *err) MUST_CHECK;
 void machine_park_vcpu(struct machine *m);
+/* Between true and false, machine_resume() leaves guest memory alone but for the identity's pages.
+ */
+void machine_set_copying(struct machine *m, bool is_copying);
 /* The backend's signal and resize: safe while it stands still. */
 drupe_vm_err_t machine_signal(void *machine, int signo, struct drupe_error *err) MUST_CHECK;
 drupe_vm_err_t machine_resize_tty(void *machine, unsigned rows, unsigned cols,
@@ -217,8 +223,15 @@ drupe_vm_err_t machine_resize_tty(void *machine, unsigned rows, unsigned cols,
  */
 int machine_identity_init(struct machine *m) MUST_CHECK;
 void machine_identity_renew(struct machine *m);
-/* Take out of the set what the guest's kernel says is free. It stands still. */
-void machine_remove_free_pages(const struct machine *m, struct page_set *s);
+/* The pages that renew writes to, as offsets in RAM / page size; how many (0..2). */
+unsigned machine_identity_pages(const struct machine *m, uint64_t pages[2]);
+/*
+ * Take out of the set what the guest's kernel says is free, in memory as `read` gives it: 0 or
+ * -errno.
+ */
+typedef int (*machine_read_fn)(void *ctx, gpa_t from, void *to, size_t size);
+void machine_remove_free_pages(const struct machine *m, struct page_set *s, machine_read_fn read,
+                               void *ctx);
 
 /* memory.c: add what the guest wrote since the last call to m->dirty. It stands still. */
 drupe_vm_err_t machine_collect_dirty(struct machine *m, struct drupe_error *err) MUST_CHECK;

@@ -80,6 +80,24 @@ drupe_vm_err_t machine_pause(void *machine, struct drupe_error *err)
     return DRUPE_OK;
 }
 
+static void apply_resize_locked(struct machine *m)
+{
+    if (m->has_resize && !m->is_copying) {
+        m->has_resize = false;
+        (void)machine_resize_console(m, m->resize_rows, m->resize_cols);
+    }
+}
+
+void machine_set_copying(struct machine *m, bool is_copying)
+{
+    (void)pthread_mutex_lock(&m->control);
+    m->is_copying = is_copying;
+    if (!m->is_quiesced) {
+        apply_resize_locked(m);
+    }
+    (void)pthread_mutex_unlock(&m->control);
+}
+
 drupe_vm_err_t machine_resume(void *machine, struct drupe_error *err)
 {
     struct machine *m = machine;
@@ -87,10 +105,7 @@ drupe_vm_err_t machine_resume(void *machine, struct drupe_error *err)
     (void)err;
     (void)pthread_mutex_lock(&m->control);
     m->is_quiesced = false;
-    if (m->has_resize) {
-        m->has_resize = false;
-        (void)machine_resize_console(m, m->resize_rows, m->resize_cols);
-    }
+    apply_resize_locked(m);
     (void)pthread_mutex_unlock(&m->control);
     arch_clock_go(m);
     machine_identity_renew(m);

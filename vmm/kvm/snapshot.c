@@ -10,31 +10,10 @@
 #include <base/fmt.h>
 
 #include "error.h"
-#include "kvm/machine.h"
+#include "kvm/snapshot_job.h"
 #include "snapshot/describe.h"
-#include "snapshot/memory.h"
-#include "snapshot/output.h"
 
 #define NS_PER_MS UINT64_C(1000000)
-
-struct job {
-    struct machine *m;
-    const struct drupe_snapshot_options *options;
-    struct state_writer state;
-    struct snapshot_file_id root;
-    struct page_set pages;
-    bool has_taken_dirty; /* `dirty` are to be added again if this fails */
-    struct page_set dirty;
-    struct memory_runs runs;
-    struct output file;
-    struct output memory;
-    char *metadata;
-    size_t metadata_size;
-    char id[SNAPSHOT_ID_SIZE];
-    uint64_t memory_offset;
-    uint64_t size; /* of all that was written */
-    struct snapshot_header header;
-};
 
 static uint64_t now_ns(clockid_t clock)
 {
@@ -49,24 +28,23 @@ static drupe_vm_err_t no_memory(struct drupe_error *err)
     return error_set(err, DRUPE_NO_MEMORY, ENOMEM, "take a snapshot");
 }
 
-static bool is_diff(const struct job *j)
-{
-    return j->options->kind == DRUPE_SNAPSHOT_DIFF;
-}
-
 /* ---- What can be done before the guest stops ---- */
 
-static drupe_vm_err_t check_base(const struct job *j, struct drupe_error *err)
+static drupe_vm_err_t check(const struct snapshot_job *j, struct drupe_error *err)
 {
-    if (is_diff(j) && j->m->base_id[0] == '\0') {
+    if (job_is_diff(j) && j->m->base_id[0] == '\0') {
         return error_field(err, "kind",
                            "an incremental snapshot builds on one before it, and there is none");
+    }
+    if (j->m->config->share_count > 0) {
+        return error_set(err, DRUPE_UNSUPPORTED, 0,
+                         "a machine with shared folders: what it has open there is the host's");
     }
     return DRUPE_OK;
 }
 
 /* What comes next builds on this one. */
-static void become_base(struct job *j)
+static void become_base(struct snapshot_job *j)
 {
     struct machine *m = j->m;
 
@@ -75,7 +53,7 @@ static void become_base(struct job *j)
     m->base_path = j->options->path != NULL ? realpath(j->options->path, NULL) : NULL;
 }
 
-static drupe_vm_err_t make_id(struct job *j, struct drupe_error *err)
+static drupe_vm_err_t make_id(struct snapshot_job *j, struct drupe_error *err)
 {
     uint8_t random[16];
     size_t at = 0;
@@ -89,7 +67,7 @@ static drupe_vm_err_t make_id(struct job *j, struct drupe_error *err)
     return DRUPE_OK;
 }
 
-static drupe_vm_err_t prepare(struct job *j, struct drupe_error *err)
+static drupe_vm_err_t prepare(struct snapshot_job *j, struct drupe_error *err)
 {
     const struct config *c = j->m->config;
     bool is_constant = c->root_mode != DRUPE_ROOT_DISK_RW;
@@ -103,6 +81,8 @@ static drupe_vm_err_t prepare(struct job *j, struct drupe_error *err)
         return error_set(err, DRUPE_SNAPSHOT_FAILED, -e, "read root image %s", c->root.path);
     }
     state_writer_init(&j->state);
+    j->created_ms = now_ns(CLOCK_REALTIME) / NS_PER_MS;
+    arch_state_prepare(j->m);
     if (r == DRUPE_OK && (!page_set_init(&j->pages, j->m->ram_size / SNAPSHOT_PAGE_SIZE) ||
                           !page_set_init(&j->dirty, j->m->ram_size / SNAPSHOT_PAGE_SIZE))) {
         r = no_memory(err);
@@ -118,7 +98,7 @@ static drupe_vm_err_t prepare(struct job *j, struct drupe_error *err)
 
 /* ---- While it stands still ---- */
 
-static drupe_vm_err_t gather(struct job *j, struct drupe_error *err)
+static drupe_vm_err_t gather(struct snapshot_job *j, struct drupe_error *err)
 {
     struct machine *m = j->m;
     struct snapshot_ioapic *ioapic = NULL;
@@ -134,14 +114,14 @@ static drupe_vm_err_t gather(struct job *j, struct drupe_error *err)
     machine_devices_save(m, &j->state);
     (void)pthread_mutex_unlock(&m->control);
     if (r == DRUPE_OK &&
-        !describe_config(&j->state, m->config, &j->root, is_diff(j) ? m->base_path : NULL)) {
+        !describe_config(&j->state, m->config, &j->root, job_is_diff(j) ? m->base_path : NULL)) {
         r = no_memory(err);
     }
     return r;
 }
 
 /* From now on pages written belong to the next snapshot. */
-static drupe_vm_err_t take_dirty(struct job *j, struct drupe_error *err)
+static drupe_vm_err_t take_dirty(struct snapshot_job *j, struct drupe_error *err)
 {
     struct machine *m = j->m;
     drupe_vm_err_t r = DRUPE_OK;
@@ -157,53 +137,65 @@ static drupe_vm_err_t take_dirty(struct job *j, struct drupe_error *err)
     return r;
 }
 
-static drupe_vm_err_t choose_pages(struct job *j, struct drupe_error *err)
+static int read_guest(void *ctx, gpa_t from, void *to, size_t size)
+{
+    const struct machine *m = ctx;
+
+    return gmem_read(&m->gmem, from, to, size);
+}
+
+static drupe_vm_err_t choose_pages(struct snapshot_job *j, struct drupe_error *err)
 {
     struct machine *m = j->m;
-    drupe_vm_err_t r = take_dirty(j, err);
 
-    if (r != DRUPE_OK) {
-        return r;
-    }
-    if (is_diff(j)) {
+    if (job_is_diff(j)) {
         page_set_add_set(&j->pages, &j->dirty);
     } else {
         page_set_add_private(&j->pages, m->ram);
         page_set_add_runs(&j->pages, m->snapshot);
     }
-    machine_remove_free_pages(m, &j->pages);
-    if (!memory_runs_make(&j->runs, &j->pages, m->ram, is_diff(j))) {
+    machine_remove_free_pages(m, &j->pages, read_guest, m);
+    if (!memory_runs_make(&j->runs, &j->pages, m->ram, job_is_diff(j))) {
         return no_memory(err);
     }
     return DRUPE_OK;
 }
 
-static drupe_vm_err_t finish_state(struct job *j, struct drupe_error *err)
+bool job_fill_state_header(struct snapshot_job *j)
 {
-    struct machine *m = j->m;
-    size_t size = j->runs.count * sizeof(struct snapshot_run);
-    void *runs = state_add(&j->state, SNAPSHOT_RUNS, 0, 1, size);
-    struct snapshot_state *header = NULL;
+    const struct machine *m = j->m;
+    struct snapshot_state *header = state_header(&j->state);
 
-    if (runs != NULL) {
-        memcpy(runs, j->runs.items, size);
-    }
-    header = state_finish(&j->state);
     if (header == NULL) {
-        return no_memory(err);
+        return false;
     }
     header->arch = arch_snapshot_id();
     header->vcpus = m->vcpu_count;
     header->ram_size = m->ram_size;
-    header->created_ms = now_ns(CLOCK_REALTIME) / NS_PER_MS;
+    header->created_ms = j->created_ms;
     memcpy(header->id, j->id, sizeof(header->id));
-    if (is_diff(j)) {
+    if (job_is_diff(j)) {
         header->flags = SNAPSHOT_IS_DIFF;
         memcpy(header->base_id, m->base_id, sizeof(header->base_id));
     }
-    j->metadata =
-        describe_metadata(&j->state, "", m->clock.tsc_khz, j->runs.data_pages * SNAPSHOT_PAGE_SIZE,
-                          sizeof(struct snapshot_header), &j->metadata_size);
+    return true;
+}
+
+drupe_vm_err_t job_finish_state(struct snapshot_job *j, size_t metadata_min, size_t state_min,
+                                struct drupe_error *err)
+{
+    size_t size = j->runs.count * sizeof(struct snapshot_run);
+    void *runs = state_add(&j->state, SNAPSHOT_RUNS, 0, 1, size);
+
+    if (runs != NULL && size > 0) {
+        memcpy(runs, j->runs.items, size);
+    }
+    if (!job_fill_state_header(j) || state_finish(&j->state, state_min) == NULL) {
+        return no_memory(err);
+    }
+    j->metadata = describe_metadata(
+        &j->state, "", j->m->clock.tsc_khz, j->runs.data_pages * SNAPSHOT_PAGE_SIZE,
+        sizeof(struct snapshot_header), metadata_min, &j->metadata_size);
     if (j->metadata == NULL) {
         return no_memory(err);
     }
@@ -216,12 +208,7 @@ static drupe_vm_err_t finish_state(struct job *j, struct drupe_error *err)
 
 /* ---- Writing ---- */
 
-static bool is_memory_elsewhere(const struct job *j)
-{
-    return j->memory.fd >= 0;
-}
-
-static void fill_header(struct job *j, struct sha256 *memory)
+static void fill_header(struct snapshot_job *j, struct sha256 *memory)
 {
     struct snapshot_header *h = &j->header;
 
@@ -229,19 +216,16 @@ static void fill_header(struct job *j, struct sha256 *memory)
     h->v1.version = 2;
     h->v1.metadata_size = j->metadata_size;
     h->v1.state_size = j->state.size;
-    h->v1.memory_size = is_memory_elsewhere(j) ? 0 : j->m->ram_size;
-    h->flags = is_memory_elsewhere(j) ? SNAPSHOT_MEMORY_ELSEWHERE : 0;
+    h->v1.memory_size = job_has_memory_file(j) ? 0 : j->m->ram_size;
+    h->flags = job_has_memory_file(j) ? SNAPSHOT_MEMORY_ELSEWHERE : 0;
     sha256(j->metadata, j->metadata_size, h->metadata_sha256);
     sha256(j->state.bytes, j->state.size, h->state_sha256);
     sha256_end(memory, h->memory_sha256);
 }
 
-static int write_parts(struct job *j)
+int job_write_parts(struct snapshot_job *j, struct sha256 *memory)
 {
     uint64_t at = sizeof(struct snapshot_header);
-    int memory_fd = is_memory_elsewhere(j) ? j->memory.fd : j->file.fd;
-    uint64_t memory_at = is_memory_elsewhere(j) ? 0 : at + j->metadata_size + j->state.size;
-    struct sha256 sha;
     int r = write_all(j->file.fd, j->metadata, j->metadata_size, at);
 
     at += j->metadata_size;
@@ -249,35 +233,52 @@ static int write_parts(struct job *j)
         r = write_all(j->file.fd, j->state.bytes, j->state.size, at);
     }
     at += j->state.size;
-    /* The size first: what nothing is written to is a hole. */
-    if (r == 0 && ftruncate(memory_fd, (off_t)(memory_at + j->m->ram_size)) < 0) {
-        r = -errno;
-    }
-    sha256_init(&sha);
-    if (r == 0) {
-        r = memory_write(&j->runs, j->m->ram, memory_fd, memory_at, &sha);
-    }
-    fill_header(j, &sha);
+    fill_header(j, memory);
     j->size = at + j->runs.data_pages * SNAPSHOT_PAGE_SIZE;
     return r == 0 ? write_all(j->file.fd, &j->header, sizeof(j->header), 0) : r;
 }
 
-static drupe_vm_err_t write_out(struct job *j, struct drupe_error *err)
+/* The guest stands still: its memory is written from where it is. */
+static drupe_vm_err_t write_still(struct snapshot_job *j, struct drupe_error *err)
 {
-    int e = write_parts(j);
-    drupe_vm_err_t r = DRUPE_OK;
+    drupe_vm_err_t code = choose_pages(j, err);
+    uint64_t at = 0;
+    struct sha256 sha;
+    int fd = -1;
+    int r = 0;
 
-    if (e < 0) {
-        return error_set(err, DRUPE_SNAPSHOT_FAILED, -e, "write the snapshot");
+    if (code == DRUPE_OK) {
+        code = job_finish_state(j, 0, 0, err);
     }
-    if (is_memory_elsewhere(j)) {
-        r = output_commit(&j->memory, err);
+    if (code != DRUPE_OK) {
+        return code;
     }
+    fd = job_has_memory_file(j) ? j->memory.fd : j->file.fd;
+    at = job_has_memory_file(j) ? 0
+                                : sizeof(struct snapshot_header) + j->metadata_size + j->state.size;
+    /* The size first: what nothing is written to is a hole. */
+    r = ftruncate(fd, (off_t)(at + j->m->ram_size)) < 0 ? -errno : 0;
+    sha256_init(&sha);
+    if (r == 0) {
+        r = memory_write(&j->runs, j->m->ram, fd, at, &sha);
+    }
+    if (r == 0) {
+        r = job_write_parts(j, &sha);
+    }
+    return r == 0 ? DRUPE_OK : error_set(err, DRUPE_SNAPSHOT_FAILED, -r, "write the snapshot");
+}
+
+static drupe_vm_err_t commit(struct snapshot_job *j, struct drupe_error *err)
+{
+    drupe_vm_err_t r = job_has_memory_file(j) ? output_commit(&j->memory, err) : DRUPE_OK;
+
     return r == DRUPE_OK ? output_commit(&j->file, err) : r;
 }
 
-static void clean_up(struct job *j)
+static void clean_up(struct snapshot_job *j)
 {
+    live_close(&j->live);
+    machine_set_copying(j->m, false);
     output_end(&j->file);
     output_end(&j->memory);
     free(j->metadata);
@@ -287,58 +288,104 @@ static void clean_up(struct job *j)
     state_writer_deinit(&j->state);
 }
 
+/* The guest goes on while its memory is copied. */
+static drupe_vm_err_t open_live(struct snapshot_job *j, struct drupe_error *err)
+{
+    int r = live_open(&j->live, j->m->ram, j->m->ram_size / SNAPSHOT_PAGE_SIZE);
+
+    if (r < 0) {
+        return error_set(err, DRUPE_UNSUPPORTED, -r,
+                         "a live snapshot needs write protection by userfaultfd, which this host "
+                         "does not have, not for us, or not for this memory");
+    }
+    j->is_live = true;
+    return DRUPE_OK;
+}
+
+/* This thread will serve who waits for a page, so it must not wait itself. */
+static int protect_live(struct snapshot_job *j)
+{
+    uint64_t pages[2];
+    unsigned count = machine_identity_pages(j->m, pages);
+    int r = live_protect(&j->live);
+
+    for (unsigned i = 0; r == 0 && i < count; i++) {
+        r = live_let_write(&j->live, pages[i]);
+    }
+    return r;
+}
+
+/* All that needs the guest to stand still. */
+static drupe_vm_err_t take(struct snapshot_job *j, struct drupe_error *err)
+{
+    drupe_vm_err_t r = gather(j, err);
+    int e = 0;
+
+    if (r == DRUPE_OK) {
+        r = take_dirty(j, err);
+    }
+    if (r == DRUPE_OK && j->is_live) {
+        machine_set_copying(j->m, true);
+        e = protect_live(j);
+        return e == 0 ? DRUPE_OK
+                      : error_set(err, DRUPE_SNAPSHOT_FAILED, -e, "protect the guest's memory");
+    }
+    return r == DRUPE_OK ? write_still(j, err) : r;
+}
+
+static drupe_vm_err_t take_and_resume(struct snapshot_job *j, bool is_paused, uint64_t *stopped_ns,
+                                      struct drupe_error *err)
+{
+    uint64_t began_ns = now_ns(CLOCK_MONOTONIC);
+    drupe_vm_err_t r = is_paused ? DRUPE_OK : machine_pause(j->m, err);
+    drupe_vm_err_t resumed = DRUPE_OK;
+
+    *stopped_ns = 0;
+    if (r != DRUPE_OK) {
+        return r;
+    }
+    r = take(j, err);
+    if (is_paused) {
+        return r;
+    }
+    resumed = machine_resume(j->m, r == DRUPE_OK ? err : NULL);
+    *stopped_ns = now_ns(CLOCK_MONOTONIC) - began_ns;
+    return r == DRUPE_OK ? resumed : r;
+}
+
 drupe_vm_err_t machine_snapshot(void *machine, bool is_paused,
                                 const struct drupe_snapshot_options *options,
                                 struct drupe_snapshot_info *info, struct drupe_error *err)
 {
     struct machine *m = machine;
-    struct job j = { .m = m, .options = options, .file.fd = -1, .memory.fd = -1 };
+    struct snapshot_job j = { .m = m,
+                              .options = options,
+                              .file.fd = -1,
+                              .memory.fd = -1,
+                              .live.uffd = -1,
+                              .live.pagemap_fd = -1 };
     uint64_t began_ns = now_ns(CLOCK_MONOTONIC);
     uint64_t stopped_ns = 0;
-    bool has_paused = false;
-    drupe_vm_err_t r = DRUPE_OK;
+    drupe_vm_err_t r = check(&j, err);
 
-    if (options->is_live) {
-        return error_set(err, DRUPE_UNSUPPORTED, 0, "a live snapshot is not built");
-    }
-    r = check_base(&j, err);
     if (r != DRUPE_OK) {
         return r;
     }
-    if (m->config->share_count > 0) {
-        return error_set(err, DRUPE_UNSUPPORTED, 0,
-                         "a machine with shared folders: what it has open there is the host's");
-    }
     r = prepare(&j, err);
-    if (r == DRUPE_OK && !is_paused) {
-        stopped_ns = now_ns(CLOCK_MONOTONIC);
-        r = machine_pause(m, err);
-        has_paused = r == DRUPE_OK;
+    if (r == DRUPE_OK && options->is_live && !is_paused) {
+        r = open_live(&j, err);
     }
     if (r == DRUPE_OK) {
-        r = gather(&j, err);
+        r = take_and_resume(&j, is_paused, &stopped_ns, err);
+    }
+    if (r == DRUPE_OK && j.is_live) {
+        r = job_write_live(&j, err);
     }
     if (r == DRUPE_OK) {
-        r = choose_pages(&j, err);
-    }
-    if (r == DRUPE_OK) {
-        r = finish_state(&j, err);
-    }
-    if (r == DRUPE_OK) {
-        r = write_out(&j, err);
+        r = commit(&j, err);
     }
     if (r == DRUPE_OK) {
         become_base(&j);
-    } else if (j.has_taken_dirty) {
-        page_set_add_set(&m->dirty, &j.dirty);
-    }
-    if (has_paused) {
-        drupe_vm_err_t resumed = machine_resume(m, r == DRUPE_OK ? err : NULL);
-
-        r = r == DRUPE_OK ? resumed : r;
-        stopped_ns = now_ns(CLOCK_MONOTONIC) - stopped_ns;
-    }
-    if (r == DRUPE_OK) {
         *info = (struct drupe_snapshot_info){
             .size = j.size,
             .memory_bytes = j.runs.data_pages * SNAPSHOT_PAGE_SIZE,
@@ -346,6 +393,8 @@ drupe_vm_err_t machine_snapshot(void *machine, bool is_paused,
             .took_ns = now_ns(CLOCK_MONOTONIC) - began_ns,
         };
         memcpy(info->id, j.id, sizeof(j.id));
+    } else if (j.has_taken_dirty) {
+        page_set_add_set(&m->dirty, &j.dirty);
     }
     clean_up(&j);
     return r;

@@ -298,7 +298,7 @@ static void json_config(struct json *j, const struct snapshot_config *c)
 }
 
 char *describe_metadata(const struct state_writer *w, const char *vm_id, uint64_t tsc_khz,
-                        uint64_t memory_bytes, size_t before, size_t *size)
+                        uint64_t memory_bytes, size_t before, size_t size_min, size_t *size)
 {
     const struct snapshot_state *h = (const struct snapshot_state *)(const void *)w->bytes;
     struct state_reader r = { .bytes = w->bytes, .size = h->size, .header = h };
@@ -318,7 +318,8 @@ char *describe_metadata(const struct state_writer *w, const char *vm_id, uint64_
     json_config(&j, state_find(&r, SNAPSHOT_CONFIG, 0, NULL, NULL));
     json_devices(&j, &r);
     json_add(&j, "}");
-    while (!j.has_failed && (before + j.size + 1) % SNAPSHOT_PAGE_SIZE != 0) {
+    while (!j.has_failed &&
+           (j.size + 1 < size_min || (before + j.size + 1) % SNAPSHOT_PAGE_SIZE != 0)) {
         json_add(&j, " ");
     }
     json_add(&j, "\n");

@@ -22,11 +22,12 @@ bool describe_config(struct state_writer *w, const struct config *c,
                      const struct snapshot_file_id *root, const char *base) MUST_CHECK;
 
 /*
- * The metadata of a finished state as JSON text, padded with blanks so that `before` + *size is a
- * multiple of the page size. Freed by the caller; NULL: out of memory.
+ * The metadata of a finished state as JSON text, padded with blanks so that it has at least
+ * size_min bytes and `before` + *size is a multiple of the page size. Freed by the caller; NULL:
+ * out of memory.
  */
 char *describe_metadata(const struct state_writer *w, const char *vm_id, uint64_t tsc_khz,
-                        uint64_t memory_bytes, size_t before, size_t *size);
+                        uint64_t memory_bytes, size_t before, size_t size_min, size_t *size);
 
 /* May a machine of this configuration be made from the snapshot? IMAGE_MISMATCH, CONFIG_INVALID. */
 drupe_vm_err_t describe_check(const struct snapshot_file *f, const struct config *c, bool is_clone,

@@ -138,7 +138,7 @@ void page_set_add_runs(struct page_set *s, const struct snapshot_file *f)
 
 /* ---- Runs ---- */
 
-static bool is_zero_page(const uint8_t *page)
+bool page_is_zero(const uint8_t *page)
 {
     const uint64_t *word = (const uint64_t *)(const void *)page;
     uint64_t all = 0;
@@ -153,7 +153,7 @@ static bool is_zero_page(const uint8_t *page)
     return true;
 }
 
-static bool add_page(struct memory_runs *r, uint64_t page, enum snapshot_run_kind kind)
+bool memory_runs_add(struct memory_runs *r, uint64_t page, enum snapshot_run_kind kind)
 {
     struct snapshot_run *last = r->count > 0 ? &r->items[r->count - 1] : NULL;
 
@@ -181,12 +181,12 @@ bool memory_runs_make(struct memory_runs *r, const struct page_set *s, const uin
 {
     *r = (struct memory_runs){ .items = NULL };
     for (uint64_t page = page_set_next(s, 0); page < s->pages; page = page_set_next(s, page + 1)) {
-        bool is_zero = is_zero_page(ram + page * PAGE);
+        bool is_zero = page_is_zero(ram + page * PAGE);
 
         if (is_zero && !want_zero_runs) {
             continue;
         }
-        if (!add_page(r, page, is_zero ? SNAPSHOT_RUN_ZERO : SNAPSHOT_RUN_DATA)) {
+        if (!memory_runs_add(r, page, is_zero ? SNAPSHOT_RUN_ZERO : SNAPSHOT_RUN_DATA)) {
             memory_runs_deinit(r);
             return false;
         }

@@ -54,6 +54,9 @@ struct memory_runs {
 bool memory_runs_make(struct memory_runs *r, const struct page_set *s, const uint8_t *ram,
                       bool want_zero_runs) MUST_CHECK;
 void memory_runs_deinit(struct memory_runs *r);
+/* Add a page behind all others. False: out of memory. */
+bool memory_runs_add(struct memory_runs *r, uint64_t page, enum snapshot_run_kind kind) MUST_CHECK;
+bool page_is_zero(const uint8_t *page);
 
 /* Write the data runs to `fd`, RAM's first byte at `offset`, and hash them. 0 or -errno. */
 int memory_write(const struct memory_runs *r, const uint8_t *ram, int fd, uint64_t offset,

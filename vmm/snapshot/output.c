@@ -78,6 +78,7 @@ static int sync_folder(const char *path)
 
 drupe_vm_err_t output_commit(struct output *o, struct drupe_error *err)
 {
+    bool is_new = o->path[0] != '\0' && access(o->path, F_OK) < 0;
     int r = 0;
 
     if (fsync(o->fd) < 0 && errno != EINVAL) {
@@ -92,6 +93,9 @@ drupe_vm_err_t output_commit(struct output *o, struct drupe_error *err)
     }
     o->is_renamed = true;
     r = sync_folder(o->path);
+    if (r < 0 && is_new) {
+        (void)unlink(o->path); /* the name may not last: no file, as the answer says */
+    }
     return r == 0 ? DRUPE_OK
                   : error_set(err, DRUPE_SNAPSHOT_FAILED, -r, "write the folder of %s to its disk",
                               o->path);

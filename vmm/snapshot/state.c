@@ -85,19 +85,30 @@ void state_trim(struct state_writer *w, size_t size)
     w->size = w->last + sizeof(record) + align_up(size, (size_t)RECORD_ALIGN);
 }
 
-struct snapshot_state *state_finish(struct state_writer *w)
+struct snapshot_state *state_header(struct state_writer *w)
 {
-    struct snapshot_state *header = NULL;
+    struct snapshot_state *header = (struct snapshot_state *)(void *)w->bytes;
 
-    if (!reserve(w, SNAPSHOT_PAGE_SIZE)) {
+    if (w->has_failed) {
         return NULL;
     }
-    header = (struct snapshot_state *)(void *)w->bytes;
     header->magic = SNAPSHOT_STATE_MAGIC;
     header->version = SNAPSHOT_STATE_VERSION;
     header->size = (uint32_t)w->size;
     header->record_count = w->record_count;
-    w->size = align_up(w->size, (size_t)SNAPSHOT_PAGE_SIZE);
+    return header;
+}
+
+struct snapshot_state *state_finish(struct state_writer *w, size_t size_min)
+{
+    struct snapshot_state *header = NULL;
+
+    size_min = max_of(size_min, w->size);
+    if (!reserve(w, size_min - w->size + SNAPSHOT_PAGE_SIZE)) {
+        return NULL;
+    }
+    header = state_header(w);
+    w->size = align_up(size_min, (size_t)SNAPSHOT_PAGE_SIZE);
     return header;
 }
 

@@ -26,8 +26,10 @@ void *state_add(struct state_writer *w, enum snapshot_kind kind, uint32_t index,
                 size_t size);
 /* The payload added last is shorter than was asked. */
 void state_trim(struct state_writer *w, size_t size);
-/* The header, in place; NULL when something failed. Pads to whole pages. */
-struct snapshot_state *state_finish(struct state_writer *w);
+/* The header, in place, as of now; NULL when something failed. Until the next record. */
+struct snapshot_state *state_header(struct state_writer *w);
+/* The same, and all records are there. Pads to whole pages, at least `size_min` bytes. */
+struct snapshot_state *state_finish(struct state_writer *w, size_t size_min);
 
 struct state_reader {
     const uint8_t *bytes;

@@ -10,7 +10,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#include <base/assert.h>
+#include <base/bytes.h>
 #include <base/fmt.h>
 
 #include "error.h"
@@ -88,6 +88,32 @@ static drupe_vm_err_t copy_failed(const struct transfer *t, int r, const char *h
     return error_set(err, DRUPE_STORE_FAILED, -r, "%s: %s", t->what, how);
 }
 
+static bool is_zero(const uint8_t *bytes, size_t size)
+{
+    return bytes[0] == 0 && memcmp(bytes, bytes + 1, size - 1) == 0;
+}
+
+/* One piece: what is zero stays a hole, and only its absence is hashed. */
+static drupe_vm_err_t copy_piece(struct transfer *t, int from, uint64_t from_offset, int to,
+                                 uint64_t to_offset, uint64_t at, size_t n, struct sha256 *sha,
+                                 uint8_t *piece, struct drupe_error *err)
+{
+    uint8_t place[8];
+    int e = store_read_all(from, piece, n, from_offset + at);
+
+    if (e < 0) {
+        return copy_failed(t, e, "read", err);
+    }
+    if (is_zero(piece, n)) {
+        return DRUPE_OK;
+    }
+    store_le64(place, at);
+    sha256_add(sha, place, sizeof(place));
+    sha256_add(sha, piece, n);
+    e = store_write_all(to, piece, n, to_offset + at);
+    return e < 0 ? copy_failed(t, e, "write", err) : DRUPE_OK;
+}
+
 drupe_vm_err_t store_copy(struct transfer *t, int from, uint64_t from_offset, int to,
                           uint64_t to_offset, uint64_t size, uint8_t digest[SHA256_SIZE],
                           struct drupe_error *err)
@@ -99,20 +125,14 @@ drupe_vm_err_t store_copy(struct transfer *t, int from, uint64_t from_offset, in
     if (piece == NULL) {
         return error_set(err, DRUPE_NO_MEMORY, ENOMEM, "%s", t->what);
     }
+    if (ftruncate(to, (off_t)(to_offset + size)) < 0) {
+        r = copy_failed(t, -errno, "make room", err);
+    }
     sha256_init(&sha);
     for (uint64_t done = 0; r == DRUPE_OK && done < size;) {
         size_t n = (size_t)min_of(size - done, (uint64_t)PIECE_SIZE);
-        int e = store_read_all(from, piece, n, from_offset + done);
 
-        if (e < 0) {
-            r = copy_failed(t, e, "read", err);
-            break;
-        }
-        sha256_add(&sha, piece, n);
-        e = to < 0 ? 0 : store_write_all(to, piece, n, to_offset + done);
-        if (e < 0) {
-            r = copy_failed(t, e, "write", err);
-        }
+        r = copy_piece(t, from, from_offset, to, to_offset, done, n, &sha, piece, err);
         done += n;
         if (r == DRUPE_OK && t->deadline_ns != 0 && store_now_ns() > t->deadline_ns) {
             r = error_set(err, DRUPE_STORE_TIMEOUT, 0,

@@ -447,8 +447,8 @@ static drupe_vm_err_t read_package(struct drupe_store *s, const char *id, int fd
         r = read_blob_into(s, id, fd, &h, d->blob_fd, err);
     } else if (r == DRUPE_OK && d->blob_path != NULL && h.blob_size > 0) {
         p->blob_path = strdup(d->blob_path);
-        r = p->blob_path == NULL ? error_set(err, DRUPE_NO_MEMORY, ENOMEM, "read package %s", id) :
-                                   read_blob(s, id, fd, &h, d->blob_path, err);
+        r = p->blob_path == NULL ? error_set(err, DRUPE_NO_MEMORY, ENOMEM, "read package %s", id)
+                                 : read_blob(s, id, fd, &h, d->blob_path, err);
     }
     if (r != DRUPE_OK) {
         drupe_package_free(p);

@@ -57,7 +57,11 @@ drupe_vm_err_t store_check_id(const char *field, const char *id, struct drupe_er
 /* All of `size` bytes, at `offset`; a file that ends before is -ENODATA. 0 or -errno. */
 int store_write_all(int fd, const void *from, size_t size, uint64_t offset);
 int store_read_all(int fd, void *to, size_t size, uint64_t offset);
-/* `size` bytes from one file to another, hashed. */
+/*
+ * `size` bytes from one file to a fresh one, whose end is set behind them. Hashed by pieces of
+ * PIECE_SIZE, each with its offset (u64) before it; pieces that are all zero are left out of the
+ * hash and of the file, so that a VM's memory stays as sparse as it is.
+ */
 drupe_vm_err_t store_copy(struct transfer *t, int from, uint64_t from_offset, int to,
                           uint64_t to_offset, uint64_t size, uint8_t digest[SHA256_SIZE],
                           struct drupe_error *err);

@@ -18,27 +18,34 @@
 #define MSR_TSC          0x10u
 #define MSR_TSC_DEADLINE 0x6e0u
 
-struct one_msr {
-    struct kvm_msrs head;
-    struct kvm_msr_entry entry;
-};
+#define ONE_MSR_SIZE (sizeof(struct kvm_msrs) + sizeof(struct kvm_msr_entry))
+
+/* Read or write one MSR. */
+static bool msr_access(const struct vcpu *v, unsigned long request, uint32_t index, uint64_t *value)
+{
+    _Alignas(struct kvm_msrs) uint8_t bytes[ONE_MSR_SIZE] = { 0 };
+    struct kvm_msrs *m = (struct kvm_msrs *)bytes;
+
+    m->nmsrs = 1;
+    m->entries[0].index = index;
+    m->entries[0].data = *value;
+    if (ioctl(v->fd, request, m) != 1) {
+        return false;
+    }
+    *value = m->entries[0].data;
+    return true;
+}
 
 static bool msr_read(const struct vcpu *v, uint32_t index, uint64_t *value)
 {
-    struct one_msr m = { .head.nmsrs = 1, .entry.index = index };
-
-    if (ioctl(v->fd, KVM_GET_MSRS, &m) != 1) {
-        return false;
-    }
-    *value = m.entry.data;
-    return true;
+    *value = 0;
+    return msr_access(v, KVM_GET_MSRS, index, value);
 }
 
 static void msr_write(const struct vcpu *v, uint32_t index, uint64_t value)
 {
-    struct one_msr m = { .head.nmsrs = 1, .entry = { .index = index, .data = value } };
-
-    (void)ioctl(v->fd, KVM_SET_MSRS, &m); /* it was read before; a refusal leaves time running */
+    /* It was read before; a refusal leaves time running. */
+    (void)msr_access(v, KVM_SET_MSRS, index, &value);
 }
 
 static struct kvm_device_attr offset_attr(uint64_t *offset)

@@ -103,7 +103,8 @@ static void set_msrs(struct vcpu *v)
 
 drupe_vm_err_t arch_vcpu_init(struct vcpu *v, struct drupe_error *err)
 {
-    drupe_vm_err_t r = cpuid_set(v->machine->kvm_fd, v->fd, v->index, v->machine->vcpu_count, err);
+    drupe_vm_err_t r = cpuid_set(v->machine->kvm_fd, v->fd, v->index, v->machine->vcpu_count,
+                                 v->machine->config, err);
 
     if (r == DRUPE_OK) {
         set_msrs(v);

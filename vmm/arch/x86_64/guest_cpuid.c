@@ -13,7 +13,9 @@
 #include <sys/ioctl.h>
 
 #include "arch/arch.h"
+#include "arch/x86_64/cpuid_modify.h"
 #include "arch/x86_64/probe.h"
+#include "config.h"
 #include "error.h"
 
 #define ENTRIES_MAX CPUID_ENTRIES_MAX
@@ -216,8 +218,9 @@ struct kvm_cpuid2 *cpuid_make(int kvm_fd, unsigned index, unsigned count)
 }
 
 drupe_vm_err_t cpuid_set(int kvm_fd, int vcpu_fd, unsigned index, unsigned count,
-                         struct drupe_error *err)
+                         const struct config *config, struct drupe_error *err)
 {
+    const struct drupe_cpuid_modifier *missing = NULL;
     struct kvm_cpuid2 *t = cpuid_make(kvm_fd, index, count);
     drupe_vm_err_t r = DRUPE_OK;
 
@@ -225,7 +228,11 @@ drupe_vm_err_t cpuid_set(int kvm_fd, int vcpu_fd, unsigned index, unsigned count
         return error_set(err, errno == ENOMEM ? DRUPE_NO_MEMORY : DRUPE_INTERNAL, errno,
                          "make the CPUID table");
     }
-    if (ioctl(vcpu_fd, KVM_SET_CPUID2, t) < 0) {
+    missing = cpuid_modify(t, config->cpuid, config->cpuid_count);
+    if (missing != NULL) {
+        r = error_field(err, "cpuid", "the host's CPUID has no leaf 0x%x.%u to modify",
+                        missing->leaf, missing->subleaf);
+    } else if (ioctl(vcpu_fd, KVM_SET_CPUID2, t) < 0) {
         r = error_set(err, DRUPE_INTERNAL, errno, "set the CPUID of vCPU %u", index);
     }
     free(t);

@@ -9,15 +9,17 @@
 
 #include "drupe/vm.h"
 
-/* Give vCPU `index` of `count` its table. `kvm_fd` is /dev/kvm. */
+/* Give vCPU `index` of `count` its table, with the configuration's changes. `kvm_fd` is /dev/kvm.
+ */
+struct config;
 drupe_vm_err_t cpuid_set(int kvm_fd, int vcpu_fd, unsigned index, unsigned count,
-                         struct drupe_error *err) MUST_CHECK;
+                         const struct config *config, struct drupe_error *err) MUST_CHECK;
 
 #define CPUID_ENTRIES_MAX 128u
 
 /*
- * The table that cpuid_set() gives, to be freed; NULL with errno set. What KVM answers when asked for
- * a vCPU's is not always what it was given.
+ * The table that cpuid_set() gives before the configuration's changes, to be freed; NULL with errno
+ * set. What KVM answers when asked for a vCPU's is not always what it was given.
  */
 struct kvm_cpuid2 *cpuid_make(int kvm_fd, unsigned index, unsigned count);
 

@@ -20,22 +20,25 @@
 #define LAYOUT_MAPPED_END  UINT64_C(0x40000000) /* where the identity map at entry ends */
 
 /* The hole below 4 GiB. */
-#define LAYOUT_DEVICES      UINT64_C(0xc0000000)
-#define LAYOUT_VIRTIO       UINT64_C(0xd0000000)
-#define LAYOUT_VIRTIO_SIZE  UINT64_C(0x1000)
-#define LAYOUT_VIRTIO_SLOTS 11u
-#define LAYOUT_IOAPIC       UINT64_C(0xfec00000)
-#define LAYOUT_IOAPIC_SIZE  UINT64_C(0x1000)
-#define LAYOUT_LAPIC        UINT64_C(0xfee00000)
-#define LAYOUT_KVM_TSS      UINT64_C(0xfffbd000) /* three pages that KVM may use on old Intel CPUs */
-#define LAYOUT_4GIB         UINT64_C(0x100000000)
+#define LAYOUT_BOOT_TIMER      UINT64_C(0xc0000000)
+#define LAYOUT_BOOT_TIMER_SIZE UINT64_C(0x1000)
+#define LAYOUT_DEVICES         UINT64_C(0xc0000000)
+#define LAYOUT_VIRTIO          UINT64_C(0xd0000000)
+#define LAYOUT_VIRTIO_SIZE     UINT64_C(0x1000)
+#define LAYOUT_VIRTIO_SLOTS    11u
+#define LAYOUT_IOAPIC          UINT64_C(0xfec00000)
+#define LAYOUT_IOAPIC_SIZE     UINT64_C(0x1000)
+#define LAYOUT_LAPIC           UINT64_C(0xfee00000)
+#define LAYOUT_KVM_TSS         UINT64_C(0xfffbd000) /* three pages that KVM may use on old Intel CPUs */
+#define LAYOUT_4GIB            UINT64_C(0x100000000)
 
 #define LAYOUT_ROOT_ALIGN UINT64_C(0x40000000) /* 1 GiB */
 
 /* Interrupt lines: virtio devices take 5 to 15, which every guest has without further description.
  */
-#define LAYOUT_IRQ_SERIAL 4u
-#define LAYOUT_IRQ_VIRTIO 5u
+#define LAYOUT_IRQ_KEYBOARD 1u
+#define LAYOUT_IRQ_SERIAL   4u
+#define LAYOUT_IRQ_VIRTIO   5u
 
 /* Ports. */
 #define LAYOUT_PORT_SERIAL      0x3f8u

@@ -9,10 +9,12 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <unistd.h>
 
 #include <base/assert.h>
 #include <base/checked.h>
 
+#include "arch/x86_64/cpuid_modify.h"
 #include "arch/x86_64/guest_cpuid.h"
 #include "error.h"
 #include "kvm/machine.h"
@@ -54,10 +56,11 @@ static struct {
     uint32_t index[MSRS_MAX];
 } msrs = { .lock = PTHREAD_MUTEX_INITIALIZER };
 
-struct msr_buffer {
-    struct kvm_msrs head;
-    struct kvm_msr_entry entries[MSRS_MAX];
-};
+/* Room for all of them. NULL: out of memory. */
+static struct kvm_msrs *msrs_make(void)
+{
+    return calloc(1, sizeof(struct kvm_msrs) + MSRS_MAX * sizeof(struct kvm_msr_entry));
+}
 
 /* The counter is the clocks'; setting TSC_ADJUST would move it. */
 static bool is_clock_msr(uint32_t index)
@@ -65,50 +68,75 @@ static bool is_clock_msr(uint32_t index)
     return index == MSR_TSC || index == MSR_TSC_DEADLINE || index == MSR_TSC_ADJUST;
 }
 
-static bool ask_msrs(const struct vcpu *v, struct msr_buffer *b)
+static bool ask_msrs(int kvm_fd, int vcpu_fd, struct kvm_msrs *b)
 {
-    struct {
-        struct kvm_msr_list head;
-        uint32_t index[MSRS_MAX];
-    } *list = calloc(1, sizeof(*list));
-
+    struct kvm_msr_list *list = calloc(1, sizeof(*list) + MSRS_MAX * sizeof(list->indices[0]));
     bool is_ok = false;
 
     if (list == NULL) {
         return false;
     }
-    list->head.nmsrs = MSRS_MAX;
-    is_ok = ioctl(v->machine->kvm_fd, KVM_GET_MSR_INDEX_LIST, list) == 0;
-    for (uint32_t i = 0; is_ok && i < list->head.nmsrs; i++) {
-        b->head.nmsrs = 1;
-        b->entries[0].index = list->index[i];
+    list->nmsrs = MSRS_MAX;
+    is_ok = ioctl(kvm_fd, KVM_GET_MSR_INDEX_LIST, list) == 0;
+    for (uint32_t i = 0; is_ok && i < list->nmsrs; i++) {
+        b->nmsrs = 1;
+        b->entries[0].index = list->indices[i];
         /* KVM lists more than this CPU has. */
-        if (!is_clock_msr(list->index[i]) && ioctl(v->fd, KVM_GET_MSRS, b) == 1) {
-            msrs.index[msrs.count++] = list->index[i];
+        if (!is_clock_msr(list->indices[i]) && ioctl(vcpu_fd, KVM_GET_MSRS, b) == 1) {
+            msrs.index[msrs.count++] = list->indices[i];
         }
     }
     free(list);
     return is_ok;
 }
 
-static bool know_msrs(const struct vcpu *v, struct msr_buffer *b)
+static bool know_msrs(int kvm_fd, int vcpu_fd, struct kvm_msrs *b)
 {
     bool is_known = false;
 
     (void)pthread_mutex_lock(&msrs.lock);
     if (!msrs.is_known) {
         msrs.count = 0;
-        msrs.is_known = ask_msrs(v, b);
+        msrs.is_known = ask_msrs(kvm_fd, vcpu_fd, b);
     }
     is_known = msrs.is_known;
     (void)pthread_mutex_unlock(&msrs.lock);
     return is_known;
 }
 
+/* A vCPU of a machine of its own is asked: the guest's may be inside it for as long as it likes. */
+void arch_state_prepare(struct machine *m)
+{
+    struct kvm_msrs *b = msrs_make();
+    int vm_fd = -1;
+    int vcpu_fd = -1;
+    bool is_known = false;
+
+    (void)pthread_mutex_lock(&msrs.lock);
+    is_known = msrs.is_known;
+    (void)pthread_mutex_unlock(&msrs.lock);
+    if (!is_known && b != NULL) {
+        vm_fd = ioctl(m->kvm_fd, KVM_CREATE_VM, 0);
+        vcpu_fd = vm_fd < 0 ? -1 : ioctl(vm_fd, KVM_CREATE_VCPU, 0);
+    }
+    /* The same CPUID: it decides which there are. What fails here is asked, and told, when it is
+     * needed. */
+    if (vcpu_fd >= 0 && cpuid_set(m->kvm_fd, vcpu_fd, 0, m->vcpu_count, m->config, NULL) == DRUPE_OK) {
+        (void)know_msrs(m->kvm_fd, vcpu_fd, b);
+    }
+    if (vcpu_fd >= 0) {
+        (void)close(vcpu_fd);
+    }
+    if (vm_fd >= 0) {
+        (void)close(vm_fd);
+    }
+    free(b);
+}
+
 /* ---- Saving ---- */
 
 struct vcpu_parts {
-    struct msr_buffer *msr;
+    struct kvm_msrs *msr;
     struct kvm_cpuid2 *cpuid;
     uint8_t *xsave;
     uint32_t xsave_size;
@@ -123,13 +151,13 @@ static void parts_free(struct vcpu_parts *p)
 
 static bool read_msrs(const struct vcpu *v, struct vcpu_parts *p)
 {
-    if (!know_msrs(v, p->msr)) {
+    if (!know_msrs(v->machine->kvm_fd, v->fd, p->msr)) {
         return false;
     }
     for (uint32_t i = 0; i < msrs.count; i++) {
         p->msr->entries[i] = (struct kvm_msr_entry){ .index = msrs.index[i] };
     }
-    p->msr->head.nmsrs = msrs.count;
+    p->msr->nmsrs = msrs.count;
     return ioctl(v->fd, KVM_GET_MSRS, p->msr) == (int)msrs.count;
 }
 
@@ -159,7 +187,11 @@ static struct kvm_cpuid2 *current_cpuid(const struct vcpu *v)
     struct kvm_cpuid2 *t = NULL;
 
     if (m->snapshot == NULL) {
-        return cpuid_make(m->kvm_fd, v->index, m->vcpu_count);
+        t = cpuid_make(m->kvm_fd, v->index, m->vcpu_count);
+        if (t != NULL) {
+            (void)cpuid_modify(t, m->config->cpuid, m->config->cpuid_count); /* as at the start */
+        }
+        return t;
     }
     from = find_vcpu(&m->snapshot->state, v->index);
     assert(from != NULL); /* it was restored from it */
@@ -173,7 +205,7 @@ static struct kvm_cpuid2 *current_cpuid(const struct vcpu *v)
 
 static bool read_parts(const struct vcpu *v, struct vcpu_parts *p)
 {
-    p->msr = calloc(1, sizeof(*p->msr));
+    p->msr = msrs_make();
     p->cpuid = current_cpuid(v);
     return p->msr != NULL && p->cpuid != NULL && read_msrs(v, p) && read_xsave(v, p);
 }
@@ -213,7 +245,7 @@ static drupe_vm_err_t save_vcpu(const struct vcpu *v, struct state_writer *w,
         parts_free(&p);
         return r;
     }
-    size = sizeof(*out) + p.xsave_size + p.msr->head.nmsrs * sizeof(struct snapshot_msr_x86) +
+    size = sizeof(*out) + p.xsave_size + p.msr->nmsrs * sizeof(struct snapshot_msr_x86) +
            p.cpuid->nent * sizeof(struct snapshot_cpuid_x86);
     out = state_add(w, SNAPSHOT_VCPU, v->index, 1, size);
     if (out == NULL) {
@@ -226,7 +258,7 @@ static drupe_vm_err_t save_vcpu(const struct vcpu *v, struct state_writer *w,
         out->tsc_offset = v->clock.offset;
         out->tsc_deadline = v->clock.deadline;
         out->xsave_size = p.xsave_size;
-        out->msr_count = p.msr->head.nmsrs;
+        out->msr_count = p.msr->nmsrs;
         out->cpuid_count = p.cpuid->nent;
         tail = (uint8_t *)(out + 1);
         memcpy(tail, p.xsave, p.xsave_size);
@@ -270,7 +302,7 @@ static drupe_vm_err_t refused(const struct vcpu *v, const char *what, struct dru
 static drupe_vm_err_t load_msrs(const struct vcpu *v, const struct snapshot_msr_x86 *from,
                                 uint32_t count, struct drupe_error *err)
 {
-    struct msr_buffer *b = calloc(1, sizeof(*b));
+    struct kvm_msrs *b = msrs_make();
     uint32_t done = 0;
 
     if (b == NULL) {
@@ -279,7 +311,7 @@ static drupe_vm_err_t load_msrs(const struct vcpu *v, const struct snapshot_msr_
     while (done < count) {
         int n = 0;
 
-        b->head.nmsrs = count - done;
+        b->nmsrs = count - done;
         memcpy(b->entries, from + done, (count - done) * sizeof(*from));
         n = ioctl(v->fd, KVM_SET_MSRS, b);
         if (n < 0) {
@@ -287,7 +319,7 @@ static drupe_vm_err_t load_msrs(const struct vcpu *v, const struct snapshot_msr_
         }
         done += (uint32_t)n;
         if (done < count) {
-            b->head.nmsrs = 1;
+            b->nmsrs = 1;
             b->entries[0] = (struct kvm_msr_entry){ .index = from[done].index };
             if (ioctl(v->fd, KVM_GET_MSRS, b) != 1 || b->entries[0].data != from[done].data) {
                 break;

@@ -1,0 +1,246 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "snapshot/live.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/userfaultfd.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <base/assert.h>
+
+#define PAGE            ((uint64_t)SNAPSHOT_PAGE_SIZE)
+#define PAGEMAP_WP      (UINT64_C(1) << 57)
+#define EVENTS_AT_ONCE  16u
+#define WANTED_FEATURES (UFFD_FEATURE_PAGEFAULT_FLAG_WP | UFFD_FEATURE_WP_HUGETLBFS_SHMEM)
+
+/* ---- Opening ---- */
+
+/* The device does not ask for a privilege beyond its own mode; the system call does. */
+static int open_userfaultfd(void)
+{
+    int device = open("/dev/userfaultfd", O_RDWR | O_CLOEXEC);
+    int fd = -1;
+
+    if (device >= 0) {
+        fd = ioctl(device, USERFAULTFD_IOC_NEW, O_CLOEXEC | O_NONBLOCK);
+        (void)close(device);
+    }
+    if (fd < 0) {
+        fd = (int)syscall(SYS_userfaultfd, O_CLOEXEC | O_NONBLOCK);
+    }
+    return fd < 0 ? -errno : fd;
+}
+
+static int protect(struct live *l, uint64_t first, uint64_t count, bool is_protected)
+{
+    struct uffdio_writeprotect wp = {
+        .range = { (uint64_t)(uintptr_t)l->ram + first * PAGE, count * PAGE },
+        .mode = is_protected ? UFFDIO_WRITEPROTECT_MODE_WP : 0,
+    };
+
+    while (ioctl(l->uffd, UFFDIO_WRITEPROTECT, &wp) < 0) {
+        if (errno != EAGAIN && errno != EINTR) {
+            return -errno;
+        }
+    }
+    return 0;
+}
+
+static int set_up(struct live *l)
+{
+    struct uffdio_api api = { .api = UFFD_API, .features = WANTED_FEATURES };
+    struct uffdio_register reg = {
+        .range = { (uint64_t)(uintptr_t)l->ram, l->pages * PAGE },
+        .mode = UFFDIO_REGISTER_MODE_WP,
+    };
+
+    if (ioctl(l->uffd, UFFDIO_API, &api) < 0) {
+        return -ENOTSUP;
+    }
+    if (ioctl(l->uffd, UFFDIO_REGISTER, &reg) < 0) {
+        return -errno;
+    }
+    return (reg.ioctls & (UINT64_C(1) << _UFFDIO_WRITEPROTECT)) != 0 ? 0 : -ENOTSUP;
+}
+
+int live_open(struct live *l, uint8_t *ram, uint64_t pages)
+{
+    int r = 0;
+
+    *l = (struct live){ .ram = ram, .pages = pages, .uffd = open_userfaultfd(), .pagemap_fd = -1 };
+    if (l->uffd < 0) {
+        return l->uffd;
+    }
+    l->pagemap_fd = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
+    l->aside = calloc(pages, sizeof(*l->aside));
+    l->copies = calloc(pages / LIVE_PIECE_PAGES + 1, sizeof(*l->copies));
+    if (l->pagemap_fd < 0 || l->aside == NULL || l->copies == NULL) {
+        r = l->pagemap_fd < 0 ? -errno : -ENOMEM;
+    } else {
+        r = set_up(l);
+    }
+    if (r < 0) {
+        live_close(l);
+    }
+    return r;
+}
+
+int live_protect(struct live *l)
+{
+    return protect(l, 0, l->pages, true);
+}
+
+void live_close(struct live *l)
+{
+    struct uffdio_range all = { (uint64_t)(uintptr_t)l->ram, l->pages * PAGE };
+
+    if (l->uffd >= 0) {
+        (void)protect(l, 0, l->pages, false);
+        (void)ioctl(l->uffd, UFFDIO_UNREGISTER, &all); /* wakes who waits */
+        (void)close(l->uffd);
+        l->uffd = -1;
+    }
+    if (l->pagemap_fd >= 0) {
+        (void)close(l->pagemap_fd);
+        l->pagemap_fd = -1;
+    }
+    for (uint32_t i = 0; l->copies != NULL && i < l->block_count; i++) {
+        free(l->copies[i]);
+    }
+    free(l->copies);
+    free(l->aside);
+    l->copies = NULL;
+    l->aside = NULL;
+}
+
+/* ---- Who wants to write ---- */
+
+static uint8_t *copy_of(const struct live *l, uint64_t page)
+{
+    uint32_t n = l->aside[page] - 1;
+
+    assert(l->aside[page] != 0);
+    return l->copies[n / LIVE_PIECE_PAGES] + n % LIVE_PIECE_PAGES * PAGE;
+}
+
+static void put_aside(struct live *l, uint64_t page)
+{
+    if (page < l->done || l->aside[page] != 0) {
+        return;
+    }
+    if (l->copy_count == l->block_count * LIVE_PIECE_PAGES) {
+        uint8_t *block = malloc(LIVE_PIECE_PAGES * PAGE);
+
+        if (block == NULL) {
+            l->error = -ENOMEM; /* the guest goes on all the same */
+            return;
+        }
+        l->copies[l->block_count++] = block;
+    }
+    l->aside[page] = ++l->copy_count;
+    memcpy(copy_of(l, page), l->ram + page * PAGE, PAGE);
+}
+
+static void serve_waiting(struct live *l)
+{
+    struct uffd_msg events[EVENTS_AT_ONCE];
+    ssize_t n = 0;
+
+    while ((n = read(l->uffd, events, sizeof(events))) > 0) {
+        for (size_t i = 0; i < (size_t)n / sizeof(events[0]); i++) {
+            uint64_t page = (events[i].arg.pagefault.address - (uint64_t)(uintptr_t)l->ram) / PAGE;
+
+            if (events[i].event != UFFD_EVENT_PAGEFAULT || page >= l->pages) {
+                continue;
+            }
+            put_aside(l, page);
+            if (protect(l, page, 1, false) < 0) {
+                l->error = -EIO;
+            }
+        }
+    }
+}
+
+int live_let_write(struct live *l, uint64_t page)
+{
+    int r = 0;
+
+    assert(page < l->pages);
+    put_aside(l, page);
+    r = protect(l, page, 1, false);
+    return r < 0 ? r : l->error;
+}
+
+/* ---- Reading ---- */
+
+int live_read(struct live *l, uint64_t offset, void *to, size_t size)
+{
+    uint8_t *at = to;
+
+    serve_waiting(l);
+    while (size > 0) {
+        uint64_t page = offset / PAGE;
+        size_t n = (size_t)min_of((uint64_t)size, PAGE - offset % PAGE);
+        const uint8_t *from = NULL;
+
+        if (page >= l->pages) {
+            return -EFAULT;
+        }
+        from = l->aside[page] != 0 ? copy_of(l, page) : l->ram + page * PAGE;
+        memcpy(at, from + offset % PAGE, n);
+        at += n;
+        offset += n;
+        size -= n;
+    }
+    return l->error;
+}
+
+/* What is protected still is as it was; what was put aside, too; the rest came later. */
+static uint64_t copy_piece(struct live *l, unsigned count, const uint64_t *entries, uint8_t *bytes)
+{
+    uint64_t present = 0;
+
+    for (unsigned i = 0; i < count; i++) {
+        uint64_t page = l->done + i;
+        const uint8_t *from = NULL;
+
+        if (l->aside[page] != 0) {
+            from = copy_of(l, page);
+        } else if ((entries[i] & PAGEMAP_WP) != 0) {
+            from = l->ram + page * PAGE;
+        } else {
+            continue;
+        }
+        memcpy(bytes + i * PAGE, from, PAGE);
+        present |= UINT64_C(1) << i;
+    }
+    return present;
+}
+
+int live_next(struct live *l, uint64_t *first, uint8_t *bytes, uint64_t *present)
+{
+    uint64_t entries[LIVE_PIECE_PAGES];
+    unsigned count = (unsigned)min_of((uint64_t)LIVE_PIECE_PAGES, l->pages - l->done);
+    uint64_t number = (uint64_t)(uintptr_t)l->ram / PAGE + l->done;
+    int r = 0;
+
+    serve_waiting(l);
+    if (l->error < 0 || count == 0) {
+        return l->error;
+    }
+    if (pread(l->pagemap_fd, entries, count * sizeof(entries[0]),
+              (off_t)(number * sizeof(entries[0]))) != (ssize_t)(count * sizeof(entries[0]))) {
+        return errno != 0 ? -errno : -EIO;
+    }
+    *first = l->done;
+    *present = copy_piece(l, count, entries, bytes);
+    if (*present != 0) {
+        r = protect(l, l->done, count, false);
+    }
+    l->done += count;
+    return r < 0 ? r : (int)count;
+}
