@@ -35,6 +35,7 @@ static int jailed(struct background_task *task, const char *verb, pid_t *pid)
     cfg.id = m->record.id;
     cfg.directory = m->record.dir;
     cfg.wants_kvm = true;
+    cfg.wants_userfaultfd = true;
     cfg.is_daemon = true;
     cfg.memory_max = m->memory_max;
     cfg.pids_max = OVERHEAD_PIDS;

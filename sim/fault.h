@@ -50,9 +50,6 @@
     X(ARCH_MISMATCH, "teleport-arch-mismatch", "-")                                                \
     X(IMAGE_MISMATCH, "teleport-image-mismatch", "-")                                              \
     X(POOL_CREATE_FAIL, "pool-create-fail", "-")                                                   \
-    X(POOL_EXHAUSTED, "pool-exhausted", "-")                                                       \
-    X(POOL_AFFINITY, "pool-affinity-violation", "-")                                               \
-    X(POOL_LEAK, "pool-leak-on-terminate", "-")                                                    \
     X(KVM_RUN_ERROR, "kvm-run-error", "-")                                                         \
     X(TRIPLE_FAULT, "guest-triple-fault", "-")                                                     \
     X(VCPU_STUCK, "vcpu-stuck", "ms")                                                              \
@@ -111,9 +108,7 @@ _Static_assert(SIM_FAULT_KINDS <= 64, "kinds are bits of a word");
     X(memory)                                                                                      \
     X(clock)                                                                                       \
     X(monitor_step)                                                                                \
-    X(pool_create)                                                                                 \
-    X(pool_acquire)                                                                                \
-    X(pool_release)
+    X(pool_create)
 
 enum sim_op {
     SIM_OP_ANY, /* in a rule: no filter */

@@ -399,7 +399,8 @@ static unsigned report(bool is_whole)
     failures = all.failures;
     for (unsigned k = 0; is_whole && k < array_size(required); k++) {
         if (fault_totals[required[k]] == 0) {
-            (void)printf("unused %s: no scenario made it fire\n", sim_fault_name(required[k]));
+            (void)printf("FAILED %s: no scenario made it fire\n", sim_fault_name(required[k]));
+            failures++;
         }
     }
     (void)printf("total: %u scenarios, %u runs (each twice), %u failed, %" PRIu64 " steps, %" PRIu64

@@ -19,7 +19,7 @@ _drupe() {
         esac
     done
     if [[ -z $verb || $verb == help ]]; then
-        mapfile -t COMPREPLY < <(compgen -W 'init build pack run logs doctor vmm version help' -- "$word")
+        mapfile -t COMPREPLY < <(compgen -W 'init build pack run logs doctor vmm jailer version help' -- "$word")
     elif [[ ${COMP_WORDS[COMP_CWORD - 1]} == --accel ]]; then
         mapfile -t COMPREPLY < <(compgen -W 'auto kvm qemu' -- "$word")
     elif [[ $word == -* ]]; then
