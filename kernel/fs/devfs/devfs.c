@@ -78,7 +78,7 @@ static int add_device(struct inode *root, const struct device_node *d, const str
 {
     struct inode *made = NULL;
 
-    if (is_other(d->name, only)) {
+    if (d->is_hidden || is_other(d->name, only)) {
         return 0;
     }
     const struct name name = name_of(d->name);
