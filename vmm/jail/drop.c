@@ -159,6 +159,11 @@ static int drop_capabilities(uint32_t kept)
     return 0;
 }
 
+bool jail_capabilities_forget(void)
+{
+    return drop_capabilities(0) == 0 && prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0;
+}
+
 /*
  * Ids and capabilities, in the one order that works: the bounding set needs CAP_SETPCAP, which goes
  * with the ids.

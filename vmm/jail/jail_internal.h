@@ -115,6 +115,8 @@ drupe_vm_err_t jail_limits_set(const struct jail_setup *s, struct drupe_error *e
 drupe_vm_err_t jail_session_begin(struct jail_setup *s, struct drupe_error *err) MUST_CHECK;
 drupe_vm_err_t jail_ids_drop(const struct jail_setup *s, struct drupe_error *err) MUST_CHECK;
 drupe_vm_err_t jail_privileges_drop(const struct jail_setup *s, struct drupe_error *err) MUST_CHECK;
+/* For the waiter of an ordinary user's jail, which has them in the jail's user namespace. */
+bool jail_capabilities_forget(void) MUST_CHECK;
 
 /* landlock.c */
 int jail_landlock_version(void);
