@@ -22,7 +22,7 @@ for kind in setup main loop vcpu api files; do
 done
 if [ -w /dev/kvm ] && [ -x /bin/busybox ]; then
     "$build/drupe" run /bin/busybox true </dev/null
-    for i in 1 2 3; do
+    for _ in 1 2 3; do
         echo "drupe run busybox true, us (median min max): jailed $("$build/bench/repeat" "$runs" "$build/drupe" run /bin/busybox true </dev/null), without $("$build/bench/repeat" "$runs" "$build/drupe" run --no-jail /bin/busybox true </dev/null)"
     done
 fi

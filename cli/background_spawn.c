@@ -35,9 +35,11 @@ static int jailed(struct background_task *task, const char *verb, pid_t *pid)
     cfg.id = m->record.id;
     cfg.directory = m->record.dir;
     cfg.wants_kvm = true;
+    cfg.wants_userfaultfd = true;
     cfg.is_daemon = true;
     cfg.memory_max = m->memory_max;
     cfg.pids_max = OVERHEAD_PIDS;
+    cfg.are_limits_optional = true; /* an ordinary user seldom may set them: drupe doctor */
     if (drupe_jail_prepare(&cfg, &jail, &err) != DRUPE_OK ||
         drupe_jail_spawn(jail, m->vm, open_fds, count, background_main, task, pid, &err) !=
             DRUPE_OK) {

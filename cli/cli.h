@@ -66,6 +66,7 @@ extern const struct verb verb_snapshot;
 extern const struct verb verb_restore;
 extern const struct verb verb_clone;
 extern const struct verb verb_template;
+extern const struct verb verb_pool;
 extern const struct verb verb_exec;
 extern const struct verb verb_cp;
 extern const struct verb verb_version;

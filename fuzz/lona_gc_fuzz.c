@@ -10,7 +10,7 @@
 
 enum {
     BYTES = 4096,
-    BYTES_STRESS = 512, /* every allocation copies and verifies everything */
+    BYTES_STRESS = 160, /* every allocation copies and verifies everything */
     SMALL_HEAP_WORDS = 2000,
     RUN_MS = 20000,
 };

@@ -134,8 +134,8 @@ static term_t make_shape(struct process *p, enum shape shape, term_t *parts, uns
         return make_list(p, parts, n);
     case SHAPE_MAP:
         for (unsigned i = 0; i < n; i++) {
-            pairs[2 * i] = term_small(i);
-            pairs[2 * i + 1] = parts[i];
+            pairs[(size_t)2 * i] = term_small(i);
+            pairs[(size_t)2 * i + 1] = parts[i];
         }
         return checked(map_from_array(p, pairs, n));
     case SHAPE_SET:

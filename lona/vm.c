@@ -78,6 +78,16 @@ static bool workers_start(struct vm *vm)
     return true;
 }
 
+static void locks_init(struct vm *vm)
+{
+    lock_init(&vm->outside_lock, LOCK_OUTSIDE);
+    lock_init(&vm->timer_lock, LOCK_TIMERS);
+    lock_init(&vm->registry_lock, LOCK_REGISTRY);
+    lock_init(&vm->processes.lock, LOCK_PROCESSES);
+    lock_init(&vm->realm.lock, LOCK_REALM);
+    lock_init(&vm->memory_lock, LOCK_MEMORY);
+}
+
 struct vm *vm_create(const struct vm_options *options, const char **error)
 {
     const struct platform *pf = options->platform;
@@ -91,6 +101,7 @@ struct vm *vm_create(const struct vm_options *options, const char **error)
     vm->options = *options;
     vm->gc_stress = options->gc_stress;
     vm->slice = options->slice == 0 ? SLICE_REDUCTIONS : (int32_t)options->slice;
+    locks_init(vm);
     vm->pool.platform = &vm->platform;
     vm->pool.limit = options->memory_max;
     arena_init(&vm->memory, &vm->pool);

@@ -6,6 +6,7 @@
 
 #include "bounds.h"
 #include "gc/alloc.h"
+#include "lock_rank.h"
 #include "platform/platform.h"
 #include "process/process.h"
 #include "term/term.h"
@@ -15,8 +16,15 @@
 
 struct lock {
     _Atomic uint32_t held;
+    uint32_t rank; /* enum lock_rank */
 };
 
+static inline void lock_init(struct lock *l, enum lock_rank rank)
+{
+    *l = (struct lock){ .rank = rank };
+}
+
+/* Ranks must rise: lock_rank.h. */
 void lock_acquire(const struct platform *pf, struct lock *l);
 void lock_release(struct lock *l);
 

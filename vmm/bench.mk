@@ -10,6 +10,15 @@ bench-vm-start: $(BUILD)/bench/bare_kvm $(BUILD)/bench/repeat $(BUILD)/bench/vm_
 	@bench/vm_start.sh $(BUILD)
 benches += bench-vm-start
 
+$(call program,bench/clone,host,bench/lifecycle/clone.c,vmm base base_hosted,$(vmm.libs),include,)
+lint_sees.bench/lifecycle/clone.c := include
+
+.PHONY: bench-snapshot
+bench-snapshot: $(BUILD)/bench/clone $(BUILD)/tests/vmm_guest.elf
+	@if [ -r /dev/kvm ] && [ -w /dev/kvm ]; then $(BUILD)/bench/clone $(BUILD)/tests/vmm_guest.elf /dev/shm/drupe-bench.snap; \
+	else echo "snapshot: skipped, no /dev/kvm"; fi
+benches += bench-snapshot
+
 # The jail's cost, step by step.
 $(call program,bench/jail,host,bench/jail.c,vmm base base_hosted,$(vmm.libs),include,)
 lint_sees.bench/jail.c := include

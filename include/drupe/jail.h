@@ -50,9 +50,10 @@ struct drupe_jail_config {
     const char *directory;
     /* NULL: an empty read-only root. Otherwise an absolute directory that becomes the root. */
     const char *root;
-    bool wants_kvm; /* /dev/kvm in the jail, owned by its ids */
-    bool wants_tun; /* /dev/net/tun */
-    bool is_daemon; /* setsid() either way; standard streams become /dev/null */
+    bool wants_kvm;         /* /dev/kvm in the jail, owned by its ids */
+    bool wants_tun;         /* /dev/net/tun */
+    bool wants_userfaultfd; /* /dev/userfaultfd, where the host has it, and /proc: live snapshots */
+    bool is_daemon;         /* setsid() either way; standard streams become /dev/null */
     /* Root only: never 0 once in the jail. 0: ids of this jail alone, from 0x70000000 on. */
     uint32_t uid;
     uint32_t gid;

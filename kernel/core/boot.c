@@ -144,8 +144,10 @@ const char *boot_option_find(const char *key, size_t key_length, size_t *length)
 
 const char *boot_option_at(const char *key, unsigned n, size_t *length)
 {
+    size_t key_length = strlen(key);
+
     for (const struct word *w = words; w < words + word_count; w++) {
-        if (has_key(w, key, strlen(key)) && n-- == 0) {
+        if (has_key(w, key, key_length) && n-- == 0) {
             *length = (size_t)w->length - w->key;
             return text_of(w) + w->key;
         }

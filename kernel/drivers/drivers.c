@@ -4,6 +4,7 @@
 #include <abi/boot.h>
 #include <core/boot.h>
 #include <drivers/drivers.h>
+#include <drivers/pty.h>
 #include <drivers/serial.h>
 #include <drivers/tty.h>
 #include <drivers/virtio.h>
@@ -24,6 +25,7 @@ static struct device_node nodes[] = {
       .dev = ((dev_t)TTYAUX_MAJOR << 8) | 1,
       .mode = 0600,
       .ops = &tty_file_ops },
+    { .name = "ptmx", .dev = ((dev_t)TTYAUX_MAJOR << 8) | 2, .mode = 0666, .ops = &ptmx_file_ops },
     { .name = "ttyS0", .dev = ((dev_t)TTY_MAJOR << 8) | 64, .mode = 0660, .ops = &tty_file_ops },
 };
 
@@ -69,7 +71,7 @@ void drivers_init(void)
     virtio_probe_all();
     serial_init(has_boot_args());
     nodes[1].private = main_tty();
-    nodes[2].private = serial_tty();
+    nodes[3].private = serial_tty();
     for (unsigned i = 0; i < array_size(nodes); i++) {
         device_register(&nodes[i]);
     }

@@ -37,7 +37,8 @@ static uint32_t serial_poll_out(struct tty *t, struct file *f, struct poll_table
     return POLLOUT | POLLWRNORM;
 }
 
-static const struct tty_driver serial_driver = { serial_write, serial_poll_out };
+static const struct tty_driver serial_driver = { .write = serial_write,
+                                                 .poll_out = serial_poll_out };
 
 static void run_work(struct work *w)
 {

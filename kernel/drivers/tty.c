@@ -493,6 +493,9 @@ static ssize_t tty_read(struct file *f, struct uio *u, int64_t *pos)
             break;
         }
     }
+    if (t->driver->has_read) {
+        t->driver->has_read(t);
+    }
     return (ssize_t)total;
 }
 

@@ -34,6 +34,8 @@ struct tty_driver {
     int (*write)(struct tty *t, const uint8_t *bytes, size_t size, bool atomic, size_t *done);
     /* Is there room for more output? Registers with pt. */
     uint32_t (*poll_out)(struct tty *t, struct file *f, struct poll_table *pt);
+    /* A read has made room for more input. NULL: nobody waits for that. */
+    void (*has_read)(struct tty *t);
 };
 
 struct tty {

@@ -62,7 +62,7 @@ static uint32_t screen_poll(struct tty *t, struct file *f, struct poll_table *pt
     return POLLOUT;
 }
 
-static const struct tty_driver driver = { screen_write, screen_poll };
+static const struct tty_driver driver = { .write = screen_write, .poll_out = screen_poll };
 static struct tty tty;
 static struct file file;
 

@@ -418,7 +418,8 @@ static uint32_t terminal_poll_out(struct tty *t, struct file *f, struct poll_tab
     return out_events(t->private, f, pt);
 }
 
-static const struct tty_driver terminal_driver = { terminal_write, terminal_poll_out };
+static const struct tty_driver terminal_driver = { .write = terminal_write,
+                                                   .poll_out = terminal_poll_out };
 
 /* --- control
  * --------------------------------------------------------------------------------------------- */

@@ -8,6 +8,7 @@
 #include <core/boot.h>
 #include <core/log.h>
 #include <core/string.h>
+#include <drivers/pty.h>
 #include <fs/cpio.h>
 #include <fs/dentry.h>
 #include <fs/dev.h>
@@ -205,6 +206,7 @@ int vfs_mount_root(void)
     err = err ? err : file_system_register(&tmpfs_type);
     err = err ? err : file_system_register(&devfs_type);
     err = err ? err : file_system_register(&procfs_type);
+    err = err ? err : file_system_register(&devpts_type);
     err = err ? err : file_system_register(&sysfs_type);
     err = err ? err : file_system_register(&p9_type);
     err = err ? err : file_system_register(&p9_virtiofs_type);

@@ -31,6 +31,7 @@ static inline uint32_t dev_minor(dev_t d)
 struct device_node {
     const char *name; /* "null", "vda", "pts/0" has its own file system */
     bool is_block;
+    bool is_hidden; /* found by number alone: its name is in another file system */
     dev_t dev;
     uint32_t mode; /* permissions */
     const struct file_ops *ops;

@@ -214,6 +214,7 @@ int file_open_checked(const struct path *p, unsigned flags, struct file **out)
     if (!f) {
         return -ENOMEM;
     }
+    f->mode |= flags & O_NOCTTY ? FMODE_NOCTTY : 0;
     if (flags & O_PATH) {
         f->mode = FMODE_PATH;
     } else if (S_ISREG(inode->mode)) {

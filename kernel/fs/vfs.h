@@ -259,6 +259,7 @@ struct file {
 #define FMODE_SEEK   8u  /* has an offset: read and write take pos_lock, lseek works */
 #define FMODE_STREAM 16u /* pread/pwrite give ESPIPE */
 #define FMODE_EXEC   32u /* runs: writing is denied */
+#define FMODE_NOCTTY 64u /* opened with O_NOCTTY: for the open method of a terminal */
 
 struct file_ops {
     const char

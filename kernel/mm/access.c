@@ -109,3 +109,42 @@ size_t mm_access(struct mm *mm, uint64_t addr, void *buf, size_t size, bool writ
     }
     return done;
 }
+
+unsigned mm_pin(struct mm *mm, uint64_t addr, size_t size, bool write, struct mm_pin *out,
+                unsigned max)
+{
+    unsigned count = 0;
+
+    if (!range_fits(addr, size, USER_MAX)) {
+        return 0;
+    }
+    for (size_t done = 0; done < size && count < max; count++) {
+        uint64_t page = align_down(addr + done, PAGE_SIZE);
+        size_t offset = (size_t)(addr + done - page);
+        struct frame frame = { 0 };
+        int signal = 0;
+        int code = 0;
+
+        while (!frame_pin(mm, page, write, &frame)) {
+            if (mm_fault(mm, page + offset, write ? FAULT_WRITE : FAULT_READ, &signal, &code) < 0) {
+                return count;
+            }
+        }
+        out[count] = (struct mm_pin){
+            .at = (char *)phys_to_virt(frame.pa) + offset,
+            .size = (uint32_t)min_of(size - done, (size_t)PAGE_SIZE - offset),
+            .page = frame.page,
+        };
+        done += out[count].size;
+    }
+    return count;
+}
+
+void mm_unpin(const struct mm_pin *pins, unsigned count)
+{
+    for (unsigned i = 0; i < count; i++) {
+        if (pins[i].page) {
+            page_put(pins[i].page);
+        }
+    }
+}

@@ -24,12 +24,11 @@
 #include <proc/process.h>
 #include <sched/task.h>
 
-#define ANON_ORDER_MAX   5u   /* 128 KiB */
-#define ANON_CLEARED     8u   /* frames that must be cleared: 1.6 ms at worst */
-#define ANON_ORDER_FIRST 4u   /* a first touch, not next to the last one */
-#define CACHE_AROUND     16u  /* pages */
-#define COPY_ORDER_MAX   4u   /* private copies of image pages made together */
-#define DIRECT_AROUND    512u /* pages of an image, in VMAs larger than one table */
+#define ANON_ORDER_MAX   5u  /* 128 KiB */
+#define ANON_CLEARED     8u  /* frames that must be cleared: 1.6 ms at worst */
+#define ANON_ORDER_FIRST 3u  /* a first touch, not next to the last one */
+#define CACHE_AROUND     16u /* pages */
+#define COPY_ORDER_MAX   4u  /* private copies of image pages made together */
 #define TABLE_PAGES      512u
 #define FREE_PER_WINDOW  256u
 
@@ -116,6 +115,18 @@ static void stretch_of(uint32_t mask, unsigned at, unsigned *from, unsigned *cou
     *count = at + (unsigned)__builtin_ctzll(others >> at) - *from;
 }
 
+/* Frames for the pages [*from, *from + *count) of a window; when there are fewer, for fewer of the
+ * pages, among them page `at`. */
+static struct page *alloc_stretch(unsigned at, unsigned *from, unsigned *count)
+{
+    struct page *run = page_alloc_run(count, false);
+
+    if (at - *from >= *count) {
+        *from = at - *count + 1;
+    }
+    return run;
+}
+
 /*
  * A run of frames for the pages of the window around f->page that show nothing yet. False: one page
  * at a time. page_table_lock stays held, so that they go on showing nothing; taking frames does not
@@ -140,13 +151,13 @@ static bool anon_run(struct fault *f, unsigned order)
         return true; /* a sibling was faster */
     }
     stretch_of(mask, at, &from, &count);
-    struct page *run = page_alloc_run(count, false);
+    struct page *run = alloc_stretch(at, &from, &count);
 
     if (!run && is_next) {
         /* No more clean memory, but faults go on in order: save some of them all the same. */
         from = at;
         count = min_of(count, ANON_CLEARED);
-        run = page_alloc_run(count, true);
+        run = page_alloc_run(&count, true);
     }
     if (run) {
         is_done = pt_window_map(&window, from, count, page_to_phys(run), pte_flags_of(f->vma));
@@ -224,10 +235,9 @@ static bool map_direct(struct fault *f)
 {
     const struct vma *v = f->vma;
     struct mapping *m = v->mapping;
-    uint64_t pages = (v->end - v->start) / PAGE_SIZE;
-    uint64_t window = pages <= TABLE_PAGES ? TABLE_PAGES : DIRECT_AROUND;
-    uint64_t from = max_of(align_down(f->page, window * PAGE_SIZE), v->start);
-    uint64_t to = min_of(align_down(f->page, window * PAGE_SIZE) + window * PAGE_SIZE, v->end);
+    uint64_t start = align_down(f->page, TABLE_PAGES * PAGE_SIZE);
+    uint64_t from = max_of(start, v->start);
+    uint64_t to = min_of(start + TABLE_PAGES * PAGE_SIZE, v->end);
     uint64_t index = v->page_offset + (from - v->start) / PAGE_SIZE;
     paddr_t first = 0;
     uint64_t run = m->ops->direct_run(m, index, &first);
@@ -404,7 +414,7 @@ static bool copy_around(struct fault *f)
 
     if (mask >> at & 1) {
         stretch_of(mask, at, &from, &count);
-        run = page_alloc_run(count, false);
+        run = alloc_stretch(at, &from, &count);
     }
     if (run) {
         for (unsigned i = 0; i < count; i++) {

@@ -187,6 +187,22 @@ int mm_populate(struct mm *mm, uint64_t addr, uint64_t size, bool write) MUST_CH
  * pages in. */
 size_t mm_access(struct mm *mm, uint64_t addr, void *buf, size_t size, bool write);
 
+/* User memory within one page, held where it is for a device. */
+struct mm_pin {
+    void *at;
+    uint32_t size;
+    struct page *page; /* NULL: of the image, which stays */
+};
+
+/*
+ * Hold [addr, addr + size) page by page, faulting in what is missing, at most `max` pages: the
+ * number held, fewer where a page cannot be had. With `write` the caller sees to it that the
+ * address space is not forked meanwhile: a page that became shared would be written for both.
+ */
+unsigned mm_pin(struct mm *mm, uint64_t addr, size_t size, bool write, struct mm_pin *out,
+                unsigned max) MUST_CHECK;
+void mm_unpin(const struct mm_pin *pins, unsigned count);
+
 /* Drop PTEs of pages [first, first + count) of a mapping in every address space (truncate, punch
  * hole). */
 void mm_unmap_mapping(struct mapping *m, uint64_t first, uint64_t count);

@@ -808,6 +808,39 @@ static void other_address_spaces(void **state)
     assert_int_equal(mm_access(mm, USER_MAX - 1, back, 2, false), 0);
 }
 
+/* What a device writes through pins is what the program reads, also after it was unmapped. */
+static void pins(void **state)
+{
+    struct mm *mm = current->mm;
+    uint64_t at = map(mm, BASE, 3, VMA_READ | VMA_WRITE, MM_MAP_FIXED);
+    struct mm_pin pin[4];
+
+    (void)state;
+    assert_int_equal(mm_pin(mm, at + 100, 2 * PAGE_SIZE, true, pin, 4), 3);
+    assert_int_equal(pin[0].size, PAGE_SIZE - 100);
+    assert_int_equal(pin[1].size, PAGE_SIZE);
+    assert_int_equal(pin[2].size, 100);
+    memset(pin[0].at, 'a', pin[0].size);
+    memset(pin[2].at, 'c', pin[2].size);
+    assert_int_equal(peek(mm, at + 99), 0);
+    assert_int_equal(peek(mm, at + 100), 'a');
+    assert_int_equal(peek(mm, at + 2 * PAGE_SIZE + 99), 'c');
+    assert_int_equal(peek(mm, at + 2 * PAGE_SIZE + 100), 0);
+    mm_unpin(pin, 3);
+
+    assert_int_equal(mm_pin(mm, at, 3 * PAGE_SIZE, false, pin, 2), 2); /* no more than asked */
+    assert_int_equal(mm_unmap(mm, at, 3 * PAGE_SIZE), 0);
+    assert_int_equal(((const char *)pin[0].at)[100], 'a');
+    mm_unpin(pin, 2);
+    assert_int_equal(mm_pin(mm, at, PAGE_SIZE, false, pin, 4), 0);
+
+    at = map(mm, BASE, 2, VMA_READ, MM_MAP_FIXED);
+    assert_int_equal(mm_pin(mm, at, PAGE_SIZE, true, pin, 4), 0);
+    assert_int_equal(mm_pin(mm, at + PAGE_SIZE, 2 * PAGE_SIZE, false, pin, 4), 1);
+    mm_unpin(pin, 1);
+    assert_int_equal(mm_pin(mm, USER_MAX - 1, 2, false, pin, 4), 0);
+}
+
 #define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 
 int main(void)
@@ -834,6 +867,7 @@ int main(void)
         TEST(residence),
         TEST(out_of_memory),
         TEST(other_address_spaces),
+        TEST(pins),
     };
 
     return cmocka_run_group_tests(tests, machine, NULL);

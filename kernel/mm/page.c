@@ -447,10 +447,12 @@ static struct page *cut_run(struct page_cpu_list *l, unsigned count)
     return p;
 }
 
-/* A new run; what is left of the old one goes to the lists. False: memory is not plenty. */
+/* A new run; the old one is used up. False: memory is not plenty. */
 static NEVER_INLINE bool renew_run(struct page_cpu_list *l)
 {
     struct page *p = NULL;
+
+    assert_slow(l->run_left == 0);
 
     spin_lock(&zone.lock);
     if (zone.free_count < CARVE_BELOW + RUN_SIZE) {
@@ -458,15 +460,6 @@ static NEVER_INLINE bool renew_run(struct page_cpu_list *l)
     }
     if (zone.free_count + zone.uncarved > zone.reserve + (uint64_t)RUN_SIZE * 8) {
         p = take_block_locked(RUN_ORDER, CLEAN);
-    }
-    while (p && l->run_left > 0) {
-        struct page *rest = cut_run(l, 1);
-
-        if (l->count[CLEAN] < STACK_SIZE) {
-            l->stack[CLEAN][l->count[CLEAN]++] = rest;
-        } else {
-            free_block_locked(rest, 0, CLEAN);
-        }
     }
     spin_unlock(&zone.lock);
     if (!p) {
@@ -569,8 +562,9 @@ static NEVER_INLINE struct page *take_piece(unsigned count, bool may_clear, bool
     return p;
 }
 
-struct page *page_alloc_run(unsigned count, bool may_clear)
+struct page *page_alloc_run(unsigned *wanted, bool may_clear)
 {
+    unsigned count = *wanted;
     /* What counts in a page that is about to be mapped: its first half, two stores. */
     static const struct page about_to_be_mapped = { .refcount = 1,
                                                     .mapcount = 1,
@@ -581,7 +575,9 @@ struct page *page_alloc_run(unsigned count, bool may_clear)
     struct page *p;
 
     assert(count > 0 && count <= RUN_SIZE / 2);
-    if (likely(l && (l->run_left >= count || renew_run(l)))) {
+    if (likely(l && (l->run_left > 0 || renew_run(l)))) {
+        count = min_of(count, l->run_left);
+        *wanted = count;
         p = cut_run(l, count);
     } else {
         p = take_piece(count, may_clear, &is_dirty);

@@ -167,3 +167,18 @@ ssize_t uio_zero_out(struct uio *u, size_t size)
 {
     return transfer(u, ZERO, NULL, size);
 }
+
+size_t uio_piece(struct uio *u, uint64_t *addr)
+{
+    void __user *at = NULL;
+    size_t n = u->kernel ? 0 : piece_next(u, u->remaining, &at);
+
+    *addr = (uintptr_t)at;
+    return n;
+}
+
+void uio_advance(struct uio *u, size_t n)
+{
+    assert(n <= u->remaining);
+    advance(u, n);
+}

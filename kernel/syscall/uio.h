@@ -40,3 +40,8 @@ int uio_import(struct uio *u, const void __user *vector, uint64_t count,
 ssize_t uio_copy_out(struct uio *u, const void *buf, size_t size); /* kernel to program: read() */
 ssize_t uio_copy_in(struct uio *u, void *buf, size_t size);        /* program to kernel: write() */
 ssize_t uio_zero_out(struct uio *u, size_t size);
+
+/* The user memory that the transfer goes on with: bytes in one piece at *addr, 0 at the end or for
+ * a kernel buffer. After moving some of it by other means: uio_advance(). */
+size_t uio_piece(struct uio *u, uint64_t *addr);
+void uio_advance(struct uio *u, size_t n);

@@ -255,6 +255,16 @@ static bool branch(struct compiler *c, const term_t *at, bool on_true, uint32_t 
     return ok;
 }
 
+const term_t *branch_without_not(struct compiler *c, const term_t *form, bool *flipped)
+{
+    *flipped = false;
+    while (term_is_list(*form) && is_not(c, *form)) {
+        form = term_ptr(pair_rest(*form));
+        *flipped = !*flipped;
+    }
+    return form;
+}
+
 bool branch_false(struct compiler *c, const term_t *form, uint32_t label)
 {
     return branch(c, form, false, label);

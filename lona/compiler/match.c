@@ -708,12 +708,16 @@ static bool compile_branch(struct compiler *c, const struct clauses *k, const te
     uint32_t otherwise;
     uint32_t end;
 
-    if (!label_new(c, &otherwise) || !label_new(c, &end) || !branch_false(c, subject, otherwise) ||
-        !compile_at(c, k->rows[0].body, d) || (!d.tail && !emit_jump(c, end))) {
+    /* What if makes asks for (not t): with t asked, the test itself is the jump. */
+    bool flipped;
+    const term_t *test = branch_without_not(c, subject, &flipped);
+
+    if (!label_new(c, &otherwise) || !label_new(c, &end) || !branch_false(c, test, otherwise) ||
+        !compile_at(c, k->rows[flipped ? 1 : 0].body, d) || (!d.tail && !emit_jump(c, end))) {
         return false;
     }
     label_bind(c, otherwise);
-    bool ok = compile_at(c, k->rows[1].body, d);
+    bool ok = compile_at(c, k->rows[flipped ? 0 : 1].body, d);
 
     label_bind(c, end);
     return ok;

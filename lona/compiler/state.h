@@ -190,6 +190,8 @@ bool emit_native(struct compiler *c, const char *name, unsigned window, unsigned
 
 /* Jump to the label if the form's value is falsy (truthy), else fall through. */
 bool branch_false(struct compiler *c, const term_t *form, uint32_t label);
+/* t of (not (not ... t)); *flipped: there was an odd number of them. */
+const term_t *branch_without_not(struct compiler *c, const term_t *form, bool *flipped);
 bool branch_true(struct compiler *c, const term_t *form, uint32_t label);
 /* Is the value of this call true or false, never anything else? */
 bool is_boolean_call(struct compiler *c, term_t form);

@@ -60,16 +60,16 @@ static size_t memo_slot(term_t (*memo)[2], size_t capacity, term_t a, term_t b)
 }
 
 /* Without memory for more, what is remembered stays. */
-static bool memo_grow(struct work *w)
+static void memo_grow(struct work *w)
 {
     size_t capacity = w->memo == NULL ? MEMO_FIRST : w->memo_capacity * 2;
     term_t(*memo)[2] = arena_alloc(process_arena(w->p), capacity * sizeof(*memo));
 
     if (memo == NULL) {
-        return false;
+        return;
     }
     __builtin_memset(memo, 0, capacity * sizeof(*memo));
-    for (size_t i = 0; i < w->memo_capacity; i++) {
+    for (size_t i = 0; w->memo != NULL && i < w->memo_capacity; i++) {
         if (w->memo[i][0] != 0) {
             size_t at = memo_slot(memo, capacity, w->memo[i][0], w->memo[i][1]);
 
@@ -82,7 +82,6 @@ static bool memo_grow(struct work *w)
     }
     w->memo = memo;
     w->memo_capacity = capacity;
-    return true;
 }
 
 /* Has this pair been met? Remembers it. */
@@ -91,7 +90,10 @@ static bool is_known(struct work *w, term_t a, term_t b)
     if (++w->walked <= MEMO_FROM || w->p == NULL || !is_deep(a)) {
         return false;
     }
-    if (w->memo_count * 2 >= w->memo_capacity && !memo_grow(w) && w->memo == NULL) {
+    if (w->memo_count * 2 >= w->memo_capacity) {
+        memo_grow(w);
+    }
+    if (w->memo == NULL) {
         return false;
     }
     size_t at = memo_slot(w->memo, w->memo_capacity, a, b);
@@ -361,10 +363,10 @@ bool term_equal_slow(struct process *p, term_t a, term_t b)
             w.differs = a != b;
         }
     }
-    if (w.pairs != w.inline_pairs) {
+    if (p != NULL && w.pairs != w.inline_pairs) {
         arena_free(process_arena(p), w.pairs, w.capacity * sizeof(*w.pairs));
     }
-    if (w.memo != NULL) {
+    if (p != NULL && w.memo != NULL) {
         arena_free(process_arena(p), w.memo, w.memo_capacity * sizeof(*w.memo));
     }
     if (p != NULL && w.done > 16) {

@@ -59,6 +59,7 @@ enum lona_result lona_mailbox_create(lona_vm *handle, lona_mailbox **out)
         return LONA_NO_MEMORY;
     }
     *box = (struct lona_mailbox){ .vm = vm };
+    lock_init(&box->lock, LOCK_BOX);
     box->last = &box->first;
     box->call =
         (struct call){ .vm = vm, .body = take_messages, .body_arg = box, .is_service = true };

@@ -109,21 +109,6 @@ void mailbox_begin(struct process *p)
     }
 }
 
-const struct message *mailbox_peek(struct process *p)
-{
-    const struct message *m = *p->save;
-
-    p->flags = (uint8_t)(m != NULL ? p->flags | PROCESS_PEEKED : p->flags & ~PROCESS_PEEKED);
-    return m;
-}
-
-void mailbox_next(struct process *p)
-{
-    assert(*p->save != NULL);
-    p->save = &(*p->save)->next;
-    p->flags &= (uint8_t)~PROCESS_PEEKED;
-}
-
 /* Tell a (send-sync) that its message was taken: the message [:accepted ref]. */
 static void acknowledge(struct worker *w, const struct message *m)
 {

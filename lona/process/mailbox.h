@@ -9,8 +9,25 @@
 void mailbox_begin(struct process *p);
 /* The message at the save pointer, or NULL; slots may point into it until the next of these calls.
  */
-const struct message *mailbox_peek(struct process *p);
-void mailbox_next(struct process *p);
+static inline const struct message *mailbox_peek(struct process *p)
+{
+    const struct message *m = *p->save;
+
+    p->flags = (uint8_t)(m != NULL ? p->flags | PROCESS_PEEKED : p->flags & ~PROCESS_PEEKED);
+    return m;
+}
+
+/* After a peek that gave a message. */
+static inline void mailbox_next(struct process *p)
+{
+    struct message *m = *p->save;
+
+    assert_slow(m != NULL);
+    __builtin_prefetch(m->next);
+    p->save = &m->next;
+    p->flags &= (uint8_t)~PROCESS_PEEKED;
+}
+
 /* False with p's error set when there is no memory to adopt it. */
 bool mailbox_accept(struct worker *w, struct process *p) MUST_CHECK;
 

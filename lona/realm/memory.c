@@ -5,9 +5,45 @@
 #include "realm/realm.h"
 #include "vm_state.h"
 
+#ifdef TEST_BUILD
+/* What this thread holds. Simulated threads share one, so there the order isn't checked. */
+static _Thread_local uint32_t held[LOCK_MEMORY];
+static _Thread_local unsigned held_count;
+
+static void check_rank(const struct platform *pf, const struct lock *l)
+{
+    assert(l->rank != LOCK_UNRANKED);
+    if (pf->step == NULL) {
+        assert(held_count == 0 || held[held_count - 1] < l->rank);
+        held[held_count++] = l->rank;
+    }
+}
+
+static void uncheck_rank(const struct lock *l)
+{
+    if (held_count != 0) {
+        assert(held[held_count - 1] == l->rank);
+        held_count--;
+    }
+}
+#else
+static void check_rank(const struct platform *pf, const struct lock *l)
+{
+    (void)pf;
+    (void)l;
+}
+
+static void uncheck_rank(const struct lock *l)
+{
+    (void)l;
+}
+#endif
+
 void lock_acquire(const struct platform *pf, struct lock *l)
 {
     unsigned spins = 0;
+
+    check_rank(pf, l);
 
     /* acquire: pairs with the release in lock_release() */
     while (atomic_exchange_explicit(&l->held, 1, memory_order_acquire) != 0) {
@@ -19,6 +55,7 @@ void lock_acquire(const struct platform *pf, struct lock *l)
 
 void lock_release(struct lock *l)
 {
+    uncheck_rank(l);
     atomic_store_explicit(&l->held, 0, memory_order_release);
 }
 

@@ -32,7 +32,7 @@ fi
 
 mkdir -p "$work/root/bin" "$work/root/dev" "$work/root/proc"
 cp /bin/busybox "$work/root/bin/sh"
-# It ends; the kernel then panics and, by panic=1 and reboot=k, resets the machine.
+# It ends; the kernel then panics and, by panic=-1 and reboot=t, resets the machine.
 cat >"$work/root/init" <<'END'
 #!/bin/sh
 echo "init speaks: $1"
@@ -75,7 +75,7 @@ wait_for() { # TEXT
     grep -qF -- "$1" console
 }
 
-put boot-source "{\"kernel_image_path\":\"$kernel\",\"initrd_path\":\"initrd\",\"boot_args\":\"console=ttyS0 reboot=k panic=1 -- there\"}" &&
+put boot-source "{\"kernel_image_path\":\"$kernel\",\"initrd_path\":\"initrd\",\"boot_args\":\"console=ttyS0 reboot=t panic=-1 -- there\"}" &&
     put machine-config '{"vcpu_count":1,"mem_size_mib":256}' &&
     put actions '{"action_type":"InstanceStart"}'
 result $? "configured and started"

@@ -69,7 +69,7 @@ result $? "the second test program builds"
 cc -O1 -Wall -Werror -static -o "$root/bin/vsock" "$top/tests/krun/guest_vsock.c" >"$work/out" 2>"$work/err"
 mkdir -p "$work/shared" "$root/mnt"
 echo shared >"$work/shared/file"
-for case in console virtiofs rlimits shutdown ports; do
+for case in console virtiofs rlimits shutdown ports disks ids; do
     timeout 120 "$work/machines" $case "$root" "$work" >"$work/out" 2>"$work/err" </dev/null
     result $? "$case"
 done

@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -108,6 +109,52 @@ static int run_virtiofs(void)
     must("virtiofs", krun_add_virtiofs(ctx, "folder", in_work("shared")));
     must("virtiofs3", krun_add_virtiofs3(ctx, "locked", in_work("shared"), 0, true));
     return expect_status(end(start(ctx, -1)), 0) | expect_file(in_work("shared/copy"), "shared\n");
+}
+
+/* The first disk is written, the second one only read. */
+static int run_disks(void)
+{
+    const uint32_t ctx = shell("cat /dev/vdb >/dev/vda; echo x 2>/dev/null >/dev/vdb; exit 0");
+    char sector[512] = "from the second disk";
+    const int second = open(in_work("disk-b"), O_CREAT | O_RDWR | O_CLOEXEC, 0600);
+    const int first = open(in_work("disk-a"), O_CREAT | O_RDWR | O_CLOEXEC, 0600);
+
+    if (write(second, sector, sizeof(sector)) != sizeof(sector) ||
+        ftruncate(first, sizeof(sector)) < 0) {
+        return 1;
+    }
+    must("disk", krun_add_disk(ctx, "a", in_work("disk-a"), false));
+    must("disk2", krun_add_disk2(ctx, "b", in_work("disk-b"), KRUN_DISK_FORMAT_RAW, true));
+    return expect_status(end(start(ctx, -1)), 0) |
+           expect_file(in_work("disk-a"), "from the second disk") |
+           expect_file(in_work("disk-b"), "from the second disk");
+}
+
+/* The process has the ids while the machine runs, and files are made by them. */
+static int run_ids(void)
+{
+    const uint32_t ctx = shell("echo made >/mnt/by-ids; exit 4");
+    char path[256];
+    struct stat st;
+
+    if (geteuid() != 0) {
+        printf("only root changes its ids\n");
+        return 0;
+    }
+    (void)snprintf(path, sizeof(path), "%s/mnt", root);
+    if (chmod(work, 0711) < 0 || chmod(path, 0777) < 0) {
+        return 1;
+    }
+    must("setgid", krun_setgid(ctx, 65534));
+    must("setuid", krun_setuid(ctx, 65533));
+    const int status = expect_status(end(start(ctx, -1)), 4);
+
+    (void)snprintf(path, sizeof(path), "%s/mnt/by-ids", root);
+    if (stat(path, &st) < 0 || st.st_uid != 65533 || st.st_gid != 65534) {
+        printf("%s belongs to somebody else\n", path);
+        return 1;
+    }
+    return status;
 }
 
 static int run_rlimits(void)
@@ -210,11 +257,10 @@ int main(int argc, char **argv)
     static const struct {
         const char *name;
         int (*run)(void);
-    } cases[] = { { "console", run_console },
-                  { "virtiofs", run_virtiofs },
-                  { "rlimits", run_rlimits },
-                  { "shutdown", run_shutdown },
-                  { "ports", run_ports } };
+    } cases[] = { { "console", run_console }, { "virtiofs", run_virtiofs },
+                  { "rlimits", run_rlimits }, { "shutdown", run_shutdown },
+                  { "ports", run_ports },     { "disks", run_disks },
+                  { "ids", run_ids } };
 
     if (argc != 4) {
         return 2;

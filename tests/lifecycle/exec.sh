@@ -18,7 +18,7 @@ if [ ! -x /bin/busybox ] || ! command -v mkfs.erofs >/dev/null; then
 fi
 mkdir -p "$tmp/root/bin" "$tmp/root/dev" "$tmp/root/proc" "$tmp/root/sys" "$tmp/root/tmp" "$tmp/root/etc"
 cp /bin/busybox "$tmp/root/bin/"
-for name in sh echo cat ls sleep dd kill ps grep true false wc id env pwd yes head stty; do
+for name in sh echo cat ls sleep dd kill ps grep true false wc id env pwd yes head stty test; do
     ln -s busybox "$tmp/root/bin/$name"
 done
 echo text >"$tmp/root/etc/plain"

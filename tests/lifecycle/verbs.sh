@@ -139,6 +139,7 @@ if "$drupe" snapshot --live one "$work/live.snapshot" 2>"$work/err"; then
     expect "restore of a live snapshot" 0 '' restore --clone --name live "$work/live.snapshot"
     until_true printed live '^n [0-9]'
     report $? "it counts"
+    expect "kill of that one" 0 '' kill live
 else
     number=$((number + 1))
     echo "ok $number - snapshot --live # SKIP $(cat "$work/err")"
@@ -199,6 +200,14 @@ for i in 1 2 3; do
     [ $? = 0 ] && [ "$(cat "$work/out")" = "kept line $i" ]
     report $? "run --template: clone $i has its own input and output"
 done
+printf 'a\nb\nc\n' | timeout 120 "$drupe" pool --template tpl -j 2 >"$work/out" 2>"$work/err"
+[ $? = 0 ] && [ "$(cat "$work/out")" = "kept a
+kept b
+kept c" ]
+report $? "pool: a clone for each line, output in their order"
+printf 'a\n' | timeout 120 "$drupe" pool --template nosuch >"$work/out" 2>"$work/err"
+[ $? = 1 ] && grep -q 'No such file' "$work/err"
+report $? "pool of no template"
 expect "template of a program that ends" 1 'ended (status 0) before' template create t2 /bin/busybox true
 expect "template that never gets ready" 124 'was not printed' template create --ready no --limit 1 t3 /bin/busybox sleep 100
 expect "template rm" 0 '' template rm tpl

@@ -203,6 +203,14 @@ static bool is_inside_a_segment(const struct elf_image *image, uint64_t gpa)
     return false;
 }
 
+bool elf_has_magic(const struct elf_source *from)
+{
+    uint8_t magic[SELFMAG];
+
+    return from->size >= sizeof(magic) && from->read(from->ctx, 0, magic, sizeof(magic)) == 0 &&
+           memcmp(magic, ELFMAG, SELFMAG) == 0;
+}
+
 int elf_parse(const struct elf_source *from, struct elf_image *out, const char **why)
 {
     Elf64_Ehdr eh;

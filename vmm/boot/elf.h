@@ -47,6 +47,9 @@ struct elf_source elf_source_bytes(const struct elf_bytes *b, uint64_t size);
 /* A file as a source; *fd must outlive it. */
 struct elf_source elf_source_file(const int *fd, uint64_t size);
 
+/* Does it begin like an ELF file? */
+bool elf_has_magic(const struct elf_source *from);
+
 /* 0 and *out, or -ENOEXEC with *why (static text), or the source's error. */
 int elf_parse(const struct elf_source *from, struct elf_image *out, const char **why) MUST_CHECK;
 

@@ -72,10 +72,14 @@ int linux_boot_write(const struct gmem *g, uint64_t at, const struct boot_map *m
     struct boot_params bp;
 
     memset(&bp, 0, sizeof(bp));
+    bp.hdr.kernel_alignment = LINUX_KERNEL_ALIGN;
+    if (m->setup != NULL) {
+        assert(m->setup_size <= sizeof(bp.hdr));
+        memcpy(&bp.hdr, m->setup, m->setup_size);
+    }
     bp.hdr.type_of_loader = LINUX_LOADER_OTHER;
     bp.hdr.boot_flag = LINUX_BOOT_FLAG;
     bp.hdr.header = LINUX_HEADER_MAGIC;
-    bp.hdr.kernel_alignment = LINUX_KERNEL_ALIGN;
     bp.hdr.cmdline_size = LINUX_CMDLINE_MAX;
     bp.hdr.cmd_line_ptr = (uint32_t)m->cmdline_gpa;
     bp.hdr.ramdisk_image = (uint32_t)m->module_gpa; /* always below the device hole */

@@ -28,6 +28,8 @@ struct boot_map {
     uint64_t module_gpa;   /* boot arguments */
     uint64_t module_size;
     uint64_t rsdp_gpa;
+    const uint8_t *setup; /* a bzImage's setup header for the zero page; NULL: ours */
+    size_t setup_size;
 };
 
 void boot_map_add(struct boot_map *m, uint64_t gpa, uint64_t size, enum boot_range_type type);

@@ -159,6 +159,11 @@ static int drop_capabilities(uint32_t kept)
     return 0;
 }
 
+bool jail_capabilities_forget(void)
+{
+    return drop_capabilities(0) == 0 && prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0;
+}
+
 /*
  * Ids and capabilities, in the one order that works: the bounding set needs CAP_SETPCAP, which goes
  * with the ids.
@@ -188,8 +193,12 @@ drupe_vm_err_t jail_privileges_drop(const struct jail_setup *s, struct drupe_err
     if (r < 0) {
         return jail_failed(err, "capabilities", -r, "drop all");
     }
-    if (prctl(PR_SET_DUMPABLE, 0) < 0 || prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0 ||
-        prctl(PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0) != 1) {
+    /*
+     * A process that is not dumpable cannot read its own page map. Ids that no other process has
+     * leave nobody who could look in instead.
+     */
+    if (prctl(PR_SET_DUMPABLE, s->is_root && s->wants_userfaultfd ? 1 : 0) < 0 ||
+        prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0 || prctl(PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0) != 1) {
         return jail_failed(err, "no_new_privs", errno, "prctl");
     }
     return DRUPE_OK;

@@ -16,6 +16,7 @@
 #include <errno.h>
 #include <linux/kvm.h>
 #include <linux/prctl.h>
+#include <linux/userfaultfd.h>
 #include <sched.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
@@ -134,6 +135,8 @@ const struct filter_rule filter_rules[] = {
     ALLOW(S | A | F, fstat, "their kind and size"),
     ALLOW(S | A, getcwd, "the full name of a snapshot, for the next one's base"),
     ALLOW(S | A, readlink, "the full name of a snapshot, for the next one's base"),
+    ALLOW(S | A, access, "is a snapshot there already"),
+    ALLOW(S | A, readlink, "where a snapshot lies"),
     ALLOW(S | A, rename, "a snapshot under its final name"),
     ALLOW(S | A | F, renameat, "a snapshot under its final name"),
     ALLOW(S | A | F, renameat2, "a snapshot under its final name"),
@@ -210,6 +213,14 @@ const struct filter_rule filter_rules[] = {
     ALLOW(S | A, pipe2, "wake-ups"),
     ALLOW(S | A, memfd_create, "guest memory with a descriptor"),
     ALLOW(S | A, userfaultfd, "live branch, lazy restore"),
+    ALLOW_IOCTL(S | A, USERFAULTFD_IOC_NEW, "live branch, lazy restore"),
+    ALLOW_IOCTL(S | A, UFFDIO_API, "live branch, lazy restore"),
+    ALLOW_IOCTL(S | A, UFFDIO_REGISTER, "live branch, lazy restore"),
+    ALLOW_IOCTL(S | A, UFFDIO_UNREGISTER, "live branch, lazy restore"),
+    ALLOW_IOCTL(S | A, UFFDIO_WRITEPROTECT, "live branch"),
+    ALLOW_IOCTL(S | A, UFFDIO_COPY, "lazy restore"),
+    ALLOW_IOCTL(S | A, UFFDIO_ZEROPAGE, "lazy restore"),
+    ALLOW_IOCTL(S | A, UFFDIO_WAKE, "live branch, lazy restore"),
     ALLOW(S | A | F, fcntl, "flags of descriptors"),
     ALLOW(S | A, dup, "descriptors of the configuration"),
     ALLOW(S | A, set_robust_list, "a thread starts"),

@@ -132,6 +132,9 @@ static _Noreturn void wait_for(pid_t pid)
 
     (void)syscall(SYS_close_range, 0, ~0u, 0);
     (void)setrlimit(RLIMIT_CORE, &none);
+    if (!jail_capabilities_forget()) {
+        (void)kill(pid, SIGKILL); /* nothing runs beside a process with rights */
+    }
     while (waitpid(pid, &status, 0) < 0 && errno == EINTR) {
     }
     if (WIFSIGNALED(status)) {

@@ -34,6 +34,7 @@ struct jail_setup {
     bool is_root;
     bool wants_kvm;
     bool wants_tun;
+    bool wants_userfaultfd;
     bool shares_netns;
     bool is_daemon;
     bool are_limits_optional;
@@ -101,8 +102,9 @@ drupe_vm_err_t jail_namespaces_make(struct jail_setup *s, bool with_pids,
                                     struct drupe_error *err) MUST_CHECK;
 /* root.c: mounts, device nodes, pivot_root. The calling thread's root is the jail afterwards. */
 drupe_vm_err_t jail_root_enter(struct jail_setup *s, struct drupe_error *err) MUST_CHECK;
-/* With folders: /proc of this process's PID namespace, through which the server of shared folders
- * opens again what it holds. Only for root; ordinary users have it from jail_root_enter(). */
+/* With folders or userfaultfd: /proc of this process's PID namespace, through which the server of
+ * shared folders opens again what it holds. Only for root; ordinary users have it from
+ * jail_root_enter(). */
 drupe_vm_err_t jail_proc_mount(const struct jail_setup *s, struct drupe_error *err) MUST_CHECK;
 
 /* --- in the jailed process --- */
@@ -113,6 +115,8 @@ drupe_vm_err_t jail_limits_set(const struct jail_setup *s, struct drupe_error *e
 drupe_vm_err_t jail_session_begin(struct jail_setup *s, struct drupe_error *err) MUST_CHECK;
 drupe_vm_err_t jail_ids_drop(const struct jail_setup *s, struct drupe_error *err) MUST_CHECK;
 drupe_vm_err_t jail_privileges_drop(const struct jail_setup *s, struct drupe_error *err) MUST_CHECK;
+/* For the waiter of an ordinary user's jail, which has them in the jail's user namespace. */
+bool jail_capabilities_forget(void) MUST_CHECK;
 
 /* landlock.c */
 int jail_landlock_version(void);

@@ -35,7 +35,7 @@ static const struct node tun_node = { "dev/net/tun", 10, 200 };
 
 static bool has_devices(const struct jail_setup *s)
 {
-    return s->wants_kvm || s->wants_tun;
+    return s->wants_kvm || s->wants_tun || s->wants_userfaultfd;
 }
 
 static drupe_vm_err_t mount_root(const struct jail_setup *s, struct drupe_error *err)
@@ -85,6 +85,21 @@ static drupe_vm_err_t make_node(const struct jail_setup *s, const struct node *n
     return DRUPE_OK;
 }
 
+/* Its number is given out when the host starts; a host or user without it goes without. */
+static drupe_vm_err_t make_userfaultfd(const struct jail_setup *s, struct drupe_error *err)
+{
+    struct node n = { "dev/userfaultfd", 0, 0 };
+    struct stat st;
+
+    if (stat("/dev/userfaultfd", &st) < 0 || !S_ISCHR(st.st_mode) ||
+        (!s->is_root && access("/dev/userfaultfd", R_OK | W_OK) < 0)) {
+        return DRUPE_OK;
+    }
+    n.major = major(st.st_rdev);
+    n.minor = minor(st.st_rdev);
+    return make_node(s, &n, err);
+}
+
 /* The working directory is the new root, not yet pivoted to. */
 static drupe_vm_err_t make_devices(const struct jail_setup *s, struct drupe_error *err)
 {
@@ -103,7 +118,16 @@ static drupe_vm_err_t make_devices(const struct jail_setup *s, struct drupe_erro
     if (r == DRUPE_OK && s->wants_tun) {
         r = make_node(s, &tun_node, err);
     }
+    if (r == DRUPE_OK && s->wants_userfaultfd) {
+        r = make_userfaultfd(s, err);
+    }
     return r;
+}
+
+/* What is open is opened again through it; live snapshots ask which pages are there. */
+static bool needs_proc(const struct jail_setup *s)
+{
+    return s->folder_count > 0 || s->wants_userfaultfd;
 }
 
 static drupe_vm_err_t mount_proc(const char *at, struct drupe_error *err)
@@ -115,7 +139,7 @@ static drupe_vm_err_t mount_proc(const char *at, struct drupe_error *err)
 
 drupe_vm_err_t jail_proc_mount(const struct jail_setup *s, struct drupe_error *err)
 {
-    return s->folder_count > 0 && s->is_root ? mount_proc("/proc", err) : DRUPE_OK;
+    return needs_proc(s) && s->is_root ? mount_proc("/proc", err) : DRUPE_OK;
 }
 
 /*
@@ -130,7 +154,7 @@ static drupe_vm_err_t make_proc(const struct jail_setup *s, struct drupe_error *
     if (mkdir("proc", 0555) < 0) {
         return jail_failed(err, "mount", errno, "make /proc");
     }
-    return s->folder_count > 0 && !s->is_root ? mount_proc("proc", err) : DRUPE_OK;
+    return needs_proc(s) && !s->is_root ? mount_proc("proc", err) : DRUPE_OK;
 }
 
 static drupe_vm_err_t pivot(const struct jail_setup *s, struct drupe_error *err)

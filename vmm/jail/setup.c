@@ -204,6 +204,7 @@ drupe_vm_err_t jail_setup_take(struct jail_setup *s, const struct drupe_jail_con
     (void)fmt_snprintf(s->id, sizeof(s->id), "%s", cfg->id);
     s->wants_kvm = cfg->wants_kvm;
     s->wants_tun = cfg->wants_tun;
+    s->wants_userfaultfd = cfg->wants_userfaultfd;
     s->shares_netns = cfg->shares_netns;
     s->is_daemon = cfg->is_daemon;
     s->filter = cfg->filter;

@@ -11,6 +11,7 @@
 
 #include "arch/arch.h"
 #include "boot/boot_args.h"
+#include "boot/bzimage.h"
 #include "boot/cmdline.h"
 #include "error.h"
 #include "layout.h"
@@ -21,8 +22,25 @@
 #define INITRD_END_MAX  UINT64_C(0x80000000) /* of the Linux boot protocol: initrd_addr_max */
 #define CMDLINE_DEFAULT "console=ttyS0 reboot=k panic=0"
 
-static drupe_vm_err_t load_kernel(struct machine *m, struct elf_image *image, uint64_t *end,
-                                  struct drupe_error *err)
+/* What is no ELF file may be a bzImage. */
+static int load_bzimage(struct machine *m, const struct elf_source *source, struct bzimage *bz,
+                        struct elf_image *image, uint64_t *end, const char **why)
+{
+    int r = bzimage_parse(source, bz, why);
+
+    if (r == 0) {
+        r = bzimage_load(source, bz, &m->gmem);
+    }
+    if (r == 0) {
+        memset(image, 0, sizeof(*image));
+        image->entry = bz->gpa + BZIMAGE_ENTRY_OFFSET;
+        *end = bz->gpa + bz->memory_size; /* it was found to lie in RAM */
+    }
+    return r;
+}
+
+static drupe_vm_err_t load_kernel(struct machine *m, struct elf_image *image, struct bzimage *bz,
+                                  uint64_t *end, struct drupe_error *err)
 {
     const struct config *c = m->config;
     struct elf_bytes bytes = { .bytes = c->kernel_image };
@@ -31,13 +49,17 @@ static drupe_vm_err_t load_kernel(struct machine *m, struct elf_image *image, ui
                                        : elf_source_bytes(&bytes, c->kernel_image_size);
     const char *name = is_file ? c->kernel.path : "(embedded)";
     const char *why = "";
-    int r = elf_parse(&source, image, &why);
+    bool is_elf = elf_has_magic(&source);
+    int r =
+        is_elf ? elf_parse(&source, image, &why) : load_bzimage(m, &source, bz, image, end, &why);
 
-    if (r < 0) {
+    if (r < 0 && r != -EFAULT) {
         return error_set(err, DRUPE_BOOT_FAILED, r == -ENOEXEC ? 0 : -r, "kernel %s: %s", name,
                          why);
     }
-    r = elf_load(&source, image, &m->gmem, end);
+    if (r == 0 && is_elf) {
+        r = elf_load(&source, image, &m->gmem, end);
+    }
     if (r == -EFAULT) {
         return error_set(err, DRUPE_BOOT_FAILED, 0, "kernel %s does not fit into %llu MiB", name,
                          (unsigned long long)(m->ram_size >> 20));
@@ -219,7 +241,8 @@ drupe_vm_err_t machine_boot_write(struct machine *m, uint64_t tsc_khz, struct ma
     struct boot_map map = { .count = 0 };
     uint64_t kernel_end = 0;
     bool is_ours = false;
-    drupe_vm_err_t r = load_kernel(m, &out->image, &kernel_end, err);
+    struct bzimage bz = { .setup_size = 0 };
+    drupe_vm_err_t r = load_kernel(m, &out->image, &bz, &kernel_end, err);
     int e = 0;
 
     if (r != DRUPE_OK) {
@@ -229,6 +252,10 @@ drupe_vm_err_t machine_boot_write(struct machine *m, uint64_t tsc_khz, struct ma
     /* With the default line any kernel is taken for one that knows docs/boot.md. */
     is_ours = out->image.has_drupe || m->config->cmdline == NULL;
     describe_memory(m, &map);
+    if (bz.setup_size != 0) {
+        map.setup = bz.setup;
+        map.setup_size = bz.setup_size;
+    }
     r = write_module(m, tsc_khz, is_ours, kernel_end, &map, err);
     if (r == DRUPE_OK) {
         r = write_cmdline(m, is_ours, &map, err);

@@ -61,6 +61,7 @@ static void map_image(const char *start, const char *end, uint64_t flags)
     uint64_t *entry = &image_tables[0][0] + (pa >> PAGE_SHIFT);
     uint64_t *last = &image_tables[0][0] + (((uintptr_t)end - KERNEL_IMAGE_BASE - 1) >> PAGE_SHIFT);
 
+#pragma GCC unroll 8
     for (uint64_t value = align_down(pa, PAGE_SIZE) | flags; entry <= last; value += PAGE_SIZE) {
         *entry++ = value;
     }

@@ -30,7 +30,8 @@ static const struct fixture {
 
 static bool is_other(const char *text, const struct name *only)
 {
-    return only && (strncmp(text, only->text, only->length) != 0 || text[only->length] != '\0');
+    return only && (text[0] != only->text[0] || strncmp(text, only->text, only->length) != 0 ||
+                    text[only->length] != '\0');
 }
 
 /* Made before, when somebody looked for it alone? */
@@ -78,7 +79,7 @@ static int add_device(struct inode *root, const struct device_node *d, const str
 {
     struct inode *made = NULL;
 
-    if (is_other(d->name, only)) {
+    if (d->is_hidden || is_other(d->name, only)) {
         return 0;
     }
     const struct name name = name_of(d->name);
@@ -98,10 +99,10 @@ static int add_device(struct inode *root, const struct device_node *d, const str
  */
 static void fill(struct inode *root, const struct name *only)
 {
-    const struct device_node *d;
+    struct device_node *d = NULL;
     int err = 0;
 
-    for (unsigned n = 0; err == 0 && (d = device_at(n)) != NULL; n++) {
+    while (err == 0 && (d = device_after(d)) != NULL) {
         err = add_device(root, d, only);
     }
     for (unsigned n = 0; err == 0 && n < array_size(fixtures); n++) {

@@ -9,5 +9,5 @@
 
 extern struct file_system devfs_type;
 
-void devfs_init(void);                     /* registers the memory devices */
-struct device_node *device_at(unsigned n); /* the n-th registered, NULL: no more */
+void devfs_init(void);                                   /* registers the memory devices */
+struct device_node *device_after(struct device_node *d); /* NULL: the first; NULL: no more */

@@ -49,16 +49,11 @@ struct device_node *device_find_name(const char *name)
     return NULL;
 }
 
-struct device_node *device_at(unsigned n)
+struct device_node *device_after(struct device_node *d)
 {
-    struct device_node *d;
+    struct list *next = d ? d->link.next : devices.next;
 
-    list_for_each_entry(d, &devices, link) {
-        if (n-- == 0) {
-            return d;
-        }
-    }
-    return NULL;
+    return next != &devices ? list_entry(next, struct device_node, link) : NULL;
 }
 
 /* --- block devices as files: whole sectors through a page of kernel memory -------------------- */

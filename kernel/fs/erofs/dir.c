@@ -7,8 +7,6 @@
 #include <core/string.h>
 #include <fs/erofs/erofs_internal.h>
 
-#define ENTRY_SIZE 12u
-
 struct block {
     struct erofs_view view;
     uint32_t size;  /* bytes of the directory in it */
@@ -39,23 +37,24 @@ static int block_get(struct erofs_image *image, const struct erofs_inode *dir, u
     if (err < 0) {
         return err;
     }
-    first_name = out->size >= ENTRY_SIZE ? load_le16(out->view.bytes + 8) : 0;
-    if (first_name < ENTRY_SIZE || first_name % ENTRY_SIZE != 0 || first_name > out->size) {
+    first_name = out->size >= EROFS_ENTRY_SIZE ? load_le16(out->view.bytes + 8) : 0;
+    if (first_name < EROFS_ENTRY_SIZE || first_name % EROFS_ENTRY_SIZE != 0 ||
+        first_name > out->size) {
         erofs_view_put(&out->view);
         return erofs_broken(image, "directory block without entries");
     }
-    out->count = first_name / ENTRY_SIZE;
+    out->count = first_name / EROFS_ENTRY_SIZE;
     return 0;
 }
 
 /* The n-th name of a block; false: it lies outside. */
 static ALWAYS_INLINE bool name_at(const struct block *b, uint32_t n, struct text *out)
 {
-    const uint8_t *entry = b->view.bytes + (size_t)n * ENTRY_SIZE;
+    const uint8_t *entry = b->view.bytes + (size_t)n * EROFS_ENTRY_SIZE;
     uint32_t start = load_le16(entry + 8);
-    uint32_t end = n + 1 < b->count ? load_le16(entry + ENTRY_SIZE + 8) : b->size;
+    uint32_t end = n + 1 < b->count ? load_le16(entry + EROFS_ENTRY_SIZE + 8) : b->size;
 
-    if (start < b->count * ENTRY_SIZE || start >= end || end > b->size) {
+    if (start < b->count * EROFS_ENTRY_SIZE || start >= end || end > b->size) {
         return false;
     }
     out->at = (const char *)b->view.bytes + start;
@@ -104,7 +103,7 @@ static int find_in_block(struct erofs_image *image, const struct block *b, const
         }
         order = compare(name, length, t.at, t.length);
         if (order == 0) {
-            *nid = load_le64(b->view.bytes + (size_t)mid * ENTRY_SIZE);
+            *nid = load_le64(b->view.bytes + (size_t)mid * EROFS_ENTRY_SIZE);
             return 0;
         }
         if (order < 0) {
@@ -174,16 +173,7 @@ void erofs_dir_end(struct erofs_dir *d)
     d->entries_end = 0; /* no position lies in the block */
 }
 
-/* EROFS counts types from 1 in the order of Linux's FT_*. */
-static unsigned type_of(uint8_t file_type)
-{
-    static const uint8_t types[] = { 0, 8, 4, 2, 6, 1, 12, 10 };
-
-    return file_type < array_size(types) ? types[file_type] : 0;
-}
-
-/* Make the block of *pos, or the next one with an entry there, the current one. 1, 0: no more. */
-static NEVER_INLINE int next_block(struct erofs_dir *d, uint64_t *pos)
+int erofs_dir_load(struct erofs_dir *d, uint64_t *pos)
 {
     unsigned bits = d->image->block_bits;
 
@@ -200,7 +190,7 @@ static NEVER_INLINE int next_block(struct erofs_dir *d, uint64_t *pos)
         d->block = b.view.bytes;
         d->page = b.view.page;
         d->block_start = start;
-        d->entries_end = start + (uint64_t)b.count * ENTRY_SIZE;
+        d->entries_end = start + (uint64_t)b.count * EROFS_ENTRY_SIZE;
         d->block_size = b.size;
         if (*pos < d->entries_end) {
             return 1;
@@ -210,33 +200,7 @@ static NEVER_INLINE int next_block(struct erofs_dir *d, uint64_t *pos)
     return 0;
 }
 
-/* Listing is a large part of some programs' start: an entry of the block at hand costs little. */
-int erofs_dir_next(struct erofs_dir *d, uint64_t pos, struct erofs_dirent *out)
+void erofs_dir_broken(const struct erofs_dir *d)
 {
-    if (unlikely(pos < d->block_start || pos >= d->entries_end)) {
-        int n = next_block(d, &pos);
-
-        if (n <= 0) {
-            return n;
-        }
-    }
-    uint32_t n = (uint32_t)(pos - d->block_start) / ENTRY_SIZE; /* a position may be anything */
-    const struct block b = {
-        .view.bytes = d->block,
-        .size = d->block_size,
-        .count = (uint32_t)(d->entries_end - d->block_start) / ENTRY_SIZE,
-    };
-    struct text t;
-
-    if (!name_at(&b, n, &t)) {
-        return erofs_broken(d->image, "directory entry with a bad name");
-    }
-    const uint8_t *entry = d->block + (size_t)n * ENTRY_SIZE;
-
-    out->nid = load_le64(entry);
-    out->type = type_of(entry[10]);
-    out->name = t.at;
-    out->name_length = t.length;
-    out->next = d->block_start + (uint64_t)(n + 1) * ENTRY_SIZE;
-    return 1;
+    (void)erofs_broken(d->image, "directory entry with a bad name");
 }

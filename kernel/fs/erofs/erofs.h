@@ -10,6 +10,8 @@
  */
 #pragma once
 
+#include <base/bytes.h>
+#include <core/string.h>
 #include <core/types.h>
 #include <mm/mapping.h>
 #include <mm/reclaim.h>
@@ -90,9 +92,51 @@ struct erofs_dir {
 
 void erofs_dir_begin(struct erofs_dir *d, struct erofs_image *image,
                      const struct erofs_inode *inode);
-/* The entry at or after byte position `pos` ("." and ".." included). 1, 0 at the end, -errno. */
-int erofs_dir_next(struct erofs_dir *d, uint64_t pos, struct erofs_dirent *out) MUST_CHECK;
 void erofs_dir_end(struct erofs_dir *d);
+/* Make the block of *pos, or the next one with an entry, the current one. 1, 0: no more, -errno. */
+int erofs_dir_load(struct erofs_dir *d, uint64_t *pos) MUST_CHECK;
+void erofs_dir_broken(const struct erofs_dir *d); /* says so, once */
+
+#define EROFS_ENTRY_SIZE 12u
+
+/*
+ * The entry at or after byte position `pos`, which may be anything ("." and ".." included). 1, 0 at
+ * the end, -errno. Inline: listing is a large part of some programs' start.
+ */
+static ALWAYS_INLINE int erofs_dir_next(struct erofs_dir *d, uint64_t pos, struct erofs_dirent *out)
+{
+    /* EROFS counts types from 1 in the order of Linux's FT_*. */
+    static const uint8_t types[] = { 0, 8, 4, 2, 6, 1, 12, 10 };
+
+    if (unlikely(pos < d->block_start || pos >= d->entries_end)) {
+        int n = erofs_dir_load(d, &pos);
+
+        if (n <= 0) {
+            return n;
+        }
+    }
+    uint32_t entries = (uint32_t)(d->entries_end - d->block_start); /* bytes of them */
+    uint32_t at = (uint32_t)(pos - d->block_start) / EROFS_ENTRY_SIZE * EROFS_ENTRY_SIZE;
+    const uint8_t *entry = d->block + at;
+    bool is_last = at + EROFS_ENTRY_SIZE == entries;
+    uint32_t start = load_le16(entry + 8);
+    uint32_t end = is_last ? d->block_size : load_le16(entry + EROFS_ENTRY_SIZE + 8);
+
+    if (unlikely(start < entries || start >= end || end > d->block_size)) {
+        erofs_dir_broken(d);
+        return -EUCLEAN;
+    }
+    out->name = (const char *)d->block + start;
+    out->name_length = is_last ? (uint32_t)strnlen(out->name, end - start) : end - start;
+    if (unlikely(out->name_length - 1 > 254)) {
+        erofs_dir_broken(d);
+        return -EUCLEAN;
+    }
+    out->nid = load_le64(entry);
+    out->type = entry[10] < array_size(types) ? types[entry[10]] : 0;
+    out->next = d->block_start + at + EROFS_ENTRY_SIZE;
+    return 1;
+}
 
 /* Bytes of a file: exactly `size` from `offset`, which must lie inside it. */
 int erofs_read(struct erofs_image *image, const struct erofs_inode *inode, uint64_t offset,

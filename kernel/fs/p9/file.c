@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * File data. read and write go to the server each time, through pages of our own; what is mapped
- * lies in the page cache and is read 16 pages at once.
+ * File data. read and write go to the server each time: large ones between the file and the
+ * program's own pages, small ones through a page of ours. What is mapped lies in the page cache and
+ * is read 16 pages at once.
  */
 #include <core/string.h>
 #include <fs/attr.h>
@@ -20,6 +21,7 @@
 #define OPEN_FLAGS  (O_ACCMODE | O_APPEND | O_DIRECTORY | O_LARGEFILE | O_SYNC)
 #define CHUNK_ORDER 4u
 #define CHUNK_MAX   (PAGE_SIZE << CHUNK_ORDER)
+#define DIRECT_MIN  2048u
 #define CLUSTER     P9_DATA_SEGMENTS_MAX
 
 static uint32_t fid_of(const struct file *f)
@@ -152,10 +154,10 @@ static ssize_t read_into(struct p9_session *s, uint32_t fid, uint64_t offset,
     return n;
 }
 
-static ssize_t write_from(struct p9_session *s, uint32_t fid, uint64_t offset, void *bytes,
-                          uint32_t size)
+/* Write from segments. Bytes that were taken, or -errno. */
+static ssize_t write_from(struct p9_session *s, uint32_t fid, uint64_t offset,
+                          const struct virtio_segment *segments, unsigned count, uint32_t size)
 {
-    const struct virtio_segment segment = { bytes, size };
     struct p9_call *c = p9_begin(s, P9_TWRITE, 16, 4);
     ssize_t n;
 
@@ -165,8 +167,8 @@ static ssize_t write_from(struct p9_session *s, uint32_t fid, uint64_t offset, v
     p9_put32(&c->put, fid);
     p9_put64(&c->put, offset);
     p9_put32(&c->put, size);
-    c->message.data = &segment;
-    c->message.data_count = 1;
+    c->message.data = segments;
+    c->message.data_count = count;
     n = p9_run(s, c);
     if (n == 0) {
         uint32_t done = p9_get32(&c->get);
@@ -174,6 +176,47 @@ static ssize_t write_from(struct p9_session *s, uint32_t fid, uint64_t offset, v
         n = c->get.is_short || done > size ? -EIO : (ssize_t)done;
     }
     p9_end(c);
+    return n;
+}
+
+/*
+ * A large transfer goes between the file and the program's own pages: copying a page costs more
+ * than finding it. *asked: how much was tried. -EAGAIN: not this way. To read so, the process has
+ * one thread: another one could fork, and the pages would be written behind the copy's back.
+ */
+static ssize_t transfer_direct(struct file *f, struct uio *u, uint64_t at, uint64_t limit,
+                               bool is_read, uint32_t *asked)
+{
+    struct p9_session *s = p9_node_of(f->inode)->fs->session;
+    const struct process *process = current->process;
+    struct virtio_segment segments[P9_DATA_SEGMENTS_MAX];
+    struct mm_pin pins[P9_DATA_SEGMENTS_MAX];
+    uint64_t addr;
+    uint64_t piece = min_of((uint64_t)uio_piece(u, &addr), limit);
+    unsigned room = (s->message_max - 64) >> PAGE_SHIFT;
+    unsigned count;
+    ssize_t n;
+
+    if (piece < DIRECT_MIN || room == 0 || !process || !current->mm ||
+        (is_read && process->thread_count != 1)) {
+        return -EAGAIN;
+    }
+    count =
+        mm_pin(current->mm, addr, (size_t)piece, is_read, pins, min_of(room, P9_DATA_SEGMENTS_MAX));
+    *asked = 0;
+    for (unsigned i = 0; i < count; i++) {
+        segments[i] = (struct virtio_segment){ pins[i].at, pins[i].size };
+        *asked += pins[i].size;
+    }
+    if (count == 0) {
+        return -EAGAIN; /* copying finds out why */
+    }
+    n = is_read ? read_into(s, fid_of(f), at, segments, count, *asked)
+                : write_from(s, fid_of(f), at, segments, count, *asked);
+    mm_unpin(pins, count);
+    if (n > 0) {
+        uio_advance(u, (size_t)n);
+    }
     return n;
 }
 
@@ -198,17 +241,14 @@ static struct page *chunk_alloc(const struct p9_session *s, uint64_t want, uint3
     return p;
 }
 
-static ssize_t p9_read(struct file *f, struct uio *u, int64_t *pos)
+/* The rest of a read, through pages of ours. */
+static ssize_t read_copied(struct file *f, struct uio *u, int64_t *pos)
 {
     struct p9_session *s = p9_node_of(f->inode)->fs->session;
-    struct page *chunk;
-    uint32_t room;
     ssize_t done = 0;
+    uint32_t room;
+    struct page *chunk = chunk_alloc(s, u->remaining, &room);
 
-    if (u->remaining == 0) {
-        return 0;
-    }
-    chunk = chunk_alloc(s, u->remaining, &room);
     if (!chunk) {
         return -ENOMEM;
     }
@@ -229,6 +269,30 @@ static ssize_t p9_read(struct file *f, struct uio *u, int64_t *pos)
         }
     }
     page_put(chunk);
+    return done;
+}
+
+static ssize_t p9_read(struct file *f, struct uio *u, int64_t *pos)
+{
+    ssize_t done = 0;
+
+    while (u->remaining > 0) {
+        uint32_t asked = 0;
+        ssize_t n = transfer_direct(f, u, (uint64_t)*pos, UINT64_MAX, true, &asked);
+
+        if (n == -EAGAIN) {
+            n = read_copied(f, u, pos);
+            return n > 0 ? done + n : (done > 0 ? done : n);
+        }
+        if (n <= 0) {
+            return done > 0 ? done : n;
+        }
+        *pos += n;
+        done += n;
+        if ((uint32_t)n < asked) {
+            break; /* the end of the file */
+        }
+    }
     return done;
 }
 
@@ -265,28 +329,58 @@ static void note_written(struct p9_node *n, uint64_t at, uint64_t size)
     n->fetched_ns = 0; /* times and blocks are the server's */
 }
 
-static ssize_t write_chunks(struct file *f, struct uio *u, uint64_t at, uint64_t want,
-                            struct page *chunk, uint32_t room)
+/* At most one chunk, copied first. *chunk is made at the first need. */
+static ssize_t write_copied(struct file *f, struct uio *u, uint64_t at, uint64_t want,
+                            struct page **chunk, uint32_t *room)
+{
+    struct p9_session *s = p9_node_of(f->inode)->fs->session;
+    ssize_t have;
+
+    if (!*chunk) {
+        *chunk = chunk_alloc(s, want, room);
+    }
+    if (!*chunk) {
+        return -ENOMEM;
+    }
+    have = uio_copy_in(u, page_address(*chunk), (size_t)min_of(want, (uint64_t)*room));
+    if (have <= 0) {
+        return -EFAULT;
+    }
+    const struct virtio_segment segment = { page_address(*chunk), (uint32_t)have };
+
+    return write_from(s, fid_of(f), at, &segment, 1, (uint32_t)have);
+}
+
+static ssize_t write_all(struct file *f, struct uio *u, uint64_t at, uint64_t want)
 {
     struct p9_node *n = p9_node_of(f->inode);
+    struct page *chunk = NULL;
+    uint32_t room = 0;
     ssize_t done = 0;
 
     while (want > 0) {
-        ssize_t have = uio_copy_in(u, page_address(chunk), (size_t)min_of(want, (uint64_t)room));
-        ssize_t part = have > 0 ? write_from(n->fs->session, fid_of(f), at, page_address(chunk),
-                                             (uint32_t)have)
-                                : -EFAULT;
+        uint32_t asked = 0;
+        size_t left = u->remaining;
+        ssize_t part = transfer_direct(f, u, at, want, false, &asked);
 
+        if (part == -EAGAIN) {
+            part = write_copied(f, u, at, want, &chunk, &room);
+            asked = (uint32_t)(left - u->remaining);
+        }
         if (part <= 0) {
-            return done > 0 ? done : part;
+            done = done > 0 ? done : part;
+            break;
         }
         note_written(n, at, (uint64_t)part);
         at += (uint64_t)part;
         want -= (uint64_t)part;
         done += part;
-        if (part < have) {
+        if ((uint32_t)part < asked) {
             break;
         }
+    }
+    if (chunk) {
+        page_put(chunk);
     }
     return done;
 }
@@ -295,18 +389,12 @@ static ssize_t p9_write(struct file *f, struct uio *u, int64_t *pos)
 {
     struct inode *inode = f->inode;
     uint64_t want = u->remaining;
-    struct page *chunk;
-    uint32_t room;
-    uint64_t at;
     ssize_t done = 0;
+    uint64_t at;
     int err = 0;
 
     if (want == 0) {
         return 0;
-    }
-    chunk = chunk_alloc(p9_node_of(inode)->fs->session, want, &room);
-    if (!chunk) {
-        return -ENOMEM;
     }
     mutex_lock(&inode->write_lock);
     at = (uint64_t)*pos;
@@ -316,13 +404,12 @@ static ssize_t p9_write(struct file *f, struct uio *u, int64_t *pos)
     }
     want = allowed(at, want, &err);
     if (want > 0) {
-        done = write_chunks(f, u, at, want, chunk, room);
+        done = write_all(f, u, at, want);
     }
     if (done > 0) {
         *pos = (int64_t)(at + (uint64_t)done);
     }
     mutex_unlock(&inode->write_lock);
-    page_put(chunk);
     return err < 0 ? err : done;
 }
 
