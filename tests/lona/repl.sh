@@ -67,12 +67,12 @@ check "of what was defined here" '^13$'
 keys '(doc binary-sl' Tab
 keys BSpace ')' Enter
 check "documentation" '(b off len)'
-keys '((fn* f [] (f)))' Enter
-sleep 0.3
+keys '(do (println "round") ((fn* f [] (f))))' Enter
+check "what an endless loop printed before" '^round$'
 keys C-c
 check "Ctrl-C ends an endless loop" ':interrupted'
-keys '(receive :never 1)' Enter
-sleep 0.2
+keys '(do (println "waits") (receive :never 1))' Enter
+check "what a wait printed before" '^waits$'
 keys C-c '(* 6 7)' Enter
 check "and a wait; the prompt goes on" '^42$'
 keys Up Up Up Up Enter

@@ -57,7 +57,7 @@ static void test_read(void **state)
         bool is_taken = body_read(object, fields, array_size(fields), BODY_UNKNOWN_REFUSED, &d);
 
         assert_int_equal(is_taken, cases[i].detail == NULL);
-        if (!is_taken) {
+        if (!is_taken && cases[i].detail != NULL) {
             assert_int_equal(n, 77); /* nothing is written before all has passed */
             if (strncmp(d.text, cases[i].detail, strlen(cases[i].detail)) != 0) {
                 fail_msg("%s: %s", cases[i].text, d.text);

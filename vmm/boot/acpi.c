@@ -81,11 +81,14 @@ static void finish_table(uint8_t *t, const char *signature, uint8_t revision, si
     t[9] = checksum(t, size);
 }
 
-static size_t write_dsdt(struct table_writer *w)
+static size_t write_dsdt(struct table_writer *w, const struct acpi_devices *devices)
 {
-    size_t at = reserve(w, HEADER_SIZE);
+    uint8_t aml[ACPI_DEVICES_SIZE_MAX];
+    size_t size = acpi_devices_write(devices, aml);
+    size_t at = reserve(w, HEADER_SIZE + size);
 
-    finish_table(w->bytes + at, "DSDT", 2, HEADER_SIZE);
+    memcpy(w->bytes + at + HEADER_SIZE, aml, size);
+    finish_table(w->bytes + at, "DSDT", 2, HEADER_SIZE + size);
     return at;
 }
 
@@ -164,7 +167,7 @@ size_t acpi_write(const struct acpi_machine *m, uint8_t to[ACPI_SIZE_MAX])
 {
     struct table_writer w = { .bytes = to };
     size_t rsdp = reserve(&w, RSDP_SIZE);
-    size_t dsdt = write_dsdt(&w);
+    size_t dsdt = write_dsdt(&w, &m->devices);
     size_t tables[2] = { write_fadt(&w, m->gpa + dsdt), write_madt(&w, m) };
     size_t xsdt = write_xsdt(&w, m->gpa, tables, array_size(tables));
 

@@ -22,7 +22,7 @@ static void make(uint8_t file[FILE_SIZE])
     file[0x1f1] = SETUP_SECTS;
     store_le16(file + 0x1fe, 0xaa55);
     file[0x201] = 0x6a;
-    memcpy(file + 0x202, "HdrS", 4);
+    store_le32(file + 0x202, 0x53726448); /* "HdrS" */
     store_le16(file + 0x206, 0x020f);
     file[0x211] = 1;
     store_le16(file + 0x236, 1);

@@ -54,12 +54,24 @@ static void test_acpi(void **state)
     for (size_t i = 0; i < sizeof(counts) / sizeof(counts[0]); i++) {
         uint8_t bytes[ACPI_SIZE_MAX];
         struct acpi_machine m = {
-            .gpa = GPA, .vcpus = counts[i], .lapic_gpa = 0xfee00000, .ioapic_gpa = 0xfec00000
+            .gpa = GPA,
+            .vcpus = counts[i],
+            .lapic_gpa = 0xfee00000,
+            .ioapic_gpa = 0xfec00000,
+            .devices = { .virtio_gpa = 0xd0000000,
+                         .virtio_size = 0x1000,
+                         .virtio_irq = 5,
+                         .virtio_count = 16,
+                         .serial_port = 0x3f8,
+                         .serial_irq = 4,
+                         .keyboard_port = 0x60,
+                         .keyboard_irq = 1 },
         };
         size_t size = acpi_write(&m, bytes);
         const uint8_t *xsdt = NULL;
         const uint8_t *madt = NULL;
         const uint8_t *fadt = NULL;
+        const uint8_t *dsdt = NULL;
         unsigned cpus = 0;
         unsigned ioapics = 0;
 
@@ -71,7 +83,12 @@ static void test_acpi(void **state)
         assert_int_equal(load(xsdt + 4, 4), 36 + 16);
         fadt = table_at(bytes, size, load(xsdt + 36, 8), "FACP");
         madt = table_at(bytes, size, load(xsdt + 44, 8), "APIC");
-        (void)table_at(bytes, size, load(fadt + 140, 8), "DSDT");
+        dsdt = table_at(bytes, size, load(fadt + 140, 8), "DSDT");
+        /* One scope, whose length is the table's; what is in it was read by a disassembler once. */
+        assert_int_equal(dsdt[36], 0x10);
+        assert_int_equal((dsdt[37] & 0x0f) | (unsigned)dsdt[38] << 4, load(dsdt + 4, 4) - 37);
+        assert_memory_equal(dsdt + 39, "\\_SB_", 5);
+        assert_memory_equal(dsdt + 48, "V000", 4);
         assert_int_equal(load(fadt + 120, 8), 0x64); /* reset register */
         for (uint64_t at = 44; at < load(madt + 4, 4); at += madt[at + 1]) {
             assert_true(madt[at + 1] >= 6);

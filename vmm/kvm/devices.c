@@ -484,6 +484,11 @@ drupe_vm_err_t machine_devices_load(struct machine *m, const struct state_reader
     return code;
 }
 
+unsigned machine_virtio_count(const struct machine *m)
+{
+    return m->virtio->count;
+}
+
 bool machine_has_console(const struct machine *m)
 {
     return m->virtio->console != NULL;

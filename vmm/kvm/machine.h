@@ -163,6 +163,7 @@ void machine_reset_vsock(struct machine *m);
 /* The guest is gone: who talks to it learns so. */
 void machine_hang_up_vsock(struct machine *m);
 bool machine_has_console(const struct machine *m);
+unsigned machine_virtio_count(const struct machine *m);
 /* What the guest printed has been written. */
 bool machine_is_drained(const struct machine *m);
 drupe_vm_err_t machine_update_disk(struct machine *m, unsigned index, int fd,

@@ -109,6 +109,14 @@ static int write_acpi(const struct machine *m, uint64_t *rsdp_gpa)
         .lapic_gpa = (uint32_t)LAYOUT_LAPIC,
         .ioapic_gpa = (uint32_t)LAYOUT_IOAPIC,
         .ioapic_id = 0,
+        .devices = { .virtio_gpa = LAYOUT_VIRTIO,
+                     .virtio_size = (uint32_t)LAYOUT_VIRTIO_SIZE,
+                     .virtio_irq = LAYOUT_IRQ_VIRTIO,
+                     .virtio_count = machine_virtio_count(m),
+                     .serial_port = LAYOUT_PORT_SERIAL,
+                     .serial_irq = LAYOUT_IRQ_SERIAL,
+                     .keyboard_port = LAYOUT_PORT_I8042,
+                     .keyboard_irq = LAYOUT_IRQ_KEYBOARD },
     };
     size_t size = acpi_write(&facts, tables);
 
