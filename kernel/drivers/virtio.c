@@ -409,12 +409,8 @@ int virtio_start(struct virtio_device *d)
 }
 
 static const struct virtio_driver *const drivers[] = {
-    &virtio_console_driver,
-    &virtio_blk_driver,
-    &virtio_rng_driver,
-    &virtio_balloon_driver,
-    &virtio_9p_driver,
-    &virtio_vsock_driver,
+    &virtio_console_driver, &virtio_blk_driver, &virtio_rng_driver,
+    &virtio_balloon_driver, &virtio_9p_driver,  &virtio_vsock_driver,
 };
 
 static void probe(const struct boot_virtio *found)

@@ -169,8 +169,7 @@ static bool is_settled(struct vsock_socket *v)
 /* Nothing more will come. */
 static bool is_at_end_locked(const struct vsock_socket *v)
 {
-    return v->state != VSOCK_CONNECTED || (v->shut & SHUT_RD) ||
-           (v->peer_shut & VSOCK_SHUT_SEND);
+    return v->state != VSOCK_CONNECTED || (v->shut & SHUT_RD) || (v->peer_shut & VSOCK_SHUT_SEND);
 }
 
 static bool is_receivable(struct vsock_socket *v)

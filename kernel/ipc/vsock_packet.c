@@ -9,8 +9,9 @@
 
 #define BUCKETS    64u
 #define PORT_FIRST 1024u
-#define MERGE_MAX  512u /* bytes that are rather copied behind the last packet than kept in a page \
-                         */
+#define MERGE_MAX                                                                                  \
+    512u /* bytes that are rather copied behind the last packet than kept in a page                \
+          */
 
 struct spinlock vsock_lock = SPINLOCK_INIT(RANK_VSOCK);
 

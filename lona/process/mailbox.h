@@ -7,6 +7,7 @@
 
 /* ---- receive ---- */
 void mailbox_begin(struct process *p);
+
 /* The message at the save pointer, or NULL; slots may point into it until the next of these calls.
  */
 static inline const struct message *mailbox_peek(struct process *p)

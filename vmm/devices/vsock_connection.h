@@ -58,7 +58,7 @@ struct vsock_connection {
     bool is_deaf; /* the host reads no more: what comes is dropped */
     unsigned guest_shut;
     unsigned guest_shut_done; /* carried out */
-    uint8_t *buffer; /* VIRTIO_VSOCK_BUFFER_SIZE, a ring; NULL until it is needed */
+    uint8_t *buffer;          /* VIRTIO_VSOCK_BUFFER_SIZE, a ring; NULL until it is needed */
     uint32_t head;
     uint32_t count;
 };

@@ -18,8 +18,9 @@
 #ifdef __clang__
 #define NEVER_INLINE __attribute__((noinline))
 #else
-#define NEVER_INLINE __attribute__((noinline, noclone)) /* nor is there a copy under another name  \
-                                                         */
+#define NEVER_INLINE                                                                               \
+    __attribute__((noinline, noclone)) /* nor is there a copy under another name                   \
+                                        */
 #endif
 
 #define array_size(a) (sizeof(a) / sizeof((a)[0]))

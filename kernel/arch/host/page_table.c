@@ -181,8 +181,7 @@ uint32_t pt_window_direct(paddr_t root, uint64_t va, unsigned count, paddr_t fir
 bool pt_window_map(const struct pt_window *w, unsigned from, unsigned count, paddr_t first,
                    unsigned flags)
 {
-    return pt_map_run(w->root, w->va + from * PAGE_SIZE, first, count, flags, false) ==
-           (long)count;
+    return pt_map_run(w->root, w->va + from * PAGE_SIZE, first, count, flags, false) == (long)count;
 }
 
 int pt_fork_range(paddr_t from, paddr_t to, uint64_t start, uint64_t end, bool is_shared)

@@ -121,7 +121,8 @@ void arch_state_prepare(struct machine *m)
     }
     /* The same CPUID: it decides which there are. What fails here is asked, and told, when it is
      * needed. */
-    if (vcpu_fd >= 0 && cpuid_set(m->kvm_fd, vcpu_fd, 0, m->vcpu_count, m->config, NULL) == DRUPE_OK) {
+    if (vcpu_fd >= 0 &&
+        cpuid_set(m->kvm_fd, vcpu_fd, 0, m->vcpu_count, m->config, NULL) == DRUPE_OK) {
         (void)know_msrs(m->kvm_fd, vcpu_fd, b);
     }
     if (vcpu_fd >= 0) {
