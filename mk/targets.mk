@@ -15,6 +15,7 @@ help:
 	@echo "make build     the programs under $(BUILD)/"
 	@echo "make check-unit  the unit tests alone;  make test-tsan  the concurrent ones under TSan"
 	@echo "make bench     the figures of docs/benchmarks.md"
+	@echo "make sim       the simulation with SEEDS (200) seeds; DST_SEED=n runs one"
 	@echo "make lint      format, clang-tidy, cppcheck, house rules"
 	@echo "make fuzz      every fuzz target for FUZZ_SECONDS (60) each"
 	@echo "make coverage  lines covered by layer"

@@ -10,8 +10,9 @@
 #include "vm_internal.h"
 #include "vm_state.h"
 
-#define HEALTH_MS 1000u
-#define SETTLE_MS 500u /* from a connection's end to the state that explains it */
+#define HEALTH_MS  1000u
+#define ATTEMPT_MS 1000u
+#define SETTLE_MS  500u /* from a connection's end to the state that explains it */
 
 /* May this VM be asked at all, now? */
 static drupe_vm_err_t check(drupe_vm_t *vm, const char *what, struct drupe_error *err)
@@ -72,11 +73,41 @@ static drupe_vm_err_t explain(drupe_vm_t *vm, drupe_vm_err_t r, struct drupe_err
     return vm_wrong_state(vm, r, "exec", err);
 }
 
+/*
+ * Connect to the agent within the boot's time. The socket outlives the machine: nobody answers
+ * there once the guest has ended, so the state is looked at after each of growing attempts.
+ */
+static drupe_vm_err_t reach(drupe_vm_t *vm, drupe_agent_t **agent, struct drupe_error *err)
+{
+    uint64_t deadline_ns = vm_now_ns() + vm->config.boot_timeout_ms * NS_PER_MS;
+    uint64_t slice_ms = ATTEMPT_MS;
+    drupe_vm_err_t r = DRUPE_OK;
+
+    for (;;) {
+        uint64_t now_ns = vm_now_ns();
+        uint64_t left_ms = now_ns >= deadline_ns ? 0 : (deadline_ns - now_ns) / NS_PER_MS + 1;
+
+        r = drupe_agent_connect(vm->config.vsock_path, (uint32_t)min_of(slice_ms, left_ms), agent,
+                                err);
+        if (r == DRUPE_OK) {
+            return DRUPE_OK;
+        }
+        if (((unsigned)vm_state_of(vm) & DRUPE_VM_ENDED) != 0) {
+            r = vm_state_of(vm) == DRUPE_VM_CRASHED ? DRUPE_CRASHED : DRUPE_NOT_RUNNING;
+            return vm_wrong_state(vm, r, "exec", err);
+        }
+        if (r != DRUPE_TIMEOUT || left_ms <= slice_ms) {
+            return r;
+        }
+        slice_ms *= 2;
+    }
+}
+
 drupe_vm_err_t drupe_vm_exec(drupe_vm_t *vm, const struct drupe_exec_options *options,
                              const void *input, size_t input_size, struct drupe_exec_output *out,
                              struct drupe_error *err)
 {
-    struct drupe_error own;
+    struct drupe_error own = { .code = DRUPE_OK };
     struct vm_agent entry = { .agent = NULL };
     drupe_vm_err_t r = check(vm, "exec", err);
 
@@ -84,7 +115,7 @@ drupe_vm_err_t drupe_vm_exec(drupe_vm_t *vm, const struct drupe_exec_options *op
         return r;
     }
     err = err == NULL ? &own : err;
-    r = drupe_agent_connect(vm->config.vsock_path, vm->config.boot_timeout_ms, &entry.agent, err);
+    r = reach(vm, &entry.agent, err);
     if (r == DRUPE_OK) {
         enlist(vm, &entry);
         r = drupe_agent_exec(entry.agent, options, input, input_size, out, err);
