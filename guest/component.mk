@@ -28,3 +28,7 @@ $(call component,agent_parse)
 all_srcs += $(agent.all)
 $(foreach s,$(agent.all),$(eval lint_sees.$(s) := $(agent.sees)))
 programs += $(BUILD)/agent.elf
+
+$(call program,fuzz/agent_request,fuzz,fuzz/agent_request_fuzz.c,agent_parse,,$(agent.sees),-D_GNU_SOURCE)
+lint_sees.fuzz/agent_request_fuzz.c := $(agent.sees)
+fuzz_targets += $(BUILD)/fuzz/agent_request

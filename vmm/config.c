@@ -475,6 +475,7 @@ static void config_clear(struct config *c)
         c->disks[i].fd = -1;
     }
     c->kvm_fd = -1;
+    c->userfaultfd_fd = -1;
     config_clear_shares(c);
     c->host_stdin = -1;
     c->host_stdout = -1;
@@ -585,6 +586,7 @@ void config_deinit(struct config *c)
         config_file_deinit(&c->disks[i]);
     }
     close_fd(&c->kvm_fd);
+    close_fd(&c->userfaultfd_fd);
     config_deinit_shares(c);
     close_fd(&c->host_stdin);
     close_fd(&c->host_stdout);

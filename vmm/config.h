@@ -55,7 +55,9 @@ struct config {
     uint32_t uid;
     uint32_t gid;
     enum drupe_stdio stdio;
-    int kvm_fd; /* /dev/kvm, opened while paths can be; -1: at start */
+    int kvm_fd;         /* /dev/kvm, opened while paths can be; -1: at start */
+    int userfaultfd_fd; /* /dev/userfaultfd, the same; -1: the host has none, or not for us */
+    bool has_swap;      /* the host has, so that memory may be there and not resident */
     int host_stdin;
     int host_stdout;
     int host_stderr;

@@ -8,12 +8,14 @@
 #include "drupe/vm.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/random.h>
+#include <sys/sysinfo.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -107,6 +109,15 @@ static void free_vm(drupe_vm_t *vm)
     free(vm);
 }
 
+/* What a snapshot taken inside a jail needs and could not get there. */
+static void prepare_snapshots(drupe_vm_t *vm)
+{
+    struct sysinfo host;
+
+    vm->config.has_swap = sysinfo(&host) < 0 || host.totalswap != 0;
+    vm->config.userfaultfd_fd = open("/dev/userfaultfd", O_RDWR | O_CLOEXEC);
+}
+
 drupe_vm_err_t drupe_vm_create(const drupe_vm_config_t *cfg, drupe_vm_t **out,
                                struct drupe_error *err)
 {
@@ -130,6 +141,9 @@ drupe_vm_err_t drupe_vm_create(const drupe_vm_config_t *cfg, drupe_vm_t **out,
     }
     if (r == DRUPE_OK) {
         r = host_pick_backend(vm->config.accel, &vm->backend, &vm->config.kvm_fd, err);
+    }
+    if (r == DRUPE_OK) {
+        prepare_snapshots(vm);
     }
     if (r == DRUPE_OK) {
         r = make_id(vm, err);

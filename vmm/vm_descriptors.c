@@ -16,6 +16,7 @@ size_t vm_descriptors(const drupe_vm_t *vm, int *fds, size_t max)
 
     add(vm->event_fd, fds, max, &count);
     add(c->kvm_fd, fds, max, &count);
+    add(c->userfaultfd_fd, fds, max, &count);
     add(c->kernel.fd, fds, max, &count);
     add(c->root.fd, fds, max, &count);
     for (unsigned i = 0; i < c->disk_count; i++) {

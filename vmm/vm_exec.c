@@ -107,7 +107,7 @@ drupe_vm_err_t drupe_vm_exec(drupe_vm_t *vm, const struct drupe_exec_options *op
                              const void *input, size_t input_size, struct drupe_exec_output *out,
                              struct drupe_error *err)
 {
-    struct drupe_error own;
+    struct drupe_error own = { .code = DRUPE_OK };
     struct vm_agent entry = { .agent = NULL };
     drupe_vm_err_t r = check(vm, "exec", err);
 

@@ -229,7 +229,7 @@ struct request {
     size_t contents_size, in_size;
     struct exec_request exec;
     char *args[1024];
-    char *env[AGENT_ENV_MAX + 2];
+    char *env[AGENT_ENV_MAX + 8]; /* and PATH, facts about the CPU, NULL */
     size_t arg_count;
     size_t env_count;
 };
@@ -397,7 +397,10 @@ static void exec(struct connection *c, struct request *r)
         has_path = has_path || strncmp(r->env[i], "PATH=", 5) == 0;
     }
     if (!has_path) {
-        r->env[r->env_count] = path;
+        r->env[r->env_count++] = path;
+    }
+    for (size_t i = 0; r->env_count + 1 < array_size(r->env) && exec_cpu_fact(i) != NULL; i++) {
+        r->env[r->env_count++] = exec_cpu_fact(i); /* a name that is there already comes first */
     }
     e->argv = r->args;
     e->env = r->env;

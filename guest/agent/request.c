@@ -87,16 +87,27 @@ static bool has_name(const struct vector *v, const char *assignment)
  * Nothing of ours is inherited but what the kernel says about the CPU: a program that does not
  * know which registers are not kept here would lose them.
  */
-static bool add_cpu_facts(struct vector *v)
+char *exec_cpu_fact(size_t n)
 {
     static const char *const names[] = { "GLIBC_TUNABLES=", "OPENSSL_ia32cap=" };
 
     for (char **e = environ; *e != NULL; e++) {
         for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
-            if (strncmp(*e, names[i], strlen(names[i])) == 0 && !has_name(v, *e) &&
-                !vector_add(v, *e)) {
-                return false;
+            if (strncmp(*e, names[i], strlen(names[i])) == 0 && n-- == 0) {
+                return *e;
             }
+        }
+    }
+    return NULL;
+}
+
+static bool add_cpu_facts(struct vector *v)
+{
+    char *fact = NULL;
+
+    for (size_t n = 0; (fact = exec_cpu_fact(n)) != NULL; n++) {
+        if (!has_name(v, fact) && !vector_add(v, fact)) {
+            return false;
         }
     }
     return true;

@@ -156,7 +156,8 @@ bool open_terminal(int *master, int *slave, unsigned rows, unsigned cols)
     if (*master < 0) {
         return false;
     }
-    if (ioctl(*master, TIOCSPTLCK, &unlock) == 0 && ioctl(*master, (int)TIOCGPTN, &number) == 0 &&
+    if (ioctl(*master, TIOCSPTLCK, &unlock) == 0 &&
+        syscall(SYS_ioctl, *master, TIOCGPTN, &number) == 0 &&
         set_terminal_size(*master, rows, cols)) {
         (void)snprintf(name, sizeof(name), "/dev/pts/%u", number);
         *slave = open(name, O_RDWR | O_NOCTTY | O_CLOEXEC);

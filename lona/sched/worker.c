@@ -21,6 +21,7 @@ enum {
     NEXT_RUNS_MAX = 64, /* slices in a row from the slot before the queue gets a turn */
     CLOCK_EVERY = 16,   /* slices between looks at the clock, if they were short */
     STALE_SPINS = 400,
+    OUTSIDE_EVERY = 8, /* turns between looks at what threads that are no workers made ready */
 };
 
 static unsigned queue_of(const struct process *p)
@@ -303,8 +304,9 @@ static struct process *idle(struct worker *w)
 
 /* ---- running ---- */
 
-/* One slice of p. It belongs to nobody, someone else or a queue when this returns. */
-static void run(struct worker *w, struct process *p)
+/* One slice of p. True: it has more to do and is the caller's to put somewhere; else it belongs to
+ * nobody, or someone else, when this returns. */
+static bool run(struct worker *w, struct process *p)
 {
     p->worker = w;
     w->current = p;
@@ -326,7 +328,7 @@ static void run(struct worker *w, struct process *p)
             sched_point(w->vm);
             p->reductions += (uint64_t)(w->vm->slice - max_of(left, 0));
             if (inbox_park(p)) {
-                return;
+                return false;
             }
             p->status = PROCESS_RUNNING; /* something came in: go on */
             if (left > 0) {
@@ -339,8 +341,7 @@ static void run(struct worker *w, struct process *p)
         }
         if (r == RUN_YIELDED) {
             p->status = PROCESS_READY;
-            enqueue(w->vm, w, p);
-            return;
+            return true;
         }
         if (r == RUN_FAILED && (p->flags & PROCESS_KILLED) == 0) {
             error_add_trace(p);
@@ -349,8 +350,19 @@ static void run(struct worker *w, struct process *p)
             p->stack[1] = p->reason; /* of (exit :normal) the result, for who waits for one */
         }
         process_end(w, p, r == RUN_DONE ? KW(normal) : p->reason);
-        return;
+        return false;
     }
+}
+
+/* Nobody else waits for this worker, nor for any: the process that it has may go on at once. */
+static bool is_alone(const struct worker *w)
+{
+    for (unsigned q = 0; q < QUEUES; q++) {
+        if (deque_size(&w->queues[q]) > 0 || deque_size(&w->vm->outside.queues[q]) > 0) {
+            return false;
+        }
+    }
+    return atomic_load_explicit(&w->next, memory_order_relaxed) == NULL;
 }
 
 void worker_main(void *arg)
@@ -359,11 +371,20 @@ void worker_main(void *arg)
     struct vm *vm = w->vm;
     unsigned since_clock = 0;
     unsigned next_runs = 0;
+    unsigned turn = 0;
+    struct process *kept = NULL;
 
     wheel_init(w, now_ns(vm));
     while (!atomic_load_explicit(&vm->stopping, memory_order_relaxed)) {
-        struct process *p = take_own(w, &next_runs);
+        struct process *p = kept;
 
+        /* What comes from outside gets its turn also where own work never ends. */
+        if (p == NULL && ++turn % OUTSIDE_EVERY == 0) {
+            p = steal_from(&vm->outside);
+        }
+        if (p == NULL) {
+            p = take_own(w, &next_runs);
+        }
         if (p == NULL) {
             wheel_advance(w, now_ns(vm));
             p = take_own(w, &next_runs);
@@ -377,8 +398,12 @@ void worker_main(void *arg)
                 continue;
             }
         }
-        run(w, p);
+        kept = run(w, p) ? p : NULL;
         w->current = NULL;
+        if (kept != NULL && !is_alone(w)) {
+            enqueue(vm, w, kept);
+            kept = NULL;
+        }
         if (w->wheel.count != 0 && ++since_clock >= CLOCK_EVERY) {
             since_clock = 0;
             wheel_advance(w, now_ns(vm));

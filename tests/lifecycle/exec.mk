@@ -8,3 +8,10 @@ $(call program,tests/agent_vm,host,tests/lifecycle/agent_vm.c,vmm base base_host
 lint_sees.tests/lifecycle/agent_vm.c := $(exec_vm.sees)
 checks += tests/lifecycle/exec.sh
 check_needs += $(BUILD)/tests/exec_vm $(BUILD)/kernel.elf $(BUILD)/agent.elf
+
+$(call program,bench/exec,host,bench/lifecycle/exec.c,vmm base base_hosted,$$(vmm.libs),include,)
+lint_sees.bench/lifecycle/exec.c := include
+.PHONY: bench-exec
+bench-exec: $(BUILD)/bench/exec $(BUILD)/kernel.elf $(BUILD)/agent.elf
+	@BUILD=$(BUILD) bench/lifecycle/exec.sh
+benches += bench-exec

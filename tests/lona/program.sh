@@ -85,6 +85,9 @@ result "REPL reads a pipe" "$([ "$(sed -n '2,3p' out | tr '\n' ' ')" = "21 [21] 
 printf '(/ 1 0)\n(+ 1 1)\n' | timeout 20 "$lona" >out 2>err
 result "REPL goes on after an error" "$([ "$(cat out)" = 2 ] && grep -q division err || echo ' no')"
 
+printf '(spawn (fn [] ((fn* f [] (f)))))\n(+ 1 1)\n' | timeout 20 "$lona" --workers 1 >out 2>err
+result "REPL goes on beside an endless process" "$([ "$(tail -n 1 out)" = 2 ] || echo " printed $(cat out)")"
+
 # ---- bad input ----
 big() { python3 -c "import sys; sys.stdout.write($1)" >big.lona; }
 big "'(' * 100000"

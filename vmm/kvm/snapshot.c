@@ -151,7 +151,7 @@ static drupe_vm_err_t choose_pages(struct snapshot_job *j, struct drupe_error *e
     if (job_is_diff(j)) {
         page_set_add_set(&j->pages, &j->dirty);
     } else {
-        page_set_add_private(&j->pages, m->ram);
+        page_set_add_private(&j->pages, m->ram, m->config->has_swap);
         page_set_add_runs(&j->pages, m->snapshot);
     }
     machine_remove_free_pages(m, &j->pages, read_guest, m);
@@ -291,7 +291,8 @@ static void clean_up(struct snapshot_job *j)
 /* The guest goes on while its memory is copied. */
 static drupe_vm_err_t open_live(struct snapshot_job *j, struct drupe_error *err)
 {
-    int r = live_open(&j->live, j->m->ram, j->m->ram_size / SNAPSHOT_PAGE_SIZE);
+    int r = live_open(&j->live, j->m->ram, j->m->ram_size / SNAPSHOT_PAGE_SIZE,
+                      j->m->config->userfaultfd_fd, j->m->config->has_swap);
 
     if (r < 0) {
         return error_set(err, DRUPE_UNSUPPORTED, -r,

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/mman.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -19,16 +20,15 @@
 
 /* ---- Opening ---- */
 
-/* The device does not ask for a privilege beyond its own mode; the system call does. */
-static int open_userfaultfd(void)
-{
-    int device = open("/dev/userfaultfd", O_RDWR | O_CLOEXEC);
-    int fd = -1;
+#ifndef UFFD_FEATURE_WP_UNPOPULATED
+#define UFFD_FEATURE_WP_UNPOPULATED (1u << 13) /* Linux 6.4 */
+#endif
 
-    if (device >= 0) {
-        fd = ioctl(device, USERFAULTFD_IOC_NEW, O_CLOEXEC | O_NONBLOCK);
-        (void)close(device);
-    }
+/* The device does not ask for a privilege beyond its own mode; the system call does. */
+static int open_userfaultfd(int device)
+{
+    int fd = device < 0 ? -1 : ioctl(device, USERFAULTFD_IOC_NEW, O_CLOEXEC | O_NONBLOCK);
+
     if (fd < 0) {
         fd = (int)syscall(SYS_userfaultfd, O_CLOEXEC | O_NONBLOCK);
     }
@@ -52,7 +52,10 @@ static int protect(struct live *l, uint64_t first, uint64_t count, bool is_prote
 
 static int set_up(struct live *l)
 {
-    struct uffdio_api api = { .api = UFFD_API, .features = WANTED_FEATURES };
+    struct uffdio_api api = {
+        .api = UFFD_API,
+        .features = WANTED_FEATURES | (l->pagemap_fd < 0 ? UFFD_FEATURE_WP_UNPOPULATED : 0),
+    };
     struct uffdio_register reg = {
         .range = { (uint64_t)(uintptr_t)l->ram, l->pages * PAGE },
         .mode = UFFDIO_REGISTER_MODE_WP,
@@ -67,22 +70,24 @@ static int set_up(struct live *l)
     return (reg.ioctls & (UINT64_C(1) << _UFFDIO_WRITEPROTECT)) != 0 ? 0 : -ENOTSUP;
 }
 
-int live_open(struct live *l, uint8_t *ram, uint64_t pages)
+int live_open(struct live *l, uint8_t *ram, uint64_t pages, int device_fd, bool has_swap)
 {
     int r = 0;
 
-    *l = (struct live){ .ram = ram, .pages = pages, .uffd = open_userfaultfd(), .pagemap_fd = -1 };
+    *l = (struct live){
+        .ram = ram,
+        .pages = pages,
+        .uffd = open_userfaultfd(device_fd),
+        .pagemap_fd = -1,
+        .has_swap = has_swap,
+    };
     if (l->uffd < 0) {
         return l->uffd;
     }
     l->pagemap_fd = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
     l->aside = calloc(pages, sizeof(*l->aside));
     l->copies = calloc(pages / LIVE_PIECE_PAGES + 1, sizeof(*l->copies));
-    if (l->pagemap_fd < 0 || l->aside == NULL || l->copies == NULL) {
-        r = l->pagemap_fd < 0 ? -errno : -ENOMEM;
-    } else {
-        r = set_up(l);
-    }
+    r = l->aside == NULL || l->copies == NULL ? -ENOMEM : set_up(l);
     if (r < 0) {
         live_close(l);
     }
@@ -199,8 +204,38 @@ int live_read(struct live *l, uint64_t offset, void *to, size_t size)
     return l->error;
 }
 
+/*
+ * Which of the pages that nobody wrote since were there: those protected still, by the page map.
+ * Without it every page was protected, so any of them is as it was; the resident ones will do where
+ * nothing is swapped out, and reading all of them otherwise.
+ */
+static int find_present(const struct live *l, unsigned count, uint64_t *present)
+{
+    uint64_t entries[LIVE_PIECE_PAGES];
+    uint8_t resident[LIVE_PIECE_PAGES];
+    uint64_t number = (uint64_t)(uintptr_t)l->ram / PAGE + l->done;
+
+    *present = 0;
+    if (l->pagemap_fd >= 0 &&
+        pread(l->pagemap_fd, entries, count * sizeof(entries[0]),
+              (off_t)(number * sizeof(entries[0]))) != (ssize_t)(count * sizeof(entries[0]))) {
+        return -EIO;
+    }
+    if (l->pagemap_fd < 0 &&
+        (l->has_swap || mincore(l->ram + l->done * PAGE, count * PAGE, resident) < 0)) {
+        memset(resident, 1, sizeof(resident));
+    }
+    for (unsigned i = 0; i < count; i++) {
+        bool is_there =
+            l->pagemap_fd >= 0 ? (entries[i] & PAGEMAP_WP) != 0 : (resident[i] & 1u) != 0;
+
+        *present |= (uint64_t)is_there << i;
+    }
+    return 0;
+}
+
 /* What is protected still is as it was; what was put aside, too; the rest came later. */
-static uint64_t copy_piece(struct live *l, unsigned count, const uint64_t *entries, uint8_t *bytes)
+static uint64_t copy_piece(struct live *l, unsigned count, uint64_t there, uint8_t *bytes)
 {
     uint64_t present = 0;
 
@@ -210,7 +245,7 @@ static uint64_t copy_piece(struct live *l, unsigned count, const uint64_t *entri
 
         if (l->aside[page] != 0) {
             from = copy_of(l, page);
-        } else if ((entries[i] & PAGEMAP_WP) != 0) {
+        } else if ((there >> i & 1u) != 0) {
             from = l->ram + page * PAGE;
         } else {
             continue;
@@ -223,22 +258,21 @@ static uint64_t copy_piece(struct live *l, unsigned count, const uint64_t *entri
 
 int live_next(struct live *l, uint64_t *first, uint8_t *bytes, uint64_t *present)
 {
-    uint64_t entries[LIVE_PIECE_PAGES];
     unsigned count = (unsigned)min_of((uint64_t)LIVE_PIECE_PAGES, l->pages - l->done);
-    uint64_t number = (uint64_t)(uintptr_t)l->ram / PAGE + l->done;
+    uint64_t there = 0;
     int r = 0;
 
     serve_waiting(l);
     if (l->error < 0 || count == 0) {
         return l->error;
     }
-    if (pread(l->pagemap_fd, entries, count * sizeof(entries[0]),
-              (off_t)(number * sizeof(entries[0]))) != (ssize_t)(count * sizeof(entries[0]))) {
-        return errno != 0 ? -errno : -EIO;
+    r = find_present(l, count, &there);
+    if (r < 0) {
+        return r;
     }
     *first = l->done;
-    *present = copy_piece(l, count, entries, bytes);
-    if (*present != 0) {
+    *present = copy_piece(l, count, there, bytes);
+    if (*present != 0 || l->pagemap_fd < 0) {
         r = protect(l, l->done, count, false);
     }
     l->done += count;

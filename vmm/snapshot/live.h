@@ -14,8 +14,9 @@
 #define LIVE_PIECE_PAGES 64u
 
 struct live {
-    int uffd; /* -1: closed */
-    int pagemap_fd;
+    int uffd;       /* -1: closed */
+    int pagemap_fd; /* -1: all pages are protected, those as well that are not there */
+    bool has_swap;
     uint8_t *ram;
     uint64_t pages;
     uint64_t done;    /* pages below were read, and are protected no more */
@@ -29,9 +30,11 @@ struct live {
 /*
  * Get ready, while the guest runs. -ENOTSUP or another -errno when the host has no such thing, may
  * not use it here, or not for this memory (a private mapping of a file that is not in memory); then
- * there is nothing to close.
+ * there is nothing to close. `device_fd`: /dev/userfaultfd, or -1. `has_swap`: pages may be there
+ * and not resident; matters in a jail without /proc.
  */
-int live_open(struct live *l, uint8_t *ram, uint64_t pages) MUST_CHECK;
+int live_open(struct live *l, uint8_t *ram, uint64_t pages, int device_fd,
+              bool has_swap) MUST_CHECK;
 /* The moment: while the guest stands still. 0 or -errno. */
 int live_protect(struct live *l) MUST_CHECK;
 /*

@@ -97,7 +97,26 @@ uint64_t page_set_count(const struct page_set *s)
     return count;
 }
 
-void page_set_add_private(struct page_set *s, const uint8_t *ram)
+static void add_resident(struct page_set *s, const uint8_t *ram, bool has_swap)
+{
+    uint8_t resident[PAGEMAP_AT_ONCE];
+
+    for (uint64_t at = 0; at < s->pages; at += PAGEMAP_AT_ONCE) {
+        uint64_t count = min_of((uint64_t)PAGEMAP_AT_ONCE, s->pages - at);
+
+        if (has_swap || mincore((void *)(uintptr_t)(ram + at * PAGE), count * PAGE, resident) < 0) {
+            page_set_add(s, at, count);
+            continue;
+        }
+        for (uint64_t i = 0; i < count; i++) {
+            if ((resident[i] & 1u) != 0) {
+                page_set_add(s, at + i, 1);
+            }
+        }
+    }
+}
+
+void page_set_add_private(struct page_set *s, const uint8_t *ram, bool has_swap)
 {
     uint64_t entries[PAGEMAP_AT_ONCE];
     uint64_t first = (uintptr_t)ram / PAGE;
@@ -109,7 +128,7 @@ void page_set_add_private(struct page_set *s, const uint8_t *ram)
 
         if (fd < 0 ||
             pread(fd, entries, (size_t)size, (off_t)((first + at) * sizeof(entries[0]))) != size) {
-            page_set_add(s, at, s->pages - at);
+            add_resident(s, ram, has_swap);
             break;
         }
         for (size_t i = 0; i < count; i++) {

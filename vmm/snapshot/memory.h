@@ -33,10 +33,10 @@ uint64_t page_set_count(const struct page_set *s);
 
 /*
  * Add the pages of [ram, ram + pages) that this process has of its own: written, or swapped out.
- * Pages of a mapped file that were not written are not among them. All of them when the host does
- * not tell.
+ * Pages of a mapped file that were not written are not among them. Without /proc (a jail) those
+ * that are resident, or, with `has_swap`, all of them.
  */
-void page_set_add_private(struct page_set *s, const uint8_t *ram);
+void page_set_add_private(struct page_set *s, const uint8_t *ram, bool has_swap);
 /* Add the data pages of a snapshot that RAM was restored from, and its bases'. */
 void page_set_add_runs(struct page_set *s, const struct snapshot_file *f);
 
