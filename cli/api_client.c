@@ -110,11 +110,12 @@ static int parse(const struct buffer *b, struct api_answer *out)
         return -EPROTO;
     }
     long long length = content_length(b->data, head);
+    long status = strtol(b->data + 9, NULL, 10); /* the head ends it */
 
-    out->status = atoi(b->data + 9);
-    if (length < 0 || out->status < 100) {
+    if (length < 0 || status < 100 || status > 999) {
         return -EPROTO;
     }
+    out->status = (int)status;
     if (b->size - head < (size_t)length) {
         return 0;
     }

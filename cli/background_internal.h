@@ -15,4 +15,4 @@ struct background_task {
 int background_spawn(struct background_task *task, const char *verb, pid_t *pid) MUST_CHECK;
 
 /* The process's whole life; a struct background_task. Its exit status. */
-int background_main(void *task);
+int background_main(void *arg);

@@ -139,6 +139,8 @@ static int run_run(int argc, char **argv)
           .max = TIMEOUT_S_MAX },
         { .name = "env", .letter = 'e', .kind = OPTION_LIST, .out = &o.env },
         { .name = "volume", .letter = 'v', .kind = OPTION_LIST, .out = &o.volumes },
+        { .name = "disk", .kind = OPTION_LIST, .out = &o.disks },
+        { .name = "scratch", .kind = OPTION_LIST, .out = &o.scratch },
         { .name = "cwd", .letter = 'w', .kind = OPTION_TEXT, .out = &o.cwd },
         { .name = "log", .kind = OPTION_TEXT, .out = &o.log },
         { .name = "console-log", .kind = OPTION_TEXT, .out = &o.log },
@@ -166,6 +168,8 @@ static int run_run(int argc, char **argv)
     }
     strings_free(&o.env);
     strings_free(&o.volumes);
+    strings_free(&o.disks);
+    strings_free(&o.scratch);
     return status;
 }
 
@@ -195,6 +199,9 @@ const struct verb verb_run = {
         "  -e, --env NAME[=VALUE]  set a variable, or pass this shell's on; may be repeated\n"
         "  -w, --cwd DIR           the program's working directory\n"
         "  -v HOST:GUEST[:ro]      share a folder of this host; may be repeated\n"
+        "      --disk FILE[:ro]    a disk: /dev/vda, then vdb, ...; may be repeated\n"
+        "      --scratch MIB       a disk in memory behind those, compressed; goes with the "
+        "machine\n"
         "  -d, --detach            run in the background and print the machine's id; see drupe ps\n"
         "      --name NAME         call it so (with -d)\n"
         "      --template NAME     a clone of a template (drupe template), with these streams\n"

@@ -26,6 +26,8 @@ struct run_options {
     uint64_t timeout_s;
     struct strings env;
     struct strings volumes;
+    struct strings disks;   /* FILE[:ro] */
+    struct strings scratch; /* MiB */
     bool has_timeout;
     bool is_verbose;
     bool has_no_jail;
@@ -47,12 +49,18 @@ struct job {
     uint64_t timeout_s;
     struct drupe_share shares[DRUPE_SHARES_MAX]; /* strings owned */
     unsigned share_count;
+    struct drupe_disk disks[DRUPE_DISKS_MAX]; /* paths owned */
+    unsigned disk_count;
 };
 
 /* run_shares.c. A folder as image becomes a share at "/", and image NULL. */
 int job_share_root(struct job *j) MUST_CHECK;
 int job_share_volumes(struct job *j, const struct strings *volumes) MUST_CHECK;
 void job_free_shares(struct job *j);
+
+/* run_disks.c: --disk and --scratch, in this order vda, vdb, ... */
+int job_add_disks(struct job *j, const struct run_options *o) MUST_CHECK;
+void job_free_disks(struct job *j);
 
 void job_free(struct job *j); /* also as a cleanup function */
 #define CLEANUP_JOB __attribute__((cleanup(job_free))) struct job

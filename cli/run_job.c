@@ -30,6 +30,7 @@ void job_free(struct job *j)
     strings_free(&j->argv);
     strings_free(&j->env);
     job_free_shares(j);
+    job_free_disks(j);
 }
 
 /* ---- Environment
@@ -283,6 +284,9 @@ static int prepare(struct job *j, const struct run_options *o)
     if (status == 0) {
         status = job_share_volumes(j, &o->volumes);
     }
+    if (status == 0) {
+        status = job_add_disks(j, o);
+    }
     /* The superblock's checksum has just been verified here, where it costs nothing. */
     CLEANUP_FREE char *given = j->kernel_args;
 
@@ -358,6 +362,8 @@ int job_config(const struct job *j, const struct run_options *o, drupe_vm_config
     cfg->root_path = j->image;
     cfg->shares = j->shares;
     cfg->share_count = j->share_count;
+    cfg->disks = j->disks;
+    cfg->disk_count = j->disk_count;
     cfg->argv = (const char *const *)j->argv.items;
     cfg->env = (const char *const *)j->env.items;
     cfg->cwd = j->cwd;

@@ -164,7 +164,7 @@ static int make(struct maker *m, const char *path)
     struct drupe_snapshot_options options = {
         .struct_size = sizeof(options), .path = path, .fd = -1, .memory_fd = -1
     };
-    struct drupe_snapshot_info info;
+    struct drupe_snapshot_info info = { 0 };
     struct drupe_error err;
     int status = create_vm(m);
 

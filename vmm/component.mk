@@ -9,7 +9,7 @@ vmm_gen := $(OUT)/gen/vmm
 vmm.sees := vmm vmm/arch/$(ARCH) base/include include $(vmm_gen)
 vmm.needs := $(vmm_gen)/syscall_list.h
 vmm.variants := host pic asan tsan cov fuzz sim
-vmm.libs := $(shell pkg-config --libs liburing 2>/dev/null) -l:liblz4.a -lpthread
+vmm.libs := -luring -l:liblz4.a -lpthread
 $(call component,vmm)
 
 # The names of all system calls, for the line that says which one was forbidden.

@@ -18,6 +18,7 @@
 
 #include <base/checked.h>
 
+#include "devices/page_disk.h"
 #include "error.h"
 
 #include "abi/boot.h"
@@ -110,6 +111,19 @@ static drupe_vm_err_t check_machine(const drupe_vm_config_t *from, struct drupe_
     return r;
 }
 
+static drupe_vm_err_t check_memory_disk(const struct drupe_disk *d, struct drupe_error *err)
+{
+    if (d->path != NULL) {
+        return error_field(err, "disks", "a disk is in memory or in %.64s, not both", d->path);
+    }
+    if (d->memory_size % PAGE_DISK_PAGE_SIZE != 0 || d->memory_size > PAGE_DISK_SIZE_MAX) {
+        return error_field(err, "disks",
+                           "a disk in memory of %llu bytes: whole pages of %u, at most 1 TiB",
+                           (unsigned long long)d->memory_size, PAGE_DISK_PAGE_SIZE);
+    }
+    return DRUPE_OK;
+}
+
 static drupe_vm_err_t check_files(const drupe_vm_config_t *from, struct drupe_error *err)
 {
     drupe_vm_err_t r = DRUPE_OK;
@@ -135,7 +149,8 @@ static drupe_vm_err_t check_files(const drupe_vm_config_t *from, struct drupe_er
         r = error_field(err, "disks", "disks is NULL and disk_count is not 0");
     }
     for (size_t i = 0; r == DRUPE_OK && from->disks != NULL && i < from->disk_count; i++) {
-        r = check_path("disks", from->disks[i].path, err);
+        r = from->disks[i].memory_size == 0 ? check_path("disks", from->disks[i].path, err)
+                                            : check_memory_disk(&from->disks[i], err);
     }
     return r;
 }
@@ -396,7 +411,12 @@ static drupe_vm_err_t take_all_files(struct config *c, const drupe_vm_config_t *
     for (; r == DRUPE_OK && c->disk_count < from->disk_count; c->disk_count++) {
         const struct drupe_disk *d = &from->disks[c->disk_count];
 
-        r = config_take_file("disk", d->path, d->is_read_only, &c->disks[c->disk_count], err);
+        if (d->memory_size == 0) {
+            r = config_take_file("disk", d->path, d->is_read_only, &c->disks[c->disk_count], err);
+        }
+        c->disks[c->disk_count].memory_size = d->memory_size;
+        c->disks[c->disk_count].memory_max =
+            d->memory_max == 0 ? d->memory_size / 2 : d->memory_max;
         c->disks[c->disk_count].is_flush_ignored = d->is_flush_ignored;
         c->disks[c->disk_count].is_synchronous = d->is_synchronous;
         c->disks[c->disk_count].limit = d->limit;

@@ -17,6 +17,8 @@ struct config_file {
     bool is_flush_ignored; /* a disk's, like the next two */
     bool is_synchronous;
     struct drupe_rate_limit limit;
+    uint64_t memory_size; /* not 0: no file, a disk in memory */
+    uint64_t memory_max;
 };
 
 struct config_share {

@@ -182,10 +182,10 @@ static void measure_running(struct guest *g)
     drupe_vm_t *vm = NULL;
 
     for (unsigned i = 0; i < COLD; i++) {
+        drupe_vm_destroy(vm);
+
         double begin = now_us();
 
-        drupe_vm_destroy(vm);
-        begin = now_us();
         vm = start(g);
         add(&cold, now_us() - begin);
     }

@@ -155,6 +155,14 @@ struct drupe_disk {
     bool is_flush_ignored; /* no FLUSH is offered, nothing waits for the disk */
     bool is_synchronous;   /* without io_uring */
     struct drupe_rate_limit limit;
+    /*
+     * Not 0: a disk of so many bytes (whole pages of 4 KiB, at most 1 TiB) in memory instead of a
+     * file; path is NULL. It begins as zeros and goes with the machine; equal pages are kept once,
+     * compressed, memory_max bytes of them at most (0: half of the size). KVM only, and such a
+     * machine cannot be snapshotted.
+     */
+    uint64_t memory_size;
+    uint64_t memory_max;
 };
 
 /* What drupe_vm_update_disk() changes; NULL: not that. */

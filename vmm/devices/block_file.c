@@ -16,10 +16,13 @@
 
 #include <base/assert.h>
 
+#include "page_disk.h"
+
 #include "jail/filter.h"
 
 struct block_file {
     int fd;
+    struct page_disk *memory; /* NULL: the file */
     block_done_fn done;
     void *ctx;
     bool is_async;
@@ -111,6 +114,41 @@ static int64_t run_sync(const struct block_file *f, const struct block_op *op)
     return errno == EAGAIN ? -EIO : -errno; /* nobody would tell us when to try again */
 }
 
+/* All of a transfer, or what stopped it; the vector is used up. */
+static int move_in_memory(struct page_disk *d, const struct block_op *op)
+{
+    uint64_t offset = op->offset;
+    int err = 0;
+
+    for (unsigned i = 0; err == 0 && i < op->iov_count; i++) {
+        const struct iovec *v = &op->iov[i];
+
+        if (op->kind == BLOCK_READ) {
+            page_disk_read(d, offset, v->iov_base, v->iov_len);
+        } else {
+            err = page_disk_write(d, offset, v->iov_base, v->iov_len);
+        }
+        offset += v->iov_len;
+    }
+    return err;
+}
+
+static int run_in_memory(const struct block_file *f, const struct block_op *op)
+{
+    switch (op->kind) {
+    case BLOCK_READ:
+    case BLOCK_WRITE:
+    case BLOCK_WRITE_DURABLE:
+        return move_in_memory(f->memory, op);
+    case BLOCK_FLUSH:
+        return 0;
+    case BLOCK_PUNCH:
+    case BLOCK_ZERO:
+        return page_disk_clear(f->memory, op->offset, op->size);
+    }
+    return -EINVAL;
+}
+
 static void queue(struct block_file *f, struct block_op *op)
 {
     struct io_uring_sqe *sqe = io_uring_get_sqe(&f->ring);
@@ -141,6 +179,10 @@ void block_file_start(struct block_file *f, struct block_op *op)
 {
     int result;
 
+    if (f->memory != NULL) {
+        f->done(f->ctx, op, run_in_memory(f, op));
+        return;
+    }
     if (f->is_async) {
         assert(f->in_flight < f->depth);
         f->in_flight++;
@@ -275,6 +317,17 @@ int block_file_create(int fd, unsigned depth, bool want_sync, block_done_fn done
     }
     *out = f;
     return 0;
+}
+
+int block_file_create_memory(struct page_disk *disk, block_done_fn done, void *ctx,
+                             struct block_file **out)
+{
+    int err = block_file_create(-1, 1, true, done, ctx, out);
+
+    if (err == 0) {
+        (*out)->memory = disk;
+    }
+    return err;
 }
 
 void block_file_destroy(struct block_file *f)

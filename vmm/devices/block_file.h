@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A host file as a disk: reads, writes and the like, several at a time through io_uring; one after
+ * A host file, or pages in memory, as a disk: reads, writes and the like, several at a time through io_uring; one after
  * the other in the caller's thread where the host refuses io_uring. The one file that knows
  * liburing.
  *
@@ -41,6 +41,11 @@ struct block_file;
  */
 int block_file_create(int fd, unsigned depth, bool want_sync, block_done_fn done, void *ctx,
                       struct block_file **out) MUST_CHECK;
+
+/* The same on a disk in memory, which is borrowed. Not async. 0 or -ENOMEM. */
+struct page_disk;
+int block_file_create_memory(struct page_disk *disk, block_done_fn done, void *ctx,
+                             struct block_file **out) MUST_CHECK;
 
 /* Nothing is under way any more (block_file_drain()). */
 void block_file_destroy(struct block_file *f);

@@ -27,6 +27,7 @@
 
 #include "abi/snapshot.h"
 #include "block_file.h"
+#include "page_disk.h"
 #include "rate_limiter.h"
 
 #define QUEUE_SIZE          128u
@@ -507,8 +508,13 @@ int virtio_blk_create(const struct virtio_blk_setup *setup, struct virtio_blk **
     const struct device_host *host = setup->host;
     struct virtio_blk *blk;
     uint64_t size = 0;
-    int err = disk_size(setup->fd, &size);
+    int err = 0;
 
+    if (setup->memory != NULL) {
+        size = page_disk_size(setup->memory);
+    } else {
+        err = disk_size(setup->fd, &size);
+    }
     if (err < 0) {
         return err;
     }
@@ -517,8 +523,10 @@ int virtio_blk_create(const struct virtio_blk_setup *setup, struct virtio_blk **
         return -ENOMEM;
     }
     blk_init(blk, setup, size);
-    err = block_file_create(setup->fd, VIRTIO_BLK_IN_FLIGHT_MAX, setup->want_sync, on_done, blk,
-                            &blk->file);
+    err = setup->memory != NULL
+              ? block_file_create_memory(setup->memory, on_done, blk, &blk->file)
+              : block_file_create(setup->fd, VIRTIO_BLK_IN_FLIGHT_MAX, setup->want_sync, on_done,
+                                  blk, &blk->file);
     if (err < 0) {
         goto free_blk;
     }

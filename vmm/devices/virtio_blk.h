@@ -17,12 +17,14 @@
 #define VIRTIO_BLK_SEGMENT_MAX   (256u << 10) /* bytes */
 #define VIRTIO_BLK_IN_FLIGHT_MAX 32u
 
+struct page_disk;
 struct virtio_blk;
 
 struct virtio_blk_setup {
     const struct device_host *host; /* outlives the device */
     unsigned irq;
     int fd; /* borrowed until destroy; its size at creation, in whole sectors, is the capacity */
+    struct page_disk *memory; /* instead of the file; borrowed until destroy; NULL: none */
     bool is_read_only;
     bool want_sync;        /* do without io_uring */
     bool is_flush_ignored; /* no FLUSH is offered, and writes need not reach the medium */

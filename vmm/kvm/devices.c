@@ -15,6 +15,7 @@
 #include "devices/copy_port.h"
 #include "devices/virtio_9p.h"
 #include "devices/virtio_balloon.h"
+#include "devices/page_disk.h"
 #include "devices/virtio_blk.h"
 #include "devices/virtio_console.h"
 #include "devices/virtio_mmio.h"
@@ -29,6 +30,7 @@
 struct machine_virtio {
     struct virtio_console *console;
     struct virtio_blk *disks[DRUPE_DISKS_MAX + 1]; /* the root may be one */
+    struct page_disk *memories[DRUPE_DISKS_MAX + 1]; /* of those in memory; else NULL */
     unsigned disk_count;
     struct virtio_9p *shares; /* all of them */
     struct virtio_rng *rng;
@@ -147,9 +149,20 @@ static int add_disk(struct machine *m, const struct config_file *f)
         .limit = f->limit,
     };
     struct virtio_blk **disk = &m->virtio->disks[m->virtio->disk_count];
-    int r = virtio_blk_create(&setup, disk);
+    struct page_disk **memory = &m->virtio->memories[m->virtio->disk_count];
+    int r = f->memory_size == 0 ? 0 : page_disk_create(f->memory_size, f->memory_max, memory);
 
     if (r < 0) {
+        return r;
+    }
+    setup.memory = *memory;
+    setup.want_sync = setup.want_sync || f->memory_size != 0;
+    r = virtio_blk_create(&setup, disk);
+    if (r < 0) {
+        if (*memory != NULL) {
+            page_disk_destroy(*memory);
+            *memory = NULL;
+        }
         return r;
     }
     m->virtio->disk_count++;
@@ -328,6 +341,9 @@ void machine_devices_deinit(struct machine *m)
         }
         for (unsigned i = 0; i < m->virtio->disk_count; i++) {
             virtio_blk_destroy(m->virtio->disks[i]);
+            if (m->virtio->memories[i] != NULL) {
+                page_disk_destroy(m->virtio->memories[i]);
+            }
         }
         if (m->virtio->shares != NULL) {
             virtio_9p_destroy(m->virtio->shares);

@@ -40,6 +40,12 @@ static drupe_vm_err_t check(const struct snapshot_job *j, struct drupe_error *er
         return error_set(err, DRUPE_UNSUPPORTED, 0,
                          "a machine with shared folders: what it has open there is the host's");
     }
+    for (unsigned i = 0; i < j->m->config->disk_count; i++) {
+        if (j->m->config->disks[i].memory_size != 0) {
+            return error_set(err, DRUPE_UNSUPPORTED, 0,
+                             "a machine with a disk in memory: its content is not in a snapshot");
+        }
+    }
     return DRUPE_OK;
 }
 

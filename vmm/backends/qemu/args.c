@@ -27,6 +27,7 @@ struct builder {
     struct cmdline cmdline;
     unsigned irq_base;
     unsigned slots;
+    bool has_memory_disk;
 };
 
 static void add(struct qemu_args *a, const char *format, ...) PRINTF_LIKE(2, 3);
@@ -154,6 +155,10 @@ static void add_devices(struct builder *b)
                     c->root_mode == DRUPE_ROOT_DISK_RW ? "rw" : "ro");
     }
     for (unsigned i = 0; i < c->disk_count; i++) {
+        if (c->disks[i].memory_size != 0) {
+            b->has_memory_disk = true;
+            continue;
+        }
         add_disk(b, &c->disks[i], (unsigned)QEMU_FD_DISK + i);
     }
     for (unsigned i = 0; i < c->share_count; i++) {
@@ -225,6 +230,11 @@ drupe_vm_err_t qemu_args_make(struct qemu_args *a, const char *program, const st
     add_machine(a, c, is_ours);
     add_devices(&b);
     cmdline_end(&b.cmdline, c->cmdline_extra);
+    if (b.has_memory_disk) {
+        return error_set(err, DRUPE_UNSUPPORTED, 0,
+                         "a disk in memory: not supported on the qemu "
+                         "backend");
+    }
     if (b.slots > QEMU_VIRTIO_SLOTS) {
         return error_field(err, "disks",
                            "with QEMU a VM has at most %u virtio devices; this one has %u",

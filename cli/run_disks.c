@@ -1,0 +1,69 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* drupe run: disks, from files and in memory. */
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "cli.h"
+#include "run_internal.h"
+
+#define SCRATCH_MIB_MAX (UINT64_C(1) << 20)
+
+static int add_disk(struct job *j, const struct drupe_disk *d)
+{
+    if (j->disk_count == DRUPE_DISKS_MAX) {
+        free((char *)(uintptr_t)d->path);
+        return complain(STATUS_USAGE, "run: more than %u disks", DRUPE_DISKS_MAX);
+    }
+    j->disks[j->disk_count++] = *d;
+    return 0;
+}
+
+static int add_file(struct job *j, const char *text)
+{
+    size_t size = strlen(text);
+    bool is_read_only = size > 3 && strcmp(text + size - 3, ":ro") == 0;
+    char *path = text_copy_sized(text, is_read_only ? size - 3 : size);
+
+    if (access(path, is_read_only ? R_OK : R_OK | W_OK) < 0) {
+        int status = complain(STATUS_FAILED, "run: --disk %s: %s", path, strerror(errno));
+
+        free(path);
+        return status;
+    }
+    return add_disk(j, &(struct drupe_disk){ .path = path, .is_read_only = is_read_only });
+}
+
+static int add_scratch(struct job *j, const char *text)
+{
+    char *end = NULL;
+    unsigned long long mib = strtoull(text, &end, 10);
+
+    if (text[0] < '0' || text[0] > '9' || *end != '\0' || mib < 1 || mib > SCRATCH_MIB_MAX) {
+        return complain(STATUS_USAGE, "run: --scratch %s: give MiB, 1 to %llu", text,
+                        (unsigned long long)SCRATCH_MIB_MAX);
+    }
+    return add_disk(j, &(struct drupe_disk){ .memory_size = (uint64_t)mib << 20 });
+}
+
+int job_add_disks(struct job *j, const struct run_options *o)
+{
+    int status = 0;
+
+    for (size_t i = 0; status == 0 && i < o->disks.count; i++) {
+        status = add_file(j, o->disks.items[i]);
+    }
+    for (size_t i = 0; status == 0 && i < o->scratch.count; i++) {
+        status = add_scratch(j, o->scratch.items[i]);
+    }
+    return status;
+}
+
+void job_free_disks(struct job *j)
+{
+    for (unsigned i = 0; i < j->disk_count; i++) {
+        free((char *)(uintptr_t)j->disks[i].path);
+    }
+}

@@ -1,0 +1,64 @@
+#!/bin/sh
+# SPDX-License-Identifier: Apache-2.0
+# drupe run --disk and --scratch: what a workload writes to a disk, and reads back.
+set -u
+
+drupe=$(realpath "${DRUPE:-build/drupe}")
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+export HOME="$work"
+[ -n "${DRUPE_CACHE:-}" ] || export DRUPE_CACHE="$work/cache"
+number=0
+
+report() { # STATUS-OF-CHECK NAME
+    number=$((number + 1))
+    if [ "$1" -eq 0 ]; then
+        echo "ok $number - $2"
+    else
+        echo "not ok $number - $2"
+        sed 's/^/# out: /' "$work/out"
+        sed 's/^/# err: /' "$work/err"
+    fi
+}
+
+run() { # ARGUMENTS...: output and status
+    timeout 120 "$drupe" run "$@" >"$work/out" 2>"$work/err" </dev/null
+}
+
+if [ ! -r /dev/kvm ] || [ ! -w /dev/kvm ] || [ ! -x /bin/busybox ]; then
+    echo "1..0 # SKIP no /dev/kvm, or busybox-static is not installed"
+    exit 0
+fi
+
+run --scratch 64 /bin/busybox sh -c '
+    dd if=/dev/urandom of=/tmp/r bs=64k count=8 2>/dev/null
+    dd if=/tmp/r of=/dev/vda bs=64k seek=3 2>/dev/null
+    sync
+    echo 3 >/proc/sys/vm/drop_caches 2>/dev/null
+    a=$(md5sum </tmp/r); b=$(dd if=/dev/vda bs=64k skip=3 count=8 2>/dev/null | md5sum)
+    z=$(dd if=/dev/zero bs=64k count=3 2>/dev/null | md5sum); y=$(dd if=/dev/vda bs=64k count=3 2>/dev/null | md5sum)
+    [ "$a" = "$b" ] && [ "$z" = "$y" ] && echo same'
+[ $? = 0 ] && [ "$(cat "$work/out")" = same ]
+report $? "scratch: what was written is read back, the rest is zero"
+
+head -c 1048576 /dev/zero >"$work/disk"
+head -c 1048576 /dev/urandom >"$work/other"
+run --disk "$work/disk" --disk "$work/other:ro" /bin/busybox sh -c 'echo hello >/dev/vda; sync; md5sum </dev/vdb'
+[ $? = 0 ] && [ "$(head -c 6 "$work/disk")" = hello ] && [ "$(cat "$work/out")" = "$(md5sum <"$work/other")" ]
+report $? "two files, one read-only"
+run --disk "$work/other:ro" /bin/busybox sh -c 'echo hello >/dev/vda && sync'
+[ $? != 0 ] && [ "$(head -c 6 "$work/other")" != hello ]
+report $? "a read-only disk refuses"
+
+for bad in 0 x 9999999999 -1; do
+    run --scratch "$bad" /bin/busybox true
+    [ $? = 2 ] && grep -q 'scratch' "$work/err"
+    report $? "--scratch $bad is refused"
+done
+run --disk "$work/nosuch" /bin/busybox true
+[ $? = 1 ] && grep -q 'nosuch: No such file' "$work/err"
+report $? "a disk that is not there"
+run --accel qemu --scratch 8 /bin/busybox true
+[ $? != 0 ] && grep -q 'not supported on the qemu backend\|no QEMU' "$work/err"
+report $? "QEMU has no disks in memory, and says so"
+echo "1..$number"
