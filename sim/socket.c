@@ -164,7 +164,9 @@ static void enqueue(struct socket *to, const void *from, size_t size, uint64_t a
     struct piece *p = sim_calloc(1, sizeof(*p) + size);
 
     p->size = size;
-    memcpy(p->bytes, from, size);
+    if (size > 0) {
+        memcpy(p->bytes, from, size);
+    }
     if (is_corrupt) {
         p->bytes[sim_random_below(sim_net_random(), (uint32_t)size)] ^=
             (uint8_t)(1u << sim_random_below(sim_net_random(), 8));
@@ -481,6 +483,7 @@ static int do_accept(int fd, int flags)
     struct socket *got = s->pending[0];
 
     s->pending_count--;
+    // NOLINTNEXTLINE(bugprone-sizeof-expression): pointers
     memmove(s->pending, s->pending + 1, s->pending_count * sizeof(s->pending[0]));
     got->file.flags = O_RDWR | ((flags & SOCK_NONBLOCK) != 0 ? O_NONBLOCK : 0);
     return sim_fd_install(&got->file);
@@ -494,6 +497,7 @@ WRAP(int, accept4)(int fd, struct sockaddr *address, socklen_t *size, int flags)
     return (int)sim_result_of(do_accept(fd, flags));
 }
 
+// NOLINTNEXTLINE(readability-non-const-parameter): the C library's type
 WRAP(int, accept)(int fd, struct sockaddr *address, socklen_t *size)
 {
     return WRAPPED(accept4)(fd, address, size, 0);
