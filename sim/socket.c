@@ -164,9 +164,7 @@ static void enqueue(struct socket *to, const void *from, size_t size, uint64_t a
     struct piece *p = sim_calloc(1, sizeof(*p) + size);
 
     p->size = size;
-    if (size > 0) {
-        memcpy(p->bytes, from, size);
-    }
+    memcpy(p->bytes, from, size);
     if (is_corrupt) {
         p->bytes[sim_random_below(sim_net_random(), (uint32_t)size)] ^=
             (uint8_t)(1u << sim_random_below(sim_net_random(), 8));
@@ -489,6 +487,7 @@ static int do_accept(int fd, int flags)
     return sim_fd_install(&got->file);
 }
 
+// NOLINTNEXTLINE(readability-non-const-parameter): the C library's type
 WRAP(int, accept4)(int fd, struct sockaddr *address, socklen_t *size, int flags)
 {
     (void)address;
@@ -524,18 +523,20 @@ WRAP(int, shutdown)(int fd, int how)
     return 0;
 }
 
+/* Into `to`, or out of `from`; the other one is NULL. */
 static ssize_t transfer(int fd, void *to, const void *from, size_t size, int flags)
 {
     struct socket *s = sock_get(fd);
+    bool is_out = from != NULL;
 
     if (s == NULL) {
         return sim_result_of(sim_fd_get(fd) == NULL ? -EBADF : -ENOTSOCK);
     }
     if ((flags & MSG_DONTWAIT) != 0) {
-        return sim_result_of(to != NULL ? sock_read(&s->file, to, size, -1)
-                                        : sock_write(&s->file, from, size, -1));
+        return sim_result_of(is_out ? sock_write(&s->file, from, size, -1)
+                                    : sock_read(&s->file, to, size, -1));
     }
-    return to != NULL ? read(fd, to, size) : write(fd, from, size);
+    return is_out ? write(fd, from, size) : read(fd, to, size);
 }
 
 WRAP(ssize_t, send)(int fd, const void *from, size_t size, int flags)
