@@ -95,6 +95,16 @@ char *vm_dir_base(void)
     return path;
 }
 
+int vm_dir_complain(const char *verb, int os_errno)
+{
+    CLEANUP_FREE char *path = base_path();
+
+    return complain(STATUS_FAILED, "%s: the run directory %s: %s", verb, path,
+                    os_errno == EPERM
+                        ? "it must be yours and closed to others: chmod 700, or set DRUPE_RUN_DIR"
+                        : strerror(os_errno));
+}
+
 void vm_sweep(void)
 {
     CLEANUP_FREE char *base = vm_dir_base();
@@ -113,8 +123,6 @@ static uint64_t process_start(pid_t pid)
     CLEANUP_FD fd = open(path, O_RDONLY | O_CLOEXEC);
     char text[1024];
     ssize_t n = fd < 0 ? -1 : read(fd, text, sizeof(text) - 1);
-    uint64_t start = 0;
-    char state = 0;
 
     if (n <= 0) {
         return 0;
@@ -123,13 +131,14 @@ static uint64_t process_start(pid_t pid)
     /* The name in parentheses may hold anything; the last one closes it. */
     const char *rest = strrchr(text, ')');
 
-    if (!rest || sscanf(rest,
-                        ") %c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %*u %*u %*d %*d %*d "
-                        "%*d %*d %*d %" SCNu64,
-                        &state, &start) != 2) {
+    if (!rest || rest[1] != ' ' || rest[2] == 'Z' || rest[2] == 'X') {
         return 0;
     }
-    return state == 'Z' || state == 'X' ? 0 : start;
+    /* Of the fields after the name the state is the first, the start the 20th. */
+    for (unsigned i = 0; i < 20 && rest; i++) {
+        rest = strchr(rest + 1, ' ');
+    }
+    return rest ? strtoull(rest, NULL, 10) : 0;
 }
 
 /* ---- vm.json ---- */
@@ -305,7 +314,7 @@ int vm_find(const char *verb, const char *word, struct vm_record *out)
     int err = *word ? vm_list(&all, &count) : 0;
 
     if (err < 0) {
-        return complain(STATUS_FAILED, "%s: the run directory: %s", verb, strerror(-err));
+        return vm_dir_complain(verb, -err);
     }
     for (size_t i = 0; i < count; i++) {
         unsigned score = match(&all[i], word);
@@ -401,7 +410,5 @@ int vm_dir_create(struct vm_record *r, const char *verb, const char *name)
             break;
         }
     }
-    return complain(STATUS_FAILED, "%s: the run directory %s: %s", verb, base ? base : "",
-                    errno == EPERM ? "it must be yours and closed to others (mode 0700)"
-                                   : strerror(errno));
+    return vm_dir_complain(verb, errno);
 }
