@@ -215,8 +215,12 @@ static drupe_vm_err_t greet(struct fc_machine *m, struct drupe_error *err)
     if (r == DRUPE_OK) {
         r = fc_http_do(&m->http, &ask, err);
     }
+    if (r == DRUPE_UNAVAILABLE && fc_now_ns() >= until_ns) {
+        return error_set(err, DRUPE_BOOT_TIMEOUT, 0, "%.80s gives no answer within %u ms",
+                         m->config->firecracker_path, FC_API_TIMEOUT_MS);
+    }
     if (r != DRUPE_OK) {
-        return fc_now_ns() >= until_ns ? DRUPE_BOOT_TIMEOUT : r;
+        return r;
     }
     if (!fc_json_find_string(m->http.body, m->http.body_size, "firecracker_version", version,
                              sizeof(version))) {
