@@ -25,17 +25,17 @@ if ! [ -r /dev/kvm ] || ! [ -w /dev/kvm ]; then
     exit 0
 fi
 export LD_LIBRARY_PATH=$build
-: | expect "output" 0 "one
-" --accel libkrun --root "$root" -- /bin/sh -c 'echo one'
-echo words | expect "input" 0 "words
-" --accel libkrun --root "$root" -- /bin/busybox cat
-: | expect "the guest's status" 42 "" --accel libkrun --root "$root" -- /bin/sh -c 'exit 42'
-: | expect "a signal" 137 "" --accel libkrun --root "$root" -- /bin/sh -c 'kill -KILL $$'
-: | expect "no such program" 127 "" --accel libkrun --root "$root" -- /bin/nothing
-: | expect "not executable" 126 "" --accel libkrun --root "$root" -- /bin/plain
-: | expect "arguments, environment, directory" 0 "a b|x=1 /bin
-" --accel libkrun -e x=1 -w /bin --root "$root" -- /bin/sh -c 'printf "%s|" "$1"; echo "x=$x $(pwd)"' -- "a b"
-: | expect "stopped after its time" 124 "" --accel libkrun --timeout 2 --root "$root" -- /bin/sh -c 'sleep 100'
-expect_error "more vCPUs than libkrun has" 2 "" --accel libkrun --cpus 33 --root "$root" -- /bin/sh
+echo words >"$work/words"
+expect "output" 0 "one
+" --accel libkrun --root "$root" -- /bin/sh -c 'echo one' </dev/null
+expect "input" 0 "words
+" --accel libkrun --root "$root" -- /bin/busybox cat <"$work/words"
+expect "the guest's status" 42 "" --accel libkrun --root "$root" -- /bin/sh -c 'exit 42' </dev/null
+expect "a signal" 137 "" --accel libkrun --root "$root" -- /bin/sh -c 'kill -KILL $$' </dev/null
+expect "no such program" 127 "" --accel libkrun --root "$root" -- /bin/nothing </dev/null
+expect "not executable" 126 "" --accel libkrun --root "$root" -- /bin/plain </dev/null
+expect "arguments, environment, directory" 0 "a b|x=1 /bin
+" --accel libkrun -e x=1 -w /bin --root "$root" -- /bin/sh -c 'printf "%s|" "$1"; echo "x=$x $(pwd)"' -- "a b" </dev/null
+expect "stopped after its time" 124 "" --accel libkrun --timeout 2 --root "$root" -- /bin/sh -c 'sleep 100' </dev/null
 expect_error "a read-only root" 1 "not supported on the libkrun backend" --accel libkrun --root "$root:ro" -- /bin/sh
 echo "1..$number"

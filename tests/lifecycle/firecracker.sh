@@ -99,7 +99,6 @@ run "a signal is 128 and its number" 137 "" 'kill -KILL $$'
 PATH="$work/own:$PATH" expect_error "a shared folder: UNSUPPORTED" 1 "shared folders: not supported on the firecracker backend" \
     --accel firecracker --root "$root" -- /bin/sh
 
-# shellcheck disable=SC2046
 cc -O1 -Wall -Werror -I"$top/include" -o "$work/life" "$top/tests/lifecycle/firecracker_vm.c" -L"$build" -ldrupe >"$work/out" 2>"$work/err"
 result $? "the test program builds"
 timeout 300 "$work/life" "$work/own/firecracker" "$build/kernel.elf" "$work/root.erofs" "$work" >"$work/out" 2>"$work/err"
