@@ -24,7 +24,7 @@ if ! [ -r /dev/kvm ] || ! [ -w /dev/kvm ]; then
     echo "1..$number"
     exit 0
 fi
-export LD_LIBRARY_PATH=$build
+export LD_LIBRARY_PATH="$build"
 echo words >"$work/words"
 expect "output" 0 "one
 " --accel libkrun --root "$root" -- /bin/sh -c 'echo one' </dev/null

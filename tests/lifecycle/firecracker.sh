@@ -7,7 +7,7 @@ set -u
 
 build=$(dirname "$drupe")
 top=$(realpath "$(dirname "$0")/../..")
-export PKG_CONFIG_PATH=$build LD_LIBRARY_PATH=$build
+export PKG_CONFIG_PATH="$build" LD_LIBRARY_PATH="$build"
 export XDG_RUNTIME_DIR="$work/runtime"
 mkdir -m 700 "$XDG_RUNTIME_DIR"
 : >"$work/out"
