@@ -113,8 +113,6 @@ static uint64_t process_start(pid_t pid)
     CLEANUP_FD fd = open(path, O_RDONLY | O_CLOEXEC);
     char text[1024];
     ssize_t n = fd < 0 ? -1 : read(fd, text, sizeof(text) - 1);
-    uint64_t start = 0;
-    char state = 0;
 
     if (n <= 0) {
         return 0;
@@ -123,13 +121,14 @@ static uint64_t process_start(pid_t pid)
     /* The name in parentheses may hold anything; the last one closes it. */
     const char *rest = strrchr(text, ')');
 
-    if (!rest || sscanf(rest,
-                        ") %c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %*u %*u %*d %*d %*d "
-                        "%*d %*d %*d %" SCNu64,
-                        &state, &start) != 2) {
+    if (!rest || rest[1] != ' ' || rest[2] == 'Z' || rest[2] == 'X') {
         return 0;
     }
-    return state == 'Z' || state == 'X' ? 0 : start;
+    /* Of the fields after the name the state is the first, the start the 20th. */
+    for (unsigned i = 0; i < 20 && rest; i++) {
+        rest = strchr(rest + 1, ' ');
+    }
+    return rest ? strtoull(rest, NULL, 10) : 0;
 }
 
 /* ---- vm.json ---- */

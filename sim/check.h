@@ -81,6 +81,13 @@ drupe_vm_err_t op_watched(drupe_vm_err_t r, const struct drupe_error *err);
 /* Rounds of a scenario: at least `least`, then on until every fault has fired (at most 20 000). */
 bool round_goes_on(unsigned *round, unsigned least);
 
+/* Another round because an outcome is missing; not while a failure is being narrowed down, when it
+ * may never come. */
+static inline bool round_wants(bool is_missing)
+{
+    return is_missing && sim_disabled_rules() == 0;
+}
+
 /* Run `count` tasks of `run(index)` at once and wait for all. */
 void together(unsigned count, void (*run)(unsigned index, void *ctx), void *ctx);
 

@@ -291,7 +291,7 @@ static void keep_size(struct disk_node *n)
     if (n->kept == NULL || n->size > n->kept_capacity) {
         uint8_t *bigger = sim_calloc(1, n->size + 1);
 
-        if (n->kept_size > 0) {
+        if (n->kept != NULL) {
             memcpy(bigger, n->kept, n->kept_size);
         }
         sim_free(n->kept);

@@ -97,8 +97,7 @@ static void guest_workload_locked(struct sim_machine *m)
     if (signals != 0) {
         end_locked(m, DRUPE_END_EXIT, 128 + __builtin_ctz(signals) + 1, "");
     } else if (m->config->argv.count == 2 && strcmp(m->config->argv.items[0], "exit") == 0) {
-        end_locked(m, DRUPE_END_EXIT, atoi(m->config->argv.items[1]) & 0xff,
-                   ""); /* NOLINT(cert-err34-c): a scenario wrote it */
+        end_locked(m, DRUPE_END_EXIT, (int)strtol(m->config->argv.items[1], NULL, 10) & 0xff, "");
     }
 }
 

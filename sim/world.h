@@ -22,7 +22,7 @@
 
 /* Bounds of a run, and of one operation in it (section 10, I12). */
 #define SIM_STEPS_MAX      10000000u
-#define SIM_TIME_MAX_NS    (24u * 3600u * SIM_NS_PER_SEC)
+#define SIM_TIME_MAX_NS    (UINT64_C(86400) * SIM_NS_PER_SEC)
 #define SIM_EPOCH_S        INT64_C(1704067200) /* 2024-01-01T00:00:00Z */
 #define SIM_OP_LIMIT_NS    (10u * SIM_NS_PER_SEC)
 #define SIM_OP_STEPS_MAX   100000u

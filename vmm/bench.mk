@@ -27,3 +27,14 @@ lint_sees.bench/jail.c := include
 bench-jail: $(BUILD)/bench/jail $(BUILD)/bench/repeat $(BUILD)/drupe
 	@bench/jail.sh $(BUILD)
 benches += bench-jail
+
+# Machines through the commands, and all that concerns a machine's life in one goal.
+.PHONY: bench-clones bench-lifecycle
+bench-clones: $(BUILD)/drupe $(BUILD)/bench/repeat $(BUILD)/bench/bare_kvm $(BUILD)/tests/python.erofs
+	@if [ -r /dev/kvm ] && [ -w /dev/kvm ] && [ -s $(BUILD)/tests/python.erofs ]; then \
+	    bench/lifecycle/clones.sh $(BUILD) $(BUILD)/tests/python.erofs; \
+	else echo "clones: skipped, no /dev/kvm or no Python image"; fi
+benches += bench-clones
+bench-lifecycle: build
+	@set -e; for goal in bench-vm-start bench-snapshot bench-exec bench-jail bench-clones; do \
+	    echo "== $$goal"; $(MAKE) --no-print-directory $$goal; done

@@ -58,7 +58,7 @@ static drupe_vm_err_t take_direct(struct config_file *f, struct drupe_error *err
     if (r < 0) {
         return error_set(err, DRUPE_NO_ACCESS, -r, "disk %s: direct I/O", f->path);
     }
-    if (f->size % alignment.block != 0) {
+    if ((f->size & (alignment.block - 1)) != 0) {
         return error_set(err, DRUPE_NO_ACCESS, 0,
                          "disk %s: direct I/O wants a size of whole blocks of %u bytes, not %llu",
                          f->path, alignment.block, (unsigned long long)f->size);

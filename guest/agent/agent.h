@@ -30,8 +30,8 @@ struct source {
 };
 
 void loop_init(void);
-/* Watch for `events`, 0: not at all (also no hang-ups). */
-void source_watch(struct source *s, uint32_t events);
+/* Watch for `wanted`, 0: not at all (also no hang-ups). */
+void source_watch(struct source *s, uint32_t wanted);
 void source_close(struct source *s);
 _Noreturn void loop_run(void);
 uint64_t now_ns(void);

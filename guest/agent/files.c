@@ -243,6 +243,7 @@ static size_t put_entry(uint8_t *to, int directory, const char *name)
     store_be32(to + 16, st.st_mode);
     store_be16(to + 20, 0);
     store_be16(to + 22, (uint16_t)name_size);
+    // NOLINTNEXTLINE(bugprone-not-null-terminated-result): counted, not terminated
     memcpy(to + sizeof(struct agent_entry), name, name_size);
     return sizeof(struct agent_entry) + name_size;
 }

@@ -5,7 +5,9 @@
 
 void json_init(struct json *j, char *text, size_t size)
 {
-    *j = (struct json){ .at = text, .end = text + size };
+    *j = (struct json){ .depth = 0 };
+    j->at = text;
+    j->end = text + size;
 }
 
 void json_fail(struct json *j, const char *why)
@@ -60,7 +62,10 @@ char json_peek(struct json *j)
     if (*j->at == '-' || (*j->at >= '0' && *j->at <= '9')) {
         return '0';
     }
-    return *j->at != '\0' && strchr("{[\"tfn", *j->at) != NULL ? *j->at : (char)0;
+    if (*j->at == '\0' || strchr("{[\"tfn", *j->at) == NULL) {
+        return 0;
+    }
+    return *j->at;
 }
 
 /* --- objects and arrays ----------------------------------------------------------------------- */

@@ -24,7 +24,7 @@ struct text {
 
 static void add(struct text *t, const char *bytes, size_t size)
 {
-    if (t->has_failed) {
+    if (t->has_failed || size == 0) {
         return;
     }
     if (t->room - t->size < size) {
@@ -187,7 +187,9 @@ static void add_base64(struct text *t, const uint8_t *p, size_t size)
 
         if (size < 3) {
             out[3] = '=';
-            out[2] = size < 2 ? '=' : out[2];
+        }
+        if (size < 2) {
+            out[2] = '=';
         }
         add(t, out, 4);
         size -= min_of(size, (size_t)3);

@@ -90,7 +90,7 @@ static void with_crashes(unsigned least, double p)
 
     fault(FAULT_CRASH, p, .op = OP_vm_exec);
     start_new(&b);
-    for (unsigned round = 0; round_goes_on(&round, least) || crashed == 0;) {
+    for (unsigned round = 0; round_goes_on(&round, least) || round_wants(crashed == 0);) {
         drupe_vm_err_t r = box_exec(&b, 2000, NULL, ARGV("count"));
 
         if (r == DRUPE_OK) {
@@ -157,7 +157,7 @@ static void with_failures(unsigned least, double p)
 
     fault(FAULT_EXEC_FAIL, p, .op = OP_vm_exec);
     start_new(&b);
-    for (unsigned round = 0; round_goes_on(&round, least) || ok == 0;) {
+    for (unsigned round = 0; round_goes_on(&round, least) || round_wants(ok == 0);) {
         drupe_vm_err_t r = box_exec(&b, 1000, NULL, ARGV("true"));
 
         sim_check(r == DRUPE_OK || r == DRUPE_EXEC_FAILED, "exec: %s", drupe_vm_err_name(r));

@@ -33,7 +33,7 @@ static void boots_some_fail(unsigned least, double p)
     unsigned failed = 0;
 
     fault(FAULT_BOOT_FAIL, p, .op = OP_vm_start);
-    for (unsigned round = 0; round_goes_on(&round, least) || ok == 0 || failed == 0;) {
+    for (unsigned round = 0; round_goes_on(&round, least) || round_wants(ok == 0 || failed == 0);) {
         struct box b;
 
         box_new(&b);
@@ -186,7 +186,7 @@ static void vcpu_stuck(void)
     fault(FAULT_VCPU_STUCK, .1, .op = OP_vcpu_run);
     box_new(&b);
     must(box_start(&b));
-    for (unsigned round = 0; round_goes_on(&round, 10) || failed == 0;) {
+    for (unsigned round = 0; round_goes_on(&round, 10) || round_wants(failed == 0);) {
         if (box_pause(&b) == DRUPE_OK) {
             must(box_resume(&b));
         } else {
@@ -241,7 +241,7 @@ static void exhaustion(enum sim_fault kind)
     unsigned created = 0;
 
     fault(kind, .15);
-    for (unsigned round = 0; round_goes_on(&round, 60) || created == 0;) {
+    for (unsigned round = 0; round_goes_on(&round, 60) || round_wants(created == 0);) {
         struct box b;
         drupe_vm_config_t cfg;
 

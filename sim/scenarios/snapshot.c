@@ -265,7 +265,7 @@ static void usable_after_failure(void)
     fault(FAULT_SNAPSHOT_FAIL, .4, .op = OP_vm_snapshot);
     fault(FAULT_SNAPSHOT_TOO_LARGE, .3, .op = OP_vm_snapshot);
     start_new(&b);
-    for (unsigned round = 0; round_goes_on(&round, 10) || failed == 0;) {
+    for (unsigned round = 0; round_goes_on(&round, 10) || round_wants(failed == 0);) {
         drupe_vm_err_t r = box_snapshot(&b, SNAP);
 
         sim_check(r == DRUPE_OK || r == DRUPE_SNAPSHOT_FAILED || r == DRUPE_SNAPSHOT_TOO_LARGE,
@@ -704,7 +704,7 @@ static void travels(unsigned least, enum drupe_package_kind kind)
 
     store_watch(true);
     store_open(&s, 0);
-    for (unsigned round = 0; round_goes_on(&round, least) || came == 0;) {
+    for (unsigned round = 0; round_goes_on(&round, least) || round_wants(came == 0);) {
         char id[32];
 
         (void)snprintf(id, sizeof(id), "trip-%u", round);
@@ -843,7 +843,7 @@ static void chaos_workflows(void)
     chaos_faults(.1);
     store_watch(true);
     store_open(&s, 0);
-    for (unsigned round = 0; round_goes_on(&round, 20) || came == 0;) {
+    for (unsigned round = 0; round_goes_on(&round, 20) || round_wants(came == 0);) {
         chaos_workflow(s, round, &came);
     }
     drupe_store_close(s);

@@ -250,7 +250,7 @@ static void timeouts(void)
     store_watch(true);
     store_open(&s, 5000);
     store_blob_file("/tmp/blob", 3, 200000);
-    for (unsigned round = 0; round_goes_on(&round, 10) || late == 0;) {
+    for (unsigned round = 0; round_goes_on(&round, 10) || round_wants(late == 0);) {
         drupe_package_t p;
         drupe_package_t *got = NULL;
         char id[ID_SIZE];

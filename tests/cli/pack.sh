@@ -4,6 +4,7 @@
 # drupe init, build and pack without a network: images are reproducible, packages come from a repository
 # made here with dpkg-deb.
 set -u
+unset CC # of the make that ran this: drupe build would obey it
 
 drupe=$(realpath "${DRUPE:-build/drupe}")
 work=$(mktemp -d)

@@ -356,6 +356,7 @@ drupe_vm_err_t pool_acquire(struct drupe_pool *p, const char *owner, uint32_t ti
     (void)pthread_mutex_lock(&p->lock);
     r = acquire_locked(p, owner, timeout_ms, is_job, &s, err);
     if (r == DRUPE_OK) {
+        assert(s != NULL);
         *out = s->vm;
     }
     (void)pthread_mutex_unlock(&p->lock);

@@ -8,6 +8,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <base/assert.h>
 #include <base/checked.h>
 #include <base/sha256.h>
 
@@ -235,10 +236,12 @@ static drupe_vm_err_t check_memory(struct snapshot_file *f, const struct parts *
                                    const struct drupe_restore_options *options,
                                    struct drupe_error *err)
 {
-    uint64_t ram = f->state.header->ram_size;
+    uint64_t ram = 0;
     uint64_t size = 0;
     drupe_vm_err_t r = DRUPE_OK;
 
+    assert(f->state.header != NULL);
+    ram = f->state.header->ram_size;
     if (ram == 0 || ram > RAM_SIZE_MAX || !is_aligned(ram, (uint64_t)SNAPSHOT_PAGE_SIZE)) {
         return corrupted(f, "a guest cannot have so much memory", err);
     }
@@ -306,6 +309,8 @@ static drupe_vm_err_t open_base(struct snapshot_file *f, unsigned depth, struct 
     if (r != DRUPE_OK) {
         return r;
     }
+    assert(f->base != NULL);
+    assert(f->base->state.header != NULL);
     if (strcmp(f->base->state.header->id, f->state.header->base_id) != 0) {
         return error_set(err, DRUPE_IMAGE_MISMATCH, 0, "snapshot %s builds on %s, but %s is %s",
                          f->name, f->state.header->base_id, f->base->name,

@@ -70,7 +70,7 @@ static int set_up(struct live *l)
     return (reg.ioctls & (UINT64_C(1) << _UFFDIO_WRITEPROTECT)) != 0 ? 0 : -ENOTSUP;
 }
 
-int live_open(struct live *l, uint8_t *ram, uint64_t pages, int device_fd, bool has_swap)
+int live_open(struct live *l, const uint8_t *ram, uint64_t pages, int device_fd, bool has_swap)
 {
     int r = 0;
 
@@ -221,8 +221,8 @@ static int find_present(const struct live *l, unsigned count, uint64_t *present)
               (off_t)(number * sizeof(entries[0]))) != (ssize_t)(count * sizeof(entries[0]))) {
         return -EIO;
     }
-    if (l->pagemap_fd < 0 &&
-        (l->has_swap || mincore(l->ram + l->done * PAGE, count * PAGE, resident) < 0)) {
+    if (l->pagemap_fd < 0 && (l->has_swap || mincore((void *)(uintptr_t)(l->ram + l->done * PAGE),
+                                                     count * PAGE, resident) < 0)) {
         memset(resident, 1, sizeof(resident));
     }
     for (unsigned i = 0; i < count; i++) {

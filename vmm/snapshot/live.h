@@ -17,7 +17,7 @@ struct live {
     int uffd;       /* -1: closed */
     int pagemap_fd; /* -1: all pages are protected, those as well that are not there */
     bool has_swap;
-    uint8_t *ram;
+    const uint8_t *ram;
     uint64_t pages;
     uint64_t done;    /* pages below were read, and are protected no more */
     uint32_t *aside;  /* by page: 0, or the number of its copy + 1 */
@@ -33,7 +33,7 @@ struct live {
  * there is nothing to close. `device_fd`: /dev/userfaultfd, or -1. `has_swap`: pages may be there
  * and not resident; matters in a jail without /proc.
  */
-int live_open(struct live *l, uint8_t *ram, uint64_t pages, int device_fd,
+int live_open(struct live *l, const uint8_t *ram, uint64_t pages, int device_fd,
               bool has_swap) MUST_CHECK;
 /* The moment: while the guest stands still. 0 or -errno. */
 int live_protect(struct live *l) MUST_CHECK;

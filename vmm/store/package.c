@@ -271,7 +271,7 @@ drupe_vm_err_t metadata_read(const char *id, const char *bytes, size_t size, dru
     memcpy(b->text, bytes, size);
     b->package.struct_size = sizeof(b->package);
     if (!take_lines(b, size) || package_check(&any, &b->package, NULL) != DRUPE_OK ||
-        strcmp(b->package.id, id) != 0) {
+        b->package.id == NULL || strcmp(b->package.id, id) != 0) {
         free(b);
         return error_set(err, DRUPE_SNAPSHOT_CORRUPTED, 0, "package %s: its metadata make no sense",
                          id);

@@ -194,7 +194,7 @@ static drupe_vm_err_t write_parts(const struct upload *u, struct transfer *t, in
     drupe_vm_err_t r = DRUPE_OK;
 
     at += h.metadata_size;
-    sha256(u->package->app_state, h.app_size, h.app_sha256);
+    sha256(h.app_size == 0 ? "" : u->package->app_state, h.app_size, h.app_sha256);
     if (e == 0) {
         e = store_write_all(fd, u->package->app_state, h.app_size, at);
     }
@@ -347,6 +347,7 @@ static drupe_vm_err_t read_head(const char *id, int fd, uint64_t size, struct pa
     }
     free(metadata);
     if (r == DRUPE_OK) {
+        assert(*out != NULL);
         (*out)->size = size;
         (*out)->blob_size = h->blob_size;
     }
@@ -540,6 +541,7 @@ static bool is_owned_by(struct drupe_store *s, const char *id, const char *owner
         return false;
     }
     if (read_head(id, fd, size, &h, &p, NULL) == DRUPE_OK) {
+        assert(p != NULL);
         is_owned = strcmp(p->owner, owner) == 0;
         drupe_package_free(p);
     }
