@@ -305,7 +305,6 @@ static void machine_destroy(void *machine)
     struct sim_machine *m = machine;
 
     sim_machine_end(m, DRUPE_END_STOPPED, 0, "destroyed");
-    sim_agent_stop(m);
     for (unsigned i = 0; i < m->vcpu_count; i++) {
         if (m->vcpus[i].has_thread) {
             (void)pthread_join(m->vcpus[i].thread, NULL);
@@ -314,6 +313,7 @@ static void machine_destroy(void *machine)
     if (m->has_control) {
         (void)pthread_join(m->control, NULL);
     }
+    sim_agent_stop(m); /* the control thread, which hangs up its connections, is gone */
     if (m->memory != NULL) {
         (void)munmap(m->memory, m->config->memory_size);
     }
