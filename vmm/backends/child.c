@@ -176,7 +176,11 @@ static void take_messages(struct child *c, const uint8_t *bytes, size_t size)
         if (c->message_size + 1 < sizeof(c->message)) {
             bool is_plain = bytes[i] >= ' ' && bytes[i] < 0x7f;
 
-            c->message[c->message_size++] = is_plain ? (char)bytes[i] : '?';
+            c->message[c->message_size] = '?';
+            if (is_plain) {
+                c->message[c->message_size] = (char)bytes[i];
+            }
+            c->message_size++;
             c->message[c->message_size] = '\0';
         }
     }

@@ -57,6 +57,9 @@ static void fc_destroy(void *machine)
 {
     struct fc_machine *m = machine;
 
+    if (m == NULL) {
+        return;
+    }
     child_deinit(&m->child);
     fc_http_close(&m->http);
     for (unsigned i = 0; i < FC_FDS; i++) {

@@ -169,7 +169,11 @@ static bool read_string(struct reader *r, char *out, size_t size)
             return false;
         }
         if (n + 1 < size) {
-            out[n++] = c == 0 ? '?' : (char)c;
+            out[n] = '?';
+            if (c != 0) {
+                out[n] = (char)c;
+            }
+            n++;
         }
     }
     out[n] = '\0';

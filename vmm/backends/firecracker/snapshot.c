@@ -59,7 +59,7 @@ static drupe_vm_err_t name_files(struct two_files *f, const char *state, const c
 static int sync_file(const char *path, uint64_t *size)
 {
     int fd = open(path, O_RDONLY | O_CLOEXEC);
-    struct stat st;
+    struct stat st = { 0 };
     int r = fd < 0 || fstat(fd, &st) < 0 || fsync(fd) < 0 ? -errno : 0;
 
     if (r == 0) {
