@@ -3,15 +3,19 @@
 """What clients of Firecracker's interface can see of `drupe vmm`: status lines, headers, error texts, phases, exit
 codes. TAP on standard output. Needs nothing but the program and one way to run it."""
 
+import ctypes
+import fcntl
 import http.client
 import json
 import os
 import select
 import signal
 import socket
+import struct
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 
 DRUPE = os.path.realpath(os.environ.get("DRUPE", "build/drupe"))
@@ -580,6 +584,70 @@ def check_arguments():
         report(got[0] == status and text in got[1], f"drupe vmm {' '.join(args)} -> {status}", got)
 
 
+class Handler(threading.Thread):
+    """A page-fault handler of a client's: takes the message, brings each page from the memory file."""
+
+    def __init__(self, path, memory):
+        super().__init__(daemon=True)
+        self.memory = memory
+        self.regions = None
+        self.listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.listener.bind(path)
+        self.listener.listen(1)
+
+    def run(self):
+        client = self.listener.accept()[0]
+        text, fds, _, _ = socket.recv_fds(client, 65536, 1)
+        self.regions = json.loads(text)
+        os.set_blocking(fds[0], True)
+        with open(self.memory, "rb") as memory:
+            while True:
+                event = os.read(fds[0], 32)
+                if event[0] == 0x12:
+                    address = struct.unpack_from("<Q", event, 16)[0] & ~4095
+                    self.bring(fds[0], address, memory)
+
+    def bring(self, fd, address, memory):
+        for r in self.regions:
+            at = address - r["base_host_virt_addr"]
+            if 0 <= at < r["size"]:
+                page = ctypes.create_string_buffer(os.pread(memory.fileno(), 4096, r["offset"] + at), 4096)
+                copy = bytearray(struct.pack("<QQQQq", address, ctypes.addressof(page), 4096, 0, 0))
+                try:
+                    fcntl.ioctl(fd, 0xC028AA03, copy)
+                except FileExistsError:
+                    pass
+
+
+def check_handler():
+    with Vmm() as vmm:
+        configure(vmm, "i=0; while :; do i=$((i+1)); echo count $i; sleep 0.1; done")
+        vmm.call("PUT", "/actions", {"action_type": "InstanceStart"})
+        vmm.wait_text("console", "count 3")
+        vmm.call("PATCH", "/vm", {"state": "Paused"})
+        state, memory, path = (os.path.join(WORK, n) for n in ("uffd.state", "uffd.memory", "uffd.sock"))
+        got = vmm.call("PUT", "/snapshot/create", {"snapshot_path": state, "mem_file_path": memory})
+        report(got[0] == 204, "Uffd: a snapshot", got)
+    load = {"snapshot_path": state, "mem_backend": {"backend_type": "Uffd", "backend_path": path}, "resume_vm": True}
+    with Vmm() as vmm:
+        got = vmm.call("PUT", "/snapshot/load", load)
+        report(got[0] == 400 and "no page-fault handler listens" in got[1]["fault_message"] and vmm.wait() == 1,
+               "Uffd: without a handler", got)
+    if not os.access("/dev/userfaultfd", os.R_OK | os.W_OK):
+        skip("Uffd", "no /dev/userfaultfd")
+        return
+    handler = Handler(path, memory)
+    handler.start()
+    with Vmm() as vmm:
+        got = vmm.call("PUT", "/snapshot/load", load)
+        report(got[0] == 204, "Uffd: loaded", got)
+        report(vmm.wait_text("console", "count ") and "count 1\n" not in vmm.text("console"), "Uffd: it counts on",
+               vmm.text("console"))
+        keys = ["base_host_virt_addr", "size", "offset", "page_size", "page_size_kib"]
+        report(all(list(r) == keys and r["page_size"] == r["page_size_kib"] == 4096 for r in handler.regions),
+               "Uffd: the message", handler.regions)
+
+
 def main():
     check_arguments()
     check_wire()
@@ -607,6 +675,7 @@ def main():
             check_drive_updates()
             check_balloon()
             check_cpu_config()
+            check_handler()
 
 
 with tempfile.TemporaryDirectory(prefix="drupe-api-") as WORK:

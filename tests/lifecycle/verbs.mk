@@ -2,7 +2,7 @@
 # Machines in the background, as a user commands them; and all that concerns a machine's life in one goal.
 
 checks += tests/lifecycle/verbs.sh tests/lifecycle/snapshot.sh
-check_needs += $(BUILD)/drupe
+check_needs += $(BUILD)/drupe $(BUILD)/tests/python.erofs
 
 .PHONY: test-lifecycle
 test-lifecycle: $(programs) $(check_needs)

@@ -4,9 +4,14 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/userfaultfd.h>
+#include <pthread.h>
 #include <stdlib.h>
+#include <sys/ioctl.h>
 #include <sys/mount.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/un.h>
 #include <sys/wait.h>
 
 #include <base/compiler.h>
@@ -515,6 +520,61 @@ static void test_live(void **state)
     assert_int_equal(unlink(again), 0);
 }
 
+static bool has_said(const struct run *r, const char *what)
+{
+    size_t size = (size_t)size_of(r->cfg.serial_log);
+    char *text = calloc(1, size + 1);
+    bool is_there = false;
+
+    assert_non_null(text);
+    assert_int_equal(pread(r->cfg.serial_log, text, size, 0), size);
+    is_there = strstr(text, what) != NULL;
+    free(text);
+    return is_there;
+}
+
+/* The guest writes to all of its memory all the time: what it finds after a restore is one moment.
+ */
+static void test_live_sweep(void **state)
+{
+    const char *path = in_folder("sweep");
+    struct drupe_snapshot_options options = {
+        .struct_size = sizeof(options), .path = path, .fd = -1, .memory_fd = -1, .is_live = true
+    };
+    struct drupe_snapshot_info info;
+    struct run r;
+
+    (void)state;
+    need_kvm();
+    run_count(&r, 1, 48);
+    r.argv[1] = "sweep";
+    run_start(&r);
+    wait_lines(&r);
+    for (int i = 0; i < 4; i++) {
+        struct run clone;
+        drupe_vm_err_t e = drupe_vm_snapshot(r.vm, &options, &info, &r.err);
+
+        if (e == DRUPE_UNSUPPORTED) {
+            print_message("%s\n", r.err.text);
+            break;
+        }
+        assert_int_equal(e, DRUPE_OK);
+        assert_true(info.memory_bytes > UINT64_C(38) << 20);
+        run_count(&clone, 1, 48);
+        clone.argv[1] = "sweep";
+        restore_ok(&clone, path);
+        resume_ok(&clone);
+        wait_lines(&clone);
+        assert_false(has_said(&clone, "torn"));
+        end_by_signal(&clone);
+        run_free(&clone);
+    }
+    assert_false(has_said(&r, "torn"));
+    end_by_signal(&r);
+    run_free(&r);
+    (void)unlink(path);
+}
+
 /* RAM as a snapshot of a machine restored from `path` has it. */
 static void memory_of(const char *path, int memory_fd)
 {
@@ -657,6 +717,180 @@ static void test_two_files(void **state)
     (void)close(memory_fd);
 }
 
+/* ---- A page-fault handler of the client's ---- */
+
+struct handler {
+    char path[128];
+    int listener;
+    int memory_fd;
+    bool is_hung; /* takes the connection and brings nothing */
+    int stop[2];
+    char message[1024];
+    uint64_t pages;
+};
+
+static int take_message(struct handler *h)
+{
+    union {
+        struct cmsghdr header;
+        char bytes[CMSG_SPACE(sizeof(int))];
+    } control;
+    struct iovec iov = { h->message, sizeof(h->message) - 1 };
+    struct msghdr message = { .msg_iov = &iov,
+                              .msg_iovlen = 1,
+                              .msg_control = control.bytes,
+                              .msg_controllen = sizeof(control.bytes) };
+    int client = accept(h->listener, NULL, NULL);
+    int fd = -1;
+
+    assert_true(client >= 0);
+    assert_true(recvmsg(client, &message, MSG_CMSG_CLOEXEC) > 0);
+    assert_non_null(CMSG_FIRSTHDR(&message));
+    assert_int_equal(CMSG_FIRSTHDR(&message)->cmsg_type, SCM_RIGHTS);
+    memcpy(&fd, CMSG_DATA(CMSG_FIRSTHDR(&message)), sizeof(fd));
+    assert_int_equal(recv(client, &control, 1, 0), 0); /* nothing more comes */
+    (void)close(client);
+    return fd;
+}
+
+static void bring(struct handler *h, int uffd, uint64_t address, uint64_t start, uint64_t offset)
+{
+    static uint8_t page[4096];
+    struct uffdio_copy copy = { .dst = address & ~UINT64_C(4095),
+                                .src = (uint64_t)(uintptr_t)page,
+                                .len = sizeof(page) };
+
+    assert_int_equal(pread(h->memory_fd, page, sizeof(page), (off_t)(copy.dst - start + offset)),
+                     sizeof(page));
+    assert_true(ioctl(uffd, UFFDIO_COPY, &copy) == 0 || errno == EEXIST);
+    h->pages++;
+}
+
+static void *handler_main(void *ctx)
+{
+    struct handler *h = ctx;
+    int uffd = -1;
+    unsigned long long start = 0;
+    unsigned long long size = 0;
+    unsigned long long offset = 0;
+    struct uffd_msg event;
+
+    uffd = take_message(h);
+    assert_int_equal(sscanf(h->message,
+                            "[{\"base_host_virt_addr\":%llu,\"size\":%llu,\"offset\":%llu,"
+                            "\"page_size\":4096,\"page_size_kib\":4096}]",
+                            &start, &size, &offset),
+                     3);
+    assert_int_equal(size, 16 << 20);
+    assert_int_equal(offset, 0);
+    for (;;) {
+        struct pollfd fds[] = { { .fd = uffd, .events = h->is_hung ? 0 : POLLIN },
+                                { .fd = h->stop[0], .events = POLLIN } };
+
+        assert_true(poll(fds, array_size(fds), -1) > 0);
+        if (fds[1].revents != 0) {
+            break;
+        }
+        if (read(uffd, &event, sizeof(event)) == sizeof(event) &&
+            event.event == UFFD_EVENT_PAGEFAULT) {
+            bring(h, uffd, event.arg.pagefault.address, start, offset);
+        }
+    }
+    (void)close(uffd);
+    return NULL;
+}
+
+static void handler_listen(struct handler *h)
+{
+    struct sockaddr_un at = { .sun_family = AF_UNIX };
+
+    (void)snprintf(h->path, sizeof(h->path), "%s", in_folder("uffd"));
+    (void)snprintf(at.sun_path, sizeof(at.sun_path), "%.100s", h->path);
+    h->listener = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    assert_true(h->listener >= 0);
+    assert_int_equal(bind(h->listener, (const struct sockaddr *)&at, sizeof(at)), 0);
+    assert_int_equal(listen(h->listener, 4), 0);
+    assert_int_equal(pipe2(h->stop, O_CLOEXEC), 0);
+}
+
+static void handler_unlisten(struct handler *h)
+{
+    (void)close(h->listener);
+    (void)close(h->stop[0]);
+    (void)close(h->stop[1]);
+    assert_int_equal(unlink(h->path), 0);
+}
+
+/* Restore with the handler; the guest's end is the handler's. */
+static void restore_by(struct handler *h, struct drupe_restore_options *in)
+{
+    struct run clone;
+    pthread_t thread;
+    drupe_vm_err_t e = DRUPE_OK;
+
+    handler_listen(h);
+    in->memory_handler = h->path;
+    run_count(&clone, 1, 16);
+    assert_int_equal(pthread_create(&thread, NULL, handler_main, h), 0);
+    e = drupe_vm_create_from_snapshot(&clone.cfg, in, &clone.vm, &clone.err);
+    if (h->is_hung) {
+        assert_int_equal(e, DRUPE_RESTORE_FAILED);
+        assert_non_null(strstr(clone.err.text, "brings no page"));
+        (void)close(clone.cfg.serial_log);
+    } else {
+        if (e != DRUPE_OK) {
+            fail_msg("restore: %s %s", drupe_vm_err_name(e), clone.err.text);
+        }
+        resume_ok(&clone);
+        wait_lines(&clone);
+        assert_true(number(&clone, false) > 0);
+        end_by_signal(&clone);
+        run_free(&clone);
+    }
+    assert_int_equal(write(h->stop[1], "", 1), 1);
+    assert_int_equal(pthread_join(thread, NULL), 0);
+    handler_unlisten(h);
+}
+
+static void test_handler(void **state)
+{
+    struct drupe_snapshot_options out = { .struct_size = sizeof(out) };
+    struct drupe_restore_options in = { .struct_size = sizeof(in),
+                                        .is_clone = true,
+                                        .memory_fd = -1 };
+    struct drupe_snapshot_info info;
+    struct run r;
+    struct handler h = { .memory_fd = memory_file() };
+    int fd = memory_file();
+
+    (void)state;
+    need_kvm();
+    if (access("/dev/userfaultfd", R_OK | W_OK) != 0) {
+        print_message("no /dev/userfaultfd\n");
+        skip();
+    }
+    out.fd = fd;
+    out.memory_fd = h.memory_fd;
+    in.fd = fd;
+    run_count(&r, 1, 16);
+    run_start(&r);
+    wait_lines(&r);
+    assert_int_equal(drupe_vm_snapshot(r.vm, &out, &info, &r.err), DRUPE_OK);
+    end_by_signal(&r);
+    run_free(&r);
+    restore_by(&h, &in);
+    assert_true(h.pages > 4);
+    h.is_hung = true;
+    restore_by(&h, &in);
+    in.memory_handler = in_folder("nobody");
+    run_count(&r, 1, 16);
+    assert_int_equal(drupe_vm_create_from_snapshot(&r.cfg, &in, &r.vm, &r.err), DRUPE_NOT_FOUND);
+    assert_non_null(strstr(r.err.text, "no page-fault handler"));
+    (void)close(r.cfg.serial_log);
+    (void)close(fd);
+    (void)close(h.memory_fd);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -665,6 +899,7 @@ int main(void)
         cmocka_unit_test(test_restore_in_place), cmocka_unit_test(test_generations),
         cmocka_unit_test(test_full_disk),        cmocka_unit_test(test_diffs),
         cmocka_unit_test(test_two_files),        cmocka_unit_test(test_live),
+        cmocka_unit_test(test_live_sweep),       cmocka_unit_test(test_handler),
     };
 
     return cmocka_run_group_tests_name("snapshot", tests, make_folder, remove_folder);
