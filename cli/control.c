@@ -286,7 +286,7 @@ static int remove_dead(void)
         vm_record_free(&all[i]);
     }
     free(all);
-    return err < 0 ? complain(STATUS_FAILED, "rm: the run directory: %s", strerror(-err)) : 0;
+    return err < 0 ? vm_dir_complain("rm", -err) : 0;
 }
 
 static int run_rm(int argc, char **argv)

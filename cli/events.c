@@ -181,7 +181,7 @@ static int follow_all(struct state *s)
 
         print_lines(s);
         if (err < 0) {
-            return complain(STATUS_FAILED, "events: the run directory: %s", strerror(-err));
+            return vm_dir_complain("events", -err);
         }
         if (s->watch < 0 || ferror(stdout)) {
             return 0;
@@ -237,11 +237,12 @@ static int run_events(int argc, char **argv)
 const struct verb verb_events = {
     .name = "events",
     .summary = "show what happened to machines",
-    .help = "usage: drupe events [OPTIONS] [MACHINE]\n\n"
-            "created, started, paused, resumed, snapshot, restored, ended; of all machines that "
-            "drupe rm has\nnot removed, or of one.\n\n"
-            "options:\n"
-            "  -f, --follow  go on until the machine ends, or without end for all\n"
-            "      --json    one JSON object a line, as the machine's monitor wrote it\n",
+    .help =
+        "usage: drupe events [OPTIONS] [MACHINE]\n\n"
+        "starting, started, paused, resumed, snapshot, restoring, restored, stopping, ended; of "
+        "all\nmachines that drupe rm has not removed, or of one.\n\n"
+        "options:\n"
+        "  -f, --follow  go on until the machine ends, or without end for all\n"
+        "      --json    one JSON object a line, as the machine's monitor wrote it\n",
     .run = run_events,
 };

@@ -149,7 +149,7 @@ static int run_ps(int argc, char **argv)
     int err = vm_list(&all, &count);
 
     if (err < 0) {
-        return complain(STATUS_FAILED, "ps: the run directory: %s", strerror(-err));
+        return vm_dir_complain("ps", -err);
     }
     if (!is_quiet && !is_json) {
         (void)printf("%-12s  %-12s  %-9s  %-7s  %-10s  %4s  %s\n", "ID", "NAME", "STATE", "AGE",

@@ -190,7 +190,7 @@ static int run_top(int argc, char **argv)
         leave_screen(&t);
     }
     free(t.samples);
-    return err < 0 ? complain(STATUS_FAILED, "top: the run directory: %s", strerror(-err)) : 0;
+    return err < 0 ? vm_dir_complain("top", -err) : 0;
 }
 
 const struct verb verb_top = {

@@ -95,6 +95,16 @@ char *vm_dir_base(void)
     return path;
 }
 
+int vm_dir_complain(const char *verb, int os_errno)
+{
+    CLEANUP_FREE char *path = base_path();
+
+    return complain(STATUS_FAILED, "%s: the run directory %s: %s", verb, path,
+                    os_errno == EPERM
+                        ? "it must be yours and closed to others: chmod 700, or set DRUPE_RUN_DIR"
+                        : strerror(os_errno));
+}
+
 void vm_sweep(void)
 {
     CLEANUP_FREE char *base = vm_dir_base();
@@ -304,7 +314,7 @@ int vm_find(const char *verb, const char *word, struct vm_record *out)
     int err = *word ? vm_list(&all, &count) : 0;
 
     if (err < 0) {
-        return complain(STATUS_FAILED, "%s: the run directory: %s", verb, strerror(-err));
+        return vm_dir_complain(verb, -err);
     }
     for (size_t i = 0; i < count; i++) {
         unsigned score = match(&all[i], word);
@@ -400,7 +410,5 @@ int vm_dir_create(struct vm_record *r, const char *verb, const char *name)
             break;
         }
     }
-    return complain(STATUS_FAILED, "%s: the run directory %s: %s", verb, base ? base : "",
-                    errno == EPERM ? "it must be yours and closed to others (mode 0700)"
-                                   : strerror(errno));
+    return vm_dir_complain(verb, errno);
 }

@@ -43,6 +43,8 @@ void vm_record_free(struct vm_record *r); /* also as a cleanup function */
 
 /* The base directory, made when missing; NULL with errno set. The caller frees. */
 char *vm_dir_base(void);
+/* Says on standard error why it could not be used; the exit status. */
+int vm_dir_complain(const char *verb, int os_errno) MUST_CHECK;
 
 /*
  * Make a directory for a new machine with an id nobody has; r->dir and r->id are set. `name` (NULL

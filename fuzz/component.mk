@@ -2,7 +2,7 @@
 # Fuzz targets: one libFuzzer program for each byte stream that crosses a trust boundary.
 
 fuzz.sees := vmm base/include include
-fuzz.vmm_libs := -luring -lpthread
+fuzz.vmm_libs := -luring -l:liblz4.a -lpthread
 
 $(call program,fuzz/virtqueue,fuzz,fuzz/virtqueue_fuzz.c,vmm base base_hosted,$(fuzz.vmm_libs),$(fuzz.sees))
 lint_sees.fuzz/virtqueue_fuzz.c := $(fuzz.sees)

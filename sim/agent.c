@@ -105,7 +105,7 @@ static bool send_frame(struct connection *c, unsigned type, unsigned flags, unsi
 static void send_error(struct connection *c, unsigned stream, uint32_t code, const char *text)
 {
     uint8_t payload[128];
-    size_t size = min_of(strlen(text), sizeof(payload) - 4);
+    size_t size = strnlen(text, sizeof(payload) - 4);
 
     store_be32(payload, code);
     memcpy(payload + 4, text, size);

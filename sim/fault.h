@@ -142,7 +142,7 @@ const char *sim_op_name(enum sim_op op);
 unsigned sim_fault_add(const struct sim_fault_rule *rule);
 void sim_fault_enable(unsigned rule, bool is_enabled);
 /* All rules at once: a world is healed before its liveness is asked for. */
-void sim_faults_pause(bool is_paused);
+void sim_faults_pause(bool pause);
 struct sim_fault_stats sim_fault_stats(unsigned rule);
 /* Every enabled rule that is not optional has fired. */
 bool sim_faults_all_fired(void);

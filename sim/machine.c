@@ -97,8 +97,7 @@ static void guest_workload_locked(struct sim_machine *m)
     if (signals != 0) {
         end_locked(m, DRUPE_END_EXIT, 128 + __builtin_ctz(signals) + 1, "");
     } else if (m->config->argv.count == 2 && strcmp(m->config->argv.items[0], "exit") == 0) {
-        end_locked(m, DRUPE_END_EXIT, atoi(m->config->argv.items[1]) & 0xff,
-                   ""); /* NOLINT(cert-err34-c): a scenario wrote it */
+        end_locked(m, DRUPE_END_EXIT, (int)strtol(m->config->argv.items[1], NULL, 10) & 0xff, "");
     }
 }
 
@@ -306,7 +305,6 @@ static void machine_destroy(void *machine)
     struct sim_machine *m = machine;
 
     sim_machine_end(m, DRUPE_END_STOPPED, 0, "destroyed");
-    sim_agent_stop(m);
     for (unsigned i = 0; i < m->vcpu_count; i++) {
         if (m->vcpus[i].has_thread) {
             (void)pthread_join(m->vcpus[i].thread, NULL);
@@ -315,6 +313,7 @@ static void machine_destroy(void *machine)
     if (m->has_control) {
         (void)pthread_join(m->control, NULL);
     }
+    sim_agent_stop(m); /* the control thread, which hangs up its connections, is gone */
     if (m->memory != NULL) {
         (void)munmap(m->memory, m->config->memory_size);
     }

@@ -466,6 +466,8 @@ int main(int argc, char **argv)
     (void)mallopt(M_TRIM_THRESHOLD, 1 << 30);
     collect();
     for (int i = 1; i < argc; i++) {
+        bool has_value = i + 1 < argc;
+
         if (strcmp(argv[i], "--list") == 0) {
             list();
             return 0;
@@ -474,13 +476,11 @@ int main(int argc, char **argv)
             is_traced = true;
         } else if (strcmp(argv[i], "--no-keep") == 0) {
             is_keeping = false;
-        } else if (i + 1 == argc) {
-            usage();
-        } else if (strcmp(argv[i], "--seeds") == 0) {
+        } else if (has_value && strcmp(argv[i], "--seeds") == 0) {
             count = (unsigned)strtoul(argv[++i], NULL, 10);
-        } else if (strcmp(argv[i], "--scenario") == 0) {
+        } else if (has_value && strcmp(argv[i], "--scenario") == 0) {
             only = argv[++i];
-        } else if (strcmp(argv[i], "--seeds-dir") == 0) {
+        } else if (has_value && strcmp(argv[i], "--seeds-dir") == 0) {
             seeds_dir = argv[++i];
         } else {
             usage();

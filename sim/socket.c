@@ -481,11 +481,13 @@ static int do_accept(int fd, int flags)
     struct socket *got = s->pending[0];
 
     s->pending_count--;
+    // NOLINTNEXTLINE(bugprone-sizeof-expression): pointers
     memmove(s->pending, s->pending + 1, s->pending_count * sizeof(s->pending[0]));
     got->file.flags = O_RDWR | ((flags & SOCK_NONBLOCK) != 0 ? O_NONBLOCK : 0);
     return sim_fd_install(&got->file);
 }
 
+// NOLINTNEXTLINE(readability-non-const-parameter): the C library's type
 WRAP(int, accept4)(int fd, struct sockaddr *address, socklen_t *size, int flags)
 {
     (void)address;
@@ -494,6 +496,7 @@ WRAP(int, accept4)(int fd, struct sockaddr *address, socklen_t *size, int flags)
     return (int)sim_result_of(do_accept(fd, flags));
 }
 
+// NOLINTNEXTLINE(readability-non-const-parameter): the C library's type
 WRAP(int, accept)(int fd, struct sockaddr *address, socklen_t *size)
 {
     return WRAPPED(accept4)(fd, address, size, 0);
@@ -520,18 +523,20 @@ WRAP(int, shutdown)(int fd, int how)
     return 0;
 }
 
+/* Into `to`, or out of `from`; the other one is NULL. */
 static ssize_t transfer(int fd, void *to, const void *from, size_t size, int flags)
 {
     struct socket *s = sock_get(fd);
+    bool is_out = from != NULL;
 
     if (s == NULL) {
         return sim_result_of(sim_fd_get(fd) == NULL ? -EBADF : -ENOTSOCK);
     }
     if ((flags & MSG_DONTWAIT) != 0) {
-        return sim_result_of(to != NULL ? sock_read(&s->file, to, size, -1)
-                                        : sock_write(&s->file, from, size, -1));
+        return sim_result_of(is_out ? sock_write(&s->file, from, size, -1)
+                                    : sock_read(&s->file, to, size, -1));
     }
-    return to != NULL ? read(fd, to, size) : write(fd, from, size);
+    return is_out ? write(fd, from, size) : read(fd, to, size);
 }
 
 WRAP(ssize_t, send)(int fd, const void *from, size_t size, int flags)

@@ -4,7 +4,6 @@
 
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 #include <unistd.h>
 
 #include <core/errno.h>
@@ -110,7 +109,8 @@ static int find(struct erofs_image *image, const char *path, struct erofs_inode 
     int err = erofs_inode_read(image, nid, out);
 
     while (err == 0 && *path) {
-        size_t n = strcspn(path, "/");
+        const char *slash = strchr(path, '/');
+        size_t n = slash ? (size_t)(slash - path) : strlen(path);
 
         err = erofs_lookup(image, out, path, n, &nid);
         if (err == 0) {

@@ -62,11 +62,11 @@ enum gfp {
 struct page *page_alloc(unsigned order, unsigned gfp) MUST_CHECK;
 
 /*
- * Up to *count (at most 32) zero frames next to each other for a program, *count says how many;
+ * Up to *wanted (at most 32) zero frames next to each other for a program, *wanted says how many;
  * each is a page of its own with refcount 1 and mapcount 1 (about to be mapped). NULL: memory is
  * short, or there are none without clearing and `may_clear` is not set.
  */
-struct page *page_alloc_run(unsigned *count, bool may_clear) MUST_CHECK;
+struct page *page_alloc_run(unsigned *wanted, bool may_clear) MUST_CHECK;
 
 /* Is less than twice the reserve free? Roughly and at once. */
 bool page_is_low(void);

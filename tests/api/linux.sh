@@ -19,16 +19,7 @@ command -v qemu-system-x86_64 >/dev/null || skip_all "no QEMU"
 command -v curl >/dev/null || skip_all "no curl"
 [ -x /bin/busybox ] || skip_all "no busybox-static"
 
-mkdir -p "$cache"
-kernel=$(find "$cache" -name 'vmlinuz-*' | head -n 1)
-if [ -z "$kernel" ]; then
-    package=$(apt-cache depends linux-image-cloud-amd64 2>/dev/null | awk '/Depends: linux-image/ { print $2; exit }')
-    [ -n "$package" ] || skip_all "apt does not know linux-image-cloud-amd64"
-    (cd "$work" && timeout 200 apt-get download "$package" >"$work/apt" 2>&1) || skip_all "offline: $(tail -n 1 "$work/apt")"
-    dpkg-deb --fsys-tarfile "$work"/*.deb | tar -x -C "$work" --wildcards './boot/vmlinuz*'
-    mv "$work"/boot/vmlinuz-* "$cache/"
-    kernel=$(find "$cache" -name 'vmlinuz-*' | head -n 1)
-fi
+kernel=$("$(dirname "$0")/debian-kernel" "$cache" 2>"$work/why") || skip_all "$(cat "$work/why")"
 
 mkdir -p "$work/root/bin" "$work/root/dev" "$work/root/proc"
 cp /bin/busybox "$work/root/bin/sh"

@@ -31,4 +31,14 @@ else
         result $? "$program runs a program of a directory"
     done
 fi
+if [ ! -w /dev/kvm ]; then
+    skip "start, exec, snapshot, clones" "no KVM"
+else
+    cp $busybox "$root/bin/sh"
+    cp $busybox "$root/bin/cat"
+    mkfs.erofs -E noinline_data "$work/root.erofs" "$root" >"$work/out" 2>&1
+    timeout 240 "$work/life" "$build/kernel.elf" "$build/agent.elf" "$work/root.erofs" >"$work/out" 2>"$work/err" </dev/null
+    [ $? -eq 0 ] && grep -qx "original: wrote 42" "$work/out" && [ "$(grep '^clone [12]: read 42' "$work/out" | sort -u -k5 | wc -l)" -eq 2 ]
+    result $? "start, exec, snapshot, clones"
+fi
 echo "1..$number"

@@ -62,8 +62,10 @@ int main(int argc, char **argv)
     cfg.host_stderr = 2;
     cfg.serial_log = 2;
     cfg.is_quiet = getenv("AGENT_VM_VERBOSE") == NULL;
-    if (getenv("AGENT_VM_CPUS") != NULL) {
-        cfg.vcpus = (unsigned)strtoul(getenv("AGENT_VM_CPUS"), NULL, 10);
+    const char *cpus = getenv("AGENT_VM_CPUS");
+
+    if (cpus != NULL) {
+        cfg.vcpus = (unsigned)strtoul(cpus, NULL, 10);
     }
     if (drupe_vm_create(&cfg, &vm, &err) != DRUPE_OK) {
         return fail("create", &err);

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A host file, or pages in memory, as a disk: reads, writes and the like, several at a time through io_uring; one after
- * the other in the caller's thread where the host refuses io_uring. The one file that knows
- * liburing.
+ * A host file, or pages in memory, as a disk: reads, writes and the like, several at a time through
+ * io_uring; one after the other in the caller's thread where the host refuses io_uring. The one
+ * file that knows liburing.
  *
  * No lock of its own: all calls are made under the lock of the device that owns it.
  */

@@ -8,7 +8,7 @@
 
 #include "page_disk.h"
 
-#define PAGE  PAGE_DISK_PAGE_SIZE
+#define PAGE  ((size_t)PAGE_DISK_PAGE_SIZE)
 #define PAGES 64u
 
 static uint32_t random_state = 12345;

@@ -523,10 +523,9 @@ int virtio_blk_create(const struct virtio_blk_setup *setup, struct virtio_blk **
         return -ENOMEM;
     }
     blk_init(blk, setup, size);
-    err = setup->memory != NULL
-              ? block_file_create_memory(setup->memory, on_done, blk, &blk->file)
-              : block_file_create(setup->fd, VIRTIO_BLK_IN_FLIGHT_MAX, setup->want_sync, on_done,
-                                  blk, &blk->file);
+    err = setup->memory != NULL ? block_file_create_memory(setup->memory, on_done, blk, &blk->file)
+                                : block_file_create(setup->fd, VIRTIO_BLK_IN_FLIGHT_MAX,
+                                                    setup->want_sync, on_done, blk, &blk->file);
     if (err < 0) {
         goto free_blk;
     }

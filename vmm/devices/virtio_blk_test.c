@@ -395,7 +395,7 @@ static void another_file(void **state)
 
         assert_true(fd >= 0);
         assert_int_equal(pipe(fds), 0);
-        assert_int_equal(ftruncate(fd, DISK_SIZE * 2), 0);
+        assert_int_equal(ftruncate(fd, (off_t)DISK_SIZE * 2), 0);
         assert_int_equal(pwrite(fd, "\x77", 1, 0), 1);
         assert_int_equal(virtio_blk_update(f->blk, fds[0], NULL), -ENOTBLK);
         assert_int_equal(request(f, VIRTIO_BLK_T_IN, 0, 512, IN), VIRTIO_BLK_S_OK);

@@ -324,7 +324,10 @@ static void on_hello_locked(drupe_agent_t *a, const uint8_t *payload, size_t siz
     for (size_t i = 0; i < build; i++) {
         uint8_t c = payload[sizeof(struct agent_hello) + i];
 
-        a->build[i] = c >= ' ' && c < 0x7f ? (char)c : '?';
+        a->build[i] = '?';
+        if (c >= ' ' && c < 0x7f) {
+            a->build[i] = (char)c;
+        }
     }
     a->has_hello = true;
 }

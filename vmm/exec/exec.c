@@ -86,6 +86,7 @@ drupe_vm_err_t drupe_exec_start(drupe_agent_t *agent, const struct drupe_exec_op
         r = channel_stream_open(agent, &e->stream, err);
     }
     if (r == DRUPE_OK) {
+        assert(e != NULL && e->stream != NULL);
         e->output = output;
         e->ctx = ctx;
         e->stdin_ended = !options->want_stdin && !options->has_tty;

@@ -103,6 +103,7 @@ const struct filter_rule filter_rules[] = {
     ALLOW(S | M | L | A | F, brk, "heap"),
     ALLOW(S | A | F, mremap, "heap"),
     ALLOW(S | A, mincore, "resident guest memory for statistics"),
+    ALLOW(S | A, sysinfo, "a snapshot asks if the host swaps"),
 
     /* Life and end. */
     ALLOW(S | M | A, exit_group, "the end"),

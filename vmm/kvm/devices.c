@@ -29,7 +29,7 @@
 
 struct machine_virtio {
     struct virtio_console *console;
-    struct virtio_blk *disks[DRUPE_DISKS_MAX + 1]; /* the root may be one */
+    struct virtio_blk *disks[DRUPE_DISKS_MAX + 1];   /* the root may be one */
     struct page_disk *memories[DRUPE_DISKS_MAX + 1]; /* of those in memory; else NULL */
     unsigned disk_count;
     struct virtio_9p *shares; /* all of them */
