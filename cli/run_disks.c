@@ -21,11 +21,24 @@ static int add_disk(struct job *j, const struct drupe_disk *d)
     return 0;
 }
 
+/* The text's first *size characters end in `suffix` behind something else: leave it out. */
+static bool cut_suffix(const char *text, size_t *size, const char *suffix)
+{
+    const size_t n = strlen(suffix);
+
+    if (*size <= n || memcmp(text + *size - n, suffix, n) != 0) {
+        return false;
+    }
+    *size -= n;
+    return true;
+}
+
 static int add_file(struct job *j, const char *text)
 {
     size_t size = strlen(text);
-    bool is_read_only = size > 3 && strcmp(text + size - 3, ":ro") == 0;
-    char *path = text_copy_sized(text, is_read_only ? size - 3 : size);
+    const bool is_direct = cut_suffix(text, &size, ":direct");
+    const bool is_read_only = cut_suffix(text, &size, ":ro");
+    char *path = text_copy_sized(text, size);
 
     if (access(path, is_read_only ? R_OK : R_OK | W_OK) < 0) {
         int status = complain(STATUS_FAILED, "run: --disk %s: %s", path, strerror(errno));
@@ -33,7 +46,8 @@ static int add_file(struct job *j, const char *text)
         free(path);
         return status;
     }
-    return add_disk(j, &(struct drupe_disk){ .path = path, .is_read_only = is_read_only });
+    return add_disk(j, &(struct drupe_disk){
+                           .path = path, .is_read_only = is_read_only, .is_direct = is_direct });
 }
 
 static int add_scratch(struct job *j, const char *text)

@@ -19,6 +19,8 @@ help:
 	@echo "make lint      format, clang-tidy, cppcheck, house rules"
 	@echo "make fuzz      every fuzz target for FUZZ_SECONDS (60) each"
 	@echo "make coverage  lines covered by layer"
+	@echo "make demo-lifecycle, test-lifecycle, test-jail, test-api, bench-lifecycle   machines in the background"
+	@echo "make lona, test-lona, bench-lona   the language VM"
 	@echo "make clean     remove $(BUILD)/"
 
 deps:

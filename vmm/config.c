@@ -412,7 +412,8 @@ static drupe_vm_err_t take_all_files(struct config *c, const drupe_vm_config_t *
         const struct drupe_disk *d = &from->disks[c->disk_count];
 
         if (d->memory_size == 0) {
-            r = config_take_file("disk", d->path, d->is_read_only, &c->disks[c->disk_count], err);
+            r = config_take_disk(d->path, d->is_read_only, d->is_direct, &c->disks[c->disk_count],
+                                 err);
         }
         c->disks[c->disk_count].memory_size = d->memory_size;
         c->disks[c->disk_count].memory_max =

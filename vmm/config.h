@@ -14,8 +14,9 @@ struct config_file {
     int fd;     /* -1: none */
     uint64_t size;
     bool is_read_only;
-    bool is_flush_ignored; /* a disk's, like the next two */
+    bool is_flush_ignored; /* a disk's, like the next three */
     bool is_synchronous;
+    bool is_direct;
     struct drupe_rate_limit limit;
     uint64_t memory_size; /* not 0: no file, a disk in memory */
     uint64_t memory_max;
@@ -93,6 +94,9 @@ void config_deinit(struct config *c);
 struct config_file *config_disk(struct config *c, unsigned index);
 /* Open one file as the configuration's are opened. On failure *out may hold a path to free. */
 drupe_vm_err_t config_take_file(const char *what, const char *path, bool is_read_only,
+                                struct config_file *out, struct drupe_error *err) MUST_CHECK;
+/* The same for a disk's file (config_disk.c), past the page cache if wanted. */
+drupe_vm_err_t config_take_disk(const char *path, bool is_read_only, bool is_direct,
                                 struct config_file *out, struct drupe_error *err) MUST_CHECK;
 void config_file_deinit(struct config_file *f);
 

@@ -61,7 +61,7 @@ drupe_vm_err_t drupe_vm_update_disk(drupe_vm_t *vm, unsigned index,
         return error_field(err, "disks", "there is no disk %u", index);
     }
     if (update->path != NULL) {
-        r = config_take_file("disk", update->path, disk->is_read_only, &file, err);
+        r = config_take_disk(update->path, disk->is_read_only, disk->is_direct, &file, err);
         if (r != DRUPE_OK) {
             config_file_deinit(&file);
             return r;

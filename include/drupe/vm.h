@@ -154,6 +154,7 @@ struct drupe_disk {
     bool is_read_only;
     bool is_flush_ignored; /* no FLUSH is offered, nothing waits for the disk */
     bool is_synchronous;   /* without io_uring */
+    bool is_direct;        /* past the host's page cache (O_DIRECT); a whole number of blocks */
     struct drupe_rate_limit limit;
     /*
      * Not 0: a disk of so many bytes (whole pages of 4 KiB, at most 1 TiB) in memory instead of a

@@ -37,7 +37,9 @@ static int group_setup(void **state)
                    "cd %s && mkdir -p s/d/many s/empty && yes drupe | head -c %u > s/d/big && "
                    "printf tiny > s/small && : > s/nothing && ln -s d/big s/link && "
                    "ln s/small s/d/hard && mkfifo s/fifo && "
-                   "for i in $(seq 1 300); do : > s/d/many/entry-with-a-name-$i; done",
+                   "for i in $(seq 1 300); do : > s/d/many/entry-with-a-name-$i; done && "
+                   "mkdir s/d/alike && for i in a ab abc abcdefg abcdefgh abcdefghi abcdefghij "
+                   "abcdefgi abd b zzzzzzzzz; do printf %%s $i > s/d/alike/$i; done",
                    work, FILE_BYTES);
     run_shell(command);
     host_machine_create(UINT64_C(32) << 20, true);
@@ -139,6 +141,30 @@ static unsigned count_entries(struct erofs_image *image, const struct erofs_inod
     return count;
 }
 
+/* Names that are one another's beginnings, around the eight bytes that a search compares first. */
+static void check_names_alike(struct erofs_image *image)
+{
+    static const char *const there[] = { "a",         "ab",         "abc",      "abcdefg",
+                                         "abcdefgh",  "abcdefghij", "abcdefgi", "abd",
+                                         "abcdefghi", "b",          "zzzzzzzzz" };
+    static const char *const absent[] = { "A",          "aa",       "abb",        "abcd",
+                                          "abcdef",     "abcdefgg", "abcdefha",   "abe",
+                                          "abcdefghia", "ba",       "abcdefghi0", "zzzzzzzz",
+                                          "zzzzzzzzzz", "~" };
+    struct erofs_inode inode;
+    char name[64];
+
+    for (unsigned i = 0; i < array_size(there); i++) {
+        (void)snprintf(name, sizeof(name), "d/alike/%s", there[i]);
+        assert_int_equal(find(image, name, &inode), 0);
+        assert_int_equal(inode.size, strlen(there[i]));
+    }
+    for (unsigned i = 0; i < array_size(absent); i++) {
+        (void)snprintf(name, sizeof(name), "d/alike/%s", absent[i]);
+        assert_int_equal(find(image, name, &inode), -ENOENT);
+    }
+}
+
 static void check_tree(struct erofs_image *image)
 {
     static uint8_t buf[FILE_BYTES];
@@ -173,6 +199,7 @@ static void check_tree(struct erofs_image *image)
         (void)snprintf(name, sizeof(name), "d/many/entry-with-a-name-%u", i);
         assert_int_equal(find(image, name, &inode), 0);
     }
+    check_names_alike(image);
     assert_int_equal(find(image, "d/many/entry-with-a-name-301", &inode), -ENOENT);
     assert_int_equal(find(image, "a", &inode), -ENOENT);
     assert_int_equal(find(image, "zzz", &inode), -ENOENT);

@@ -29,8 +29,8 @@ static struct prefix {
     uint64_t changes;
     struct path base; /* what "/" meant */
     struct path at;
-    uint32_t length;           /* up to and with a slash */
-    char text[PREFIX_MAX + 8]; /* and zeros */
+    uint32_t length; /* up to and with a slash */
+    char text[PREFIX_MAX];
 } prefixes[PREFIXES];
 
 static unsigned prefix_next; /* to be replaced */
@@ -363,23 +363,25 @@ static enum name_kind kind_of(const struct name *n)
     return n->text[1] == '.' ? NAME_DOT_DOT : NAME_NORMAL;
 }
 
-/* Does the name begin with this text? A name's last word may not be there whole, at a page's end.
+/*
+ * Does the name begin with this text? Beginnings differ in their last bytes rather than in their
+ * first, so these are looked at first; they may lie behind the name's end, and then the rest tells.
+ * Not all of the text may be there where a page ends: no then.
  */
-static bool begins_with(const char *name, const struct prefix *p)
+static ALWAYS_INLINE bool begins_with(const char *name, const struct prefix *p)
 {
-    uint32_t n = 0;
+    uint32_t n = p->length - 8;
 
-    for (; n + 8 < p->length; n += 8) {
-        if (((uintptr_t)(name + n) & ~PAGE_MASK) > PAGE_SIZE - 8 ||
-            load_le64(name + n) != load_le64(p->text + n)) {
+    if (((uintptr_t)name & ~PAGE_MASK) + p->length > PAGE_SIZE ||
+        load_le64(name + n) != load_le64(p->text + n)) {
+        return false;
+    }
+    for (uint32_t i = 0; i < n; i += 8) {
+        if (load_le64(name + i) != load_le64(p->text + i)) {
             return false;
         }
     }
-    if (((uintptr_t)(name + n) & ~PAGE_MASK) > PAGE_SIZE - 8) {
-        return false;
-    }
-    /* The rest is 1 to 8 bytes; what follows them in the name is not ours. */
-    return (load_le64(name + n) ^ load_le64(p->text + n)) << (64 - 8 * (p->length - n)) == 0;
+    return true;
 }
 
 /* Begin where the longest known prefix of the name ends. */
@@ -414,7 +416,6 @@ static void remember_prefix(const struct walk *w, const char *last)
     p->base = w->base;
     p->at = w->at;
     p->length = (uint32_t)length;
-    memset(p->text + align_down(length, 8u), 0, 8);
     memcpy(p->text, w->name, length);
 }
 

@@ -28,7 +28,8 @@
 #define ANON_CLEARED     8u  /* frames that must be cleared: 1.6 ms at worst */
 #define ANON_ORDER_FIRST 3u  /* a first touch, not next to the last one */
 #define CACHE_AROUND     16u /* pages */
-#define COPY_ORDER_MAX   4u  /* private copies of image pages made together */
+#define COPY_ORDER_MAX   5u  /* private copies of image pages made together */
+#define COPY_ORDER_MIN   4u  /* ... with less memory; with even less, none */
 #define TABLE_PAGES      512u
 #define FREE_PER_WINDOW  256u
 
@@ -72,7 +73,7 @@ static unsigned anon_order(const struct fault *f)
 {
     uint64_t windows = page_free_hint() / FREE_PER_WINDOW;
     bool is_next = f->page == f->mm->anon_next;
-    unsigned order = is_next ? f->mm->anon_order + 1 : ANON_ORDER_FIRST;
+    unsigned order = is_next ? f->mm->anon_order + 2 : ANON_ORDER_FIRST;
 
     order = min_of(order, ANON_ORDER_MAX);
     while (order > 0) {
@@ -385,11 +386,12 @@ static int install_copy(struct fault *f, const void *from, paddr_t expected)
 static bool copy_around(struct fault *f)
 {
     const struct vma *v = f->vma;
-    const uint64_t size = PAGE_SIZE << COPY_ORDER_MAX;
+    uint64_t windows = page_free_hint() / FREE_PER_WINDOW;
+    const uint64_t size = PAGE_SIZE
+                          << (windows >> COPY_ORDER_MAX ? COPY_ORDER_MAX : COPY_ORDER_MIN);
     uint64_t start = max_of(align_down(f->page, size), v->start);
     uint64_t end = min_of(align_down(f->page, size) + size, v->end);
     unsigned at = (unsigned)((f->page - start) >> PAGE_SHIFT);
-    struct boot_copy_entry entries[1u << COPY_ORDER_MAX];
     struct page *run = NULL;
     paddr_t first = 0;
     uint32_t mapped = 0;
@@ -398,7 +400,7 @@ static bool copy_around(struct fault *f)
     bool is_done = false;
     struct pt_window window;
 
-    if (!v->mapping->ops->direct_run || page_free_hint() / FREE_PER_WINDOW < 1u << COPY_ORDER_MAX) {
+    if (!v->mapping->ops->direct_run || windows < 1u << COPY_ORDER_MIN) {
         return false;
     }
     uint64_t there = v->mapping->ops->direct_run(
@@ -417,11 +419,7 @@ static bool copy_around(struct fault *f)
         run = alloc_stretch(at, &from, &count);
     }
     if (run) {
-        for (unsigned i = 0; i < count; i++) {
-            entries[i] = (struct boot_copy_entry){ .from = first + (from + i) * PAGE_SIZE,
-                                                   .to = page_to_phys(run + i) };
-        }
-        page_copy(entries, count);
+        page_copy_run(page_to_phys(run), first + from * PAGE_SIZE, count);
         is_done = pt_window_map(&window, from, count, page_to_phys(run), pte_flags_of(v));
         f->vma->flags |= VMA_HAS_ANON | VMA_HAS_PAGES;
     }

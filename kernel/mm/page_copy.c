@@ -40,6 +40,15 @@ static struct boot_copy *request_of_cpu(void)
     return requests[cpu];
 }
 
+/* Have the monitor do what the request page asks for; how many entries it did. */
+static unsigned submit(struct boot_copy *r, unsigned count)
+{
+    r->count = count;
+    r->done = 0;
+    arch_copy_port_write(boot_info.copy_port, virt_to_phys(r) >> PAGE_SHIFT);
+    return min_of(*(volatile uint32_t *)&r->done, count);
+}
+
 void page_copy(const struct boot_copy_entry *entries, unsigned count)
 {
     unsigned done = 0;
@@ -50,18 +59,39 @@ void page_copy(const struct boot_copy_entry *entries, unsigned count)
         struct boot_copy *r = request_of_cpu();
 
         if (r) {
-            r->count = count;
-            r->done = 0;
             for (unsigned i = 0; i < count; i++) {
                 r->entries[i] = entries[i];
             }
-            arch_copy_port_write(boot_info.copy_port, virt_to_phys(r) >> PAGE_SHIFT);
-            done = min_of(*(volatile uint32_t *)&r->done, count);
+            done = submit(r, count);
         }
         irq_restore(flags);
     }
     for (; done < count; done++) {
         copy_here(&entries[done]);
+    }
+}
+
+void page_copy_run(paddr_t to, paddr_t from, unsigned count)
+{
+    unsigned done = 0;
+
+    assert(count <= PAGE_COPY_MAX);
+    if (boot_info.copy_port != 0 && count > 0) {
+        uint64_t flags = irq_save();
+        struct boot_copy *r = request_of_cpu();
+
+        if (r) {
+            for (unsigned i = 0; i < count; i++) {
+                r->entries[i].from = from + i * PAGE_SIZE;
+                r->entries[i].to = to + i * PAGE_SIZE;
+            }
+            done = submit(r, count);
+        }
+        irq_restore(flags);
+    }
+    for (; done < count; done++) {
+        memcpy(phys_to_virt(to + done * PAGE_SIZE), phys_to_virt(from + done * PAGE_SIZE),
+               PAGE_SIZE);
     }
 }
 

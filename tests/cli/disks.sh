@@ -50,6 +50,18 @@ run --disk "$work/other:ro" /bin/busybox sh -c 'echo hello >/dev/vda && sync'
 [ $? != 0 ] && [ "$(head -c 6 "$work/other")" != hello ]
 report $? "a read-only disk refuses"
 
+head -c 1048576 /dev/zero >"$work/disk"
+run --disk "$work/disk:direct" --disk "$work/other:ro:direct" /bin/busybox sh -c 'echo direct >/dev/vda; sync; md5sum </dev/vdb'
+[ $? = 0 ] && [ "$(head -c 7 "$work/disk")" = direct ] && [ "$(cat "$work/out")" = "$(md5sum <"$work/other")" ]
+report $? "past the page cache: written and read"
+head -c 1048577 /dev/zero >"$work/odd"
+run --disk "$work/odd:direct" /bin/busybox true
+[ $? != 0 ] && grep -q 'whole blocks' "$work/err"
+report $? "direct I/O wants whole blocks, and says so"
+run --disk /proc/version:ro:direct /bin/busybox true
+[ $? != 0 ] && grep -q 'direct I/O\|is empty' "$work/err"
+report $? "a file system without direct I/O"
+
 for bad in 0 x 9999999999 -1; do
     run --scratch "$bad" /bin/busybox true
     [ $? = 2 ] && grep -q 'scratch' "$work/err"

@@ -16,9 +16,12 @@
 
 #include <base/assert.h>
 
+#include "block_bounce.h"
 #include "page_disk.h"
 
 #include "jail/filter.h"
+
+#define REAP_ROUNDS 64u /* in one go, before others get their turn */
 
 struct block_file {
     int fd;
@@ -26,16 +29,15 @@ struct block_file {
     block_done_fn done;
     void *ctx;
     bool is_async;
+    bool is_direct;
     int event_fd;
     unsigned depth;
     unsigned in_flight;
+    struct block_op *waiting; /* behind a transfer that is bounced, which goes alone */
+    struct block_op **waiting_end;
+    struct bounce bounce; /* is_direct only */
     struct io_uring ring;
 };
-
-static bool is_transfer(const struct block_op *op)
-{
-    return op->kind == BLOCK_READ || op->kind == BLOCK_WRITE || op->kind == BLOCK_WRITE_DURABLE;
-}
 
 static int fallocate_mode(const struct block_op *op)
 {
@@ -43,14 +45,13 @@ static int fallocate_mode(const struct block_op *op)
            (op->kind == BLOCK_PUNCH ? FALLOC_FL_PUNCH_HOLE : FALLOC_FL_ZERO_RANGE);
 }
 
-/* What remains after `bytes` were transferred. */
-static void advance(struct block_op *op, size_t bytes)
+void block_op_advance(struct block_op *op, uint64_t bytes)
 {
     assert(bytes <= op->size);
     op->offset += bytes;
     op->size -= bytes;
     while (bytes > 0) {
-        const size_t step = min_of(bytes, op->iov->iov_len);
+        const size_t step = min_of(bytes, (uint64_t)op->iov->iov_len);
 
         assert(op->iov_count > 0);
         op->iov->iov_base = (uint8_t *)op->iov->iov_base + step;
@@ -73,14 +74,14 @@ static bool is_ended(struct block_op *op, int64_t n, int *result)
         return false;
     }
     *result = n < 0 ? (int)n : 0;
-    if (n < 0 || !is_transfer(op)) {
+    if (n < 0 || !block_op_is_transfer(op)) {
         return true;
     }
     if (n == 0) {
         *result = -EIO; /* the file is shorter than it was */
         return true;
     }
-    advance(op, (size_t)n);
+    block_op_advance(op, (uint64_t)n);
     return op->size == 0;
 }
 
@@ -175,59 +176,159 @@ static void queue(struct block_file *f, struct block_op *op)
     io_uring_sqe_set_data(sqe, op);
 }
 
-void block_file_start(struct block_file *f, struct block_op *op)
+static int run_to_end(const struct block_file *f, struct block_op *op)
 {
     int result;
 
-    if (f->memory != NULL) {
-        f->done(f->ctx, op, run_in_memory(f, op));
-        return;
-    }
-    if (f->is_async) {
-        assert(f->in_flight < f->depth);
-        f->in_flight++;
-        queue(f, op);
-        return;
-    }
     while (!is_ended(op, run_sync(f, op), &result)) {
     }
-    f->done(f->ctx, op, result);
+    return result;
+}
+
+/* The caller's thread does all of it. */
+static int run_bounced(struct block_file *f, struct block_op *op)
+{
+    int result;
+
+    bounce_begin(&f->bounce, op);
+    do {
+        result = run_to_end(f, &f->bounce.io);
+    } while (result == 0 && bounce_next(&f->bounce));
+    f->bounce.op = NULL;
+    return result;
+}
+
+static void begin(struct block_file *f, struct block_op *op)
+{
+    assert(f->in_flight < f->depth);
+    f->in_flight++;
+    queue(f, op);
+}
+
+/*
+ * Begin what waits, in order. A bounced transfer goes alone: there is one buffer, and a write of a
+ * part of a block must not undo its neighbour's.
+ */
+static void begin_waiting(struct block_file *f)
+{
+    struct block_op *op;
+
+    while ((op = f->waiting) != NULL && f->bounce.op == NULL) {
+        const bool must_bounce = bounce_is_needed(&f->bounce, op);
+
+        if (must_bounce && f->in_flight > 0) {
+            return;
+        }
+        f->waiting = op->next;
+        if (f->waiting == NULL) {
+            f->waiting_end = &f->waiting;
+        }
+        if (must_bounce) {
+            bounce_begin(&f->bounce, op);
+            op = &f->bounce.io;
+        }
+        begin(f, op);
+    }
+}
+
+void block_file_start(struct block_file *f, struct block_op *op)
+{
+    const bool must_bounce = f->is_direct && bounce_is_needed(&f->bounce, op);
+
+    if (f->memory != NULL) {
+        f->done(f->ctx, op, run_in_memory(f, op));
+    } else if (!f->is_async) {
+        f->done(f->ctx, op, must_bounce ? run_bounced(f, op) : run_to_end(f, op));
+    } else if (must_bounce || f->bounce.op != NULL || f->waiting != NULL) {
+        op->next = NULL;
+        *f->waiting_end = op;
+        f->waiting_end = &op->next;
+        begin_waiting(f);
+    } else {
+        begin(f, op);
+    }
+}
+
+static void ask_for_reap(const struct block_file *f)
+{
+    const uint64_t one = 1;
+
+    (void)!write(f->event_fd, &one, sizeof(one));
+}
+
+/* True when all that was started is the kernel's now. */
+static bool submit(struct block_file *f)
+{
+    /* What ends during the submission is reaped right after it: no need to wake the loop. */
+    (void)io_uring_cq_eventfd_toggle(&f->ring, false);
+    /*
+     * Refused for now (no memory, say): the entries stay queued, the event asks for another round.
+     */
+    if (io_uring_submit(&f->ring) < 0) {
+        ask_for_reap(f);
+        return false;
+    }
+    return true;
 }
 
 void block_file_submit(struct block_file *f)
 {
-    const uint64_t one = 1;
-
-    /*
-     * Refused for now (no memory, say): the entries stay queued, the event asks for another round.
-     */
-    if (f->is_async && io_uring_submit(&f->ring) < 0) {
-        (void)!write(f->event_fd, &one, sizeof(one));
+    if (f->is_async) {
+        (void)submit(f);
     }
+}
+
+/* What the kernel was asked for has ended. */
+static void end(struct block_file *f, struct block_op *op, int result)
+{
+    assert(f->in_flight > 0);
+    if (op == &f->bounce.io) {
+        if (result == 0 && bounce_next(&f->bounce)) {
+            queue(f, op);
+            return;
+        }
+        op = f->bounce.op;
+        f->bounce.op = NULL;
+    }
+    f->in_flight--;
+    f->done(f->ctx, op, result);
 }
 
 void block_file_reap(struct block_file *f)
 {
     struct io_uring_cqe *cqe;
-    bool must_submit = false;
+    unsigned rounds = REAP_ROUNDS;
+    bool is_going_on;
 
-    while (f->is_async && io_uring_peek_cqe(&f->ring, &cqe) == 0) {
-        struct block_op *op = io_uring_cqe_get_data(cqe);
-        const int n = cqe->res;
-        int result;
-
-        io_uring_cqe_seen(&f->ring, cqe);
-        assert(f->in_flight > 0);
-        if (is_ended(op, n, &result)) {
-            f->in_flight--;
-            f->done(f->ctx, op, result);
-        } else {
-            queue(f, op);
-            must_submit = true;
-        }
+    if (!f->is_async) {
+        return;
     }
-    if (must_submit || (f->is_async && io_uring_sq_ready(&f->ring) > 0)) {
-        block_file_submit(f);
+    do {
+        while (io_uring_peek_cqe(&f->ring, &cqe) == 0) {
+            struct block_op *op = io_uring_cqe_get_data(cqe);
+            const int n = cqe->res;
+            int result;
+
+            io_uring_cqe_seen(&f->ring, cqe);
+            if (is_ended(op, n, &result)) {
+                end(f, op, result);
+            } else {
+                queue(f, op);
+            }
+        }
+        begin_waiting(f);
+        if (io_uring_sq_ready(&f->ring) > 0) {
+            is_going_on = submit(f) && --rounds > 0;
+        } else {
+            /* From here on the event tells of the next; one may have come in between. */
+            (void)io_uring_cq_eventfd_toggle(&f->ring, true);
+            __atomic_thread_fence(__ATOMIC_SEQ_CST);
+            is_going_on = io_uring_cq_ready(&f->ring) > 0;
+        }
+    } while (is_going_on);
+    (void)io_uring_cq_eventfd_toggle(&f->ring, true);
+    if (rounds == 0) {
+        ask_for_reap(f);
     }
 }
 
@@ -275,10 +376,7 @@ static int ring_init(struct block_file *f)
         err = -errno;
         goto exit_ring;
     }
-    /*
-     * Signalled only for what ends later: what ends during the submission is reaped right after it.
-     */
-    err = io_uring_register_eventfd_async(&f->ring, f->event_fd);
+    err = io_uring_register_eventfd(&f->ring, f->event_fd);
     if (err >= 0) {
         err = ring_restrict(&f->ring);
     }
@@ -309,6 +407,18 @@ int block_file_create(int fd, unsigned depth, bool want_sync, block_done_fn done
     f->done = done;
     f->ctx = ctx;
     f->event_fd = -1;
+    f->waiting_end = &f->waiting;
+    const int flags = fd < 0 ? 0 : fcntl(fd, F_GETFL);
+
+    if (flags > 0 && (flags & O_DIRECT) != 0) {
+        int err = bounce_init(&f->bounce, fd);
+
+        if (err < 0) {
+            free(f);
+            return err;
+        }
+        f->is_direct = true;
+    }
     if (!want_sync) {
         (void)ring_init(f); /* refused: is_async says so */
     }
@@ -332,10 +442,13 @@ int block_file_create_memory(struct page_disk *disk, block_done_fn done, void *c
 
 void block_file_destroy(struct block_file *f)
 {
-    assert(f->in_flight == 0);
+    assert(f->in_flight == 0 && f->waiting == NULL);
     if (f->is_async) {
         io_uring_queue_exit(&f->ring);
         (void)close(f->event_fd);
+    }
+    if (f->is_direct) {
+        bounce_deinit(&f->bounce);
     }
     free(f);
 }
@@ -343,6 +456,11 @@ void block_file_destroy(struct block_file *f)
 bool block_file_is_async(const struct block_file *f)
 {
     return f->is_async;
+}
+
+uint32_t block_file_block_size(const struct block_file *f)
+{
+    return f->is_direct ? max_of(f->bounce.alignment.block, 512u) : 512;
 }
 
 int block_file_event_fd(const struct block_file *f)

@@ -477,7 +477,6 @@ static void blk_init(struct virtio_blk *blk, const struct virtio_blk_setup *setu
         .capacity = size / VIRTIO_BLK_SECTOR_SIZE,
         .size_max = VIRTIO_BLK_SEGMENT_MAX,
         .seg_max = VIRTIO_BLK_SEGMENTS_MAX,
-        .blk_size = VIRTIO_BLK_SECTOR_SIZE,
         .max_discard_sectors = DISCARD_SECTORS_MAX,
         .max_discard_seg = 1,
         .discard_sector_alignment = 1,
@@ -529,6 +528,7 @@ int virtio_blk_create(const struct virtio_blk_setup *setup, struct virtio_blk **
     if (err < 0) {
         goto free_blk;
     }
+    blk->config.blk_size = block_file_block_size(blk->file);
     err = virtio_device_init(&blk->dev, &(struct virtio_device_setup){
                                             .ops = &blk_ops,
                                             .host = host,
@@ -612,6 +612,7 @@ static int change_file(struct virtio_blk *blk, int fd)
     }
     block_file_destroy(old);
     blk->config.capacity = size / VIRTIO_BLK_SECTOR_SIZE;
+    blk->config.blk_size = block_file_block_size(file);
     if (virtio_device_is_live(&blk->dev)) {
         virtio_queue_publish(&blk->dev, 0);
         virtio_config_changed(&blk->dev);

@@ -135,6 +135,7 @@ const struct filter_rule filter_rules[] = {
     ALLOW(S | A | F, openat, "files inside the jail's root"),
     ALLOW(S | A | F, newfstatat, "their kind and size"),
     ALLOW(S | A | F, fstat, "their kind and size"),
+    ALLOW(S | A, statx, "how a disk wants direct I/O aligned"),
     ALLOW(S | A, getcwd, "the full name of a snapshot, for the next one's base"),
     ALLOW(S | A, readlink, "the full name of a snapshot, for the next one's base"),
     ALLOW(S | A, access, "is a snapshot there already"),

@@ -29,7 +29,7 @@ kernel_archives := $(OUT)/kernel/kernel.a $(OUT)/kernel/base.a
 # All of it as one object: with gcc this is where the code is generated.
 $(OUT)/kernel/whole.o: $(kernel_archives) $(OUT)/kernel/kernel.flags
 	$(call say,LTO)
-	$(Q)$(cc.kernel) $(cflags.kernel) -g $(if $(kernel_lto),-flinker-output=nolto-rel -flto-partition=one) -nostdlib -r -o $@ -Wl,--whole-archive $(OUT)/kernel/kernel.a \
+	$(Q)$(cc.kernel) $(filter-out -nostdinc,$(cflags.kernel)) -g $(if $(kernel_lto),-flinker-output=nolto-rel -flto-partition=one) -nostdlib -r -o $@ -Wl,--whole-archive $(OUT)/kernel/kernel.a \
 	    -Wl,--no-whole-archive $(OUT)/kernel/base.a
 
 # The first link decides the addresses of functions; the table of their names goes behind everything

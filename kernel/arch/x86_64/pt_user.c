@@ -174,13 +174,46 @@ static ALWAYS_INLINE void fill(uint64_t *pte, uint64_t value, unsigned count)
     }
 }
 
+/* Entries some of which are in use: those stay. Groups that the summary says to be empty are not
+ * looked at. */
+static NEVER_INLINE long fill_gaps(uint64_t *table, uint64_t summary, unsigned index,
+                                   uint64_t value, unsigned count)
+{
+    unsigned end = index + count;
+    long installed = 0;
+
+    while (index < end) {
+        uint64_t groups = summary >> (index / 8);
+
+        if (!(groups & 1)) {
+            unsigned stop =
+                groups ? align_down(index, 8u) + (unsigned)__builtin_ctzll(groups) * 8 : ENTRIES;
+            unsigned n = min_of(stop, end) - index;
+
+            fill(table + index, value, n);
+            installed += n;
+            index += n;
+            value += (uint64_t)n << PAGE_SHIFT;
+            continue;
+        }
+        unsigned stop = min_of(align_down(index, 8u) + 8, end);
+
+        for (; index < stop; index++, value += PAGE_SIZE) {
+            if (table[index] == 0) {
+                table[index] = value;
+                installed++;
+            }
+        }
+    }
+    return installed;
+}
+
 /* `count` PTEs that lie in one leaf table. */
 static ALWAYS_INLINE long map_in_leaf(paddr_t root, uint64_t va, uint64_t value, unsigned count,
                                       bool keep)
 {
     uint64_t *table = find_leaf(root, va);
     unsigned index = va >> PAGE_SHIFT & 511;
-    long installed = 0;
 
     if (unlikely(!table)) {
         table = make_leaf(root, va);
@@ -190,21 +223,14 @@ static ALWAYS_INLINE long map_in_leaf(paddr_t root, uint64_t va, uint64_t value,
     }
     uint64_t *summary = &table_page(table)->index;
     uint64_t mine = summary_of(index, count);
+    uint64_t before = *summary;
 
-    if (!keep || (*summary & mine) == 0) {
-        *summary |= mine;
+    *summary = before | mine;
+    if (!keep || (before & mine) == 0) {
         fill(table + index, value, count);
         return count;
     }
-    *summary |= mine;
-    for (uint64_t *pte = table + index, *last = pte + count; pte < last; pte++) {
-        if (*pte == 0) {
-            *pte = value;
-            installed++;
-        }
-        value += PAGE_SIZE;
-    }
-    return installed;
+    return fill_gaps(table, before, index, value, count);
 }
 
 static NEVER_INLINE long map_in_leaves(paddr_t root, uint64_t va, uint64_t value, uint64_t count,
@@ -273,13 +299,20 @@ static ALWAYS_INLINE uint32_t all_of(unsigned count)
 uint32_t pt_window_empty(paddr_t root, uint64_t va, unsigned count, struct pt_window *w)
 {
     const uint64_t *pte = window_open(root, va, count, w);
+    unsigned index = va >> PAGE_SHIFT & 511;
     uint32_t mask = 0;
 
-    if (!pte || (*w->summary & summary_of(va >> PAGE_SHIFT & 511, count)) == 0) {
+    if (!pte || (*w->summary & summary_of(index, count)) == 0) {
         return all_of(count);
     }
-    for (unsigned i = 0; i < count; i++) {
+    for (unsigned i = 0; i < count;) {
+        if ((index + i) % 8 == 0 && count - i >= 8 && !(*w->summary >> ((index + i) / 8) & 1)) {
+            mask |= UINT32_C(0xff) << i; /* a group that is empty */
+            i += 8;
+            continue;
+        }
         mask |= (uint32_t)(pte[i] == 0) << i;
+        i++;
     }
     return mask;
 }
@@ -417,8 +450,13 @@ static unsigned unmap_leaf(uint64_t *table, unsigned index, unsigned end, struct
     uint64_t summary = table_page(table)->index;
 
     while (index < end) {
-        if (!(summary >> (index / 8) & 1)) {
-            index = align_down(index, 8u) + 8;
+        uint64_t groups = summary >> (index / 8);
+
+        if (!(groups & 1)) { /* to the next group that is in use */
+            if (groups == 0) {
+                return end;
+            }
+            index = align_down(index, 8u) + (unsigned)__builtin_ctzll(groups) * 8;
             continue;
         }
         uint64_t e = table[index];

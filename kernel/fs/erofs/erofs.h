@@ -99,41 +99,64 @@ void erofs_dir_broken(const struct erofs_dir *d); /* says so, once */
 
 #define EROFS_ENTRY_SIZE 12u
 
+/* A block of entries as a listing goes through it. */
+struct erofs_entries {
+    const uint8_t *bytes;
+    uint32_t end;  /* of the entries */
+    uint32_t size; /* of the block */
+};
+
+static ALWAYS_INLINE struct erofs_entries erofs_dir_entries(const struct erofs_dir *d)
+{
+    return (struct erofs_entries){ .bytes = d->block,
+                                   .end = (uint32_t)(d->entries_end - d->block_start),
+                                   .size = d->block_size };
+}
+
 /*
- * The entry at or after byte position `pos`, which may be anything ("." and ".." included). 1, 0 at
- * the end, -errno. Inline: listing is a large part of some programs' start.
+ * The entry at offset `at` of a block, a multiple of the entries' size below `end`; all but
+ * out->next. False: its name is broken. Inline: listing is a large part of some programs' start.
  */
-static ALWAYS_INLINE int erofs_dir_next(struct erofs_dir *d, uint64_t pos, struct erofs_dirent *out)
+static ALWAYS_INLINE bool erofs_entry_at(const struct erofs_entries *b, uint32_t at,
+                                         struct erofs_dirent *out)
 {
     /* EROFS counts types from 1 in the order of Linux's FT_*. */
-    static const uint8_t types[] = { 0, 8, 4, 2, 6, 1, 12, 10 };
+    static const uint8_t types[256] = { 0, 8, 4, 2, 6, 1, 12, 10 };
+    const uint8_t *entry = b->bytes + at;
+    bool is_last = at + EROFS_ENTRY_SIZE == b->end;
+    uint32_t start = load_le16(entry + 8);
+    uint32_t end = is_last ? b->size : load_le16(entry + EROFS_ENTRY_SIZE + 8);
 
-    if (unlikely(pos < d->block_start || pos >= d->entries_end)) {
+    if (unlikely(start < b->end || start >= end || end > b->size)) {
+        return false;
+    }
+    out->name = (const char *)b->bytes + start;
+    out->name_length = is_last ? (uint32_t)strnlen(out->name, end - start) : end - start;
+    out->nid = load_le64(entry);
+    out->type = types[entry[10]];
+    return likely(out->name_length - 1 <= 254);
+}
+
+/*
+ * The entry at or after byte position `pos`, which may be anything ("." and ".." included). 1, 0 at
+ * the end, -errno.
+ */
+static inline int erofs_dir_next(struct erofs_dir *d, uint64_t pos, struct erofs_dirent *out)
+{
+    if (pos < d->block_start || pos >= d->entries_end) {
         int n = erofs_dir_load(d, &pos);
 
         if (n <= 0) {
             return n;
         }
     }
-    uint32_t entries = (uint32_t)(d->entries_end - d->block_start); /* bytes of them */
+    struct erofs_entries block = erofs_dir_entries(d);
     uint32_t at = (uint32_t)(pos - d->block_start) / EROFS_ENTRY_SIZE * EROFS_ENTRY_SIZE;
-    const uint8_t *entry = d->block + at;
-    bool is_last = at + EROFS_ENTRY_SIZE == entries;
-    uint32_t start = load_le16(entry + 8);
-    uint32_t end = is_last ? d->block_size : load_le16(entry + EROFS_ENTRY_SIZE + 8);
 
-    if (unlikely(start < entries || start >= end || end > d->block_size)) {
+    if (!erofs_entry_at(&block, at, out)) {
         erofs_dir_broken(d);
         return -EUCLEAN;
     }
-    out->name = (const char *)d->block + start;
-    out->name_length = is_last ? (uint32_t)strnlen(out->name, end - start) : end - start;
-    if (unlikely(out->name_length - 1 > 254)) {
-        erofs_dir_broken(d);
-        return -EUCLEAN;
-    }
-    out->nid = load_le64(entry);
-    out->type = entry[10] < array_size(types) ? types[entry[10]] : 0;
     out->next = d->block_start + at + EROFS_ENTRY_SIZE;
     return 1;
 }

@@ -551,33 +551,63 @@ static struct rb_node *order_find(const struct tmpfs_node *dir, uint64_t from)
     return best;
 }
 
+static bool is_hidden(const struct tmpfs_node *dir, const struct erofs_dirent *entry)
+{
+    struct name name = { .text = entry->name,
+                         .length = entry->name_length,
+                         .hash = name_hash(entry->name, entry->name_length) };
+
+    return entry_find(dir, &name) != NULL; /* listed from memory, or deleted */
+}
+
+static ALWAYS_INLINE bool is_dots(const struct erofs_dirent *entry)
+{
+    return unlikely(entry->name[0] == '.') &&
+           (entry->name_length == 1 || (entry->name_length == 2 && entry->name[1] == '.'));
+}
+
+/* The current block's entries from *pos on. 1: all; 0: e has had enough; -EUCLEAN. */
+static int list_block(const struct tmpfs_node *dir, const struct erofs_dir *d, uint64_t *pos,
+                      struct dir_emit *e)
+{
+    struct erofs_entries block = erofs_dir_entries(d);
+    uint64_t start = d->block_start;
+    bool is_merged = dir->names.node != NULL; /* the directory's lock is held */
+    uint32_t at = (uint32_t)(*pos - start) / EROFS_ENTRY_SIZE * EROFS_ENTRY_SIZE;
+
+    for (; at < block.end; at += EROFS_ENTRY_SIZE) {
+        struct erofs_dirent entry;
+
+        if (unlikely(!erofs_entry_at(&block, at, &entry))) {
+            erofs_dir_broken(d);
+            return -EUCLEAN;
+        }
+        if (is_dots(&entry) || (is_merged && is_hidden(dir, &entry))) {
+            continue;
+        }
+        if (!e->emit(e, entry.name, entry.name_length, entry.nid, entry.type,
+                     LOWER_COOKIE | (start + at + EROFS_ENTRY_SIZE))) {
+            return 0;
+        }
+    }
+    *pos = start + block.size; /* the next block's begin, or the directory's end */
+    return 1;
+}
+
 static int list_lower(struct tmpfs_node *dir, uint64_t pos, struct dir_emit *e)
 {
-    struct erofs_dirent entry;
     struct erofs_dir d;
     int n;
 
     erofs_dir_begin(&d, &dir->fs->lower, &dir->lower);
-    while ((n = erofs_dir_next(&d, pos, &entry)) == 1) {
-        struct name name = { .text = entry.name, .length = entry.name_length };
-
-        pos = entry.next;
-        if (entry.name[0] == '.' &&
-            (name.length == 1 || (name.length == 2 && entry.name[1] == '.'))) {
-            continue;
+    do {
+        n = erofs_dir_load(&d, &pos);
+        if (n == 1) {
+            n = list_block(dir, &d, &pos, e);
         }
-        if (dir->names.node) {
-            name.hash = name_hash(name.text, name.length);
-            if (entry_find(dir, &name)) {
-                continue; /* listed from memory, or hidden */
-            }
-        }
-        if (!e->emit(e, name.text, name.length, entry.nid, entry.type, LOWER_COOKIE | pos)) {
-            break;
-        }
-    }
+    } while (n == 1);
     erofs_dir_end(&d);
-    return n < 0 ? n : 0;
+    return n;
 }
 
 static int tmpfs_readdir(struct inode *inode, uint64_t cookie, struct dir_emit *e)

@@ -123,9 +123,10 @@ static void add_disk(struct builder *b, const struct config_file *f, unsigned fd
     add(b->args, "-drive");
     add(b->args,
         "if=none,id=disk%u,format=raw,file=/proc/self/fd/%u,readonly=%s,cache=%s,"
+        "cache.direct=%s,"
         "throttling.bps-total=%llu,throttling.iops-total=%llu",
         slot, fd, f->is_read_only ? "on" : "off", f->is_flush_ignored ? "unsafe" : "writeback",
-        rate_of(&f->limit.bandwidth), rate_of(&f->limit.ops));
+        f->is_direct ? "on" : "off", rate_of(&f->limit.bandwidth), rate_of(&f->limit.ops));
     add(b->args, "-device");
     add(b->args, "virtio-blk-device,drive=disk%u,bus=virtio-mmio-bus.%u", slot, slot);
 }
