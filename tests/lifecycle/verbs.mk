@@ -2,7 +2,7 @@
 # Machines in the background, as a user commands them; and all that concerns a machine's life in one goal.
 
 checks += tests/lifecycle/verbs.sh tests/lifecycle/snapshot.sh tests/lifecycle/linux.sh tests/lifecycle/firecracker.sh
-check_needs += $(BUILD)/drupe $(BUILD)/drupe-vmm $(BUILD)/libdrupe.so $(BUILD)/tests/python.erofs
+check_needs += $(BUILD)/drupe $(BUILD)/drupe-vmm $(BUILD)/libdrupe.so
 
 .PHONY: test-lifecycle
 test-lifecycle: $(programs) $(check_needs)
