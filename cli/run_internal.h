@@ -142,8 +142,6 @@ void console_read_size(struct console *c);
 /* ---- Life
  * ----------------------------------------------------------------------------------------- */
 
-uint64_t clock_ns(void);
-
 struct monitor;
 
 /* Start the VM in the monitor, which then owns it; serve console and signals until it ends. Returns

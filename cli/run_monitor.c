@@ -9,6 +9,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include <base/clock.h>
+
 #include "files.h"
 
 #define MIB         (UINT64_C(1) << 20)
@@ -110,11 +112,8 @@ static int run_child(void *ctx)
 
 static void make_id(char *id, size_t size)
 {
-    struct timespec t;
-
-    (void)clock_gettime(CLOCK_REALTIME, &t);
     (void)snprintf(id, size, "run-%d-%llx", (int)getpid(),
-                   (unsigned long long)t.tv_sec * 1000000000ull + (unsigned long long)t.tv_nsec);
+                   (unsigned long long)clock_ns_of(CLOCK_REALTIME));
 }
 
 drupe_vm_err_t monitor_prepare(struct monitor *m, const struct monitor_limits *limits,
