@@ -258,6 +258,28 @@ static int run_wait(int argc, char **argv)
 
 /* ---- rm ---- */
 
+/*
+ * Remove what a machine that has ended left: first its jail, while its directory says what there
+ * is. The threads of a killed one may hold the jail's lock a little longer than it has a process.
+ */
+static int remove_ended(const char *verb, const struct vm_record *r)
+{
+    CLEANUP_FREE char *jail = text_format("%s/jail", r->dir);
+    const struct timespec pause = { .tv_nsec = 10000000 };
+    int64_t deadline = now_ms() + MONITOR_END_MS;
+
+    vm_sweep();
+    while (access(jail, F_OK) == 0) {
+        if (now_ms() > deadline) {
+            return complain(STATUS_FAILED, "%s: %s: its jail is still in use", verb, r->id);
+        }
+        (void)clock_nanosleep(CLOCK_MONOTONIC, 0, &pause, NULL);
+        vm_sweep();
+    }
+    tree_remove(r->dir);
+    return 0;
+}
+
 static int rm_one(const char *verb, const struct vm_record *r, uint64_t is_forced)
 {
     if (r->is_alive && !is_forced) {
@@ -265,11 +287,7 @@ static int rm_one(const char *verb, const struct vm_record *r, uint64_t is_force
     }
     int status = r->is_alive ? kill_monitor(verb, r) : 0;
 
-    if (status == 0) {
-        vm_sweep(); /* before its directory goes, which says what else there is */
-        tree_remove(r->dir);
-    }
-    return status;
+    return status == 0 ? remove_ended(verb, r) : status;
 }
 
 static int remove_dead(void)
@@ -277,16 +295,16 @@ static int remove_dead(void)
     struct vm_record *all = NULL;
     size_t count = 0;
     int err = vm_list(&all, &count);
+    int status = 0;
 
-    vm_sweep();
     for (size_t i = 0; i < count; i++) {
         if (!all[i].is_alive) {
-            tree_remove(all[i].dir);
+            status = remove_ended("rm", &all[i]) != 0 ? STATUS_FAILED : status;
         }
         vm_record_free(&all[i]);
     }
     free(all);
-    return err < 0 ? vm_dir_complain("rm", -err) : 0;
+    return err < 0 ? vm_dir_complain("rm", -err) : status;
 }
 
 static int run_rm(int argc, char **argv)

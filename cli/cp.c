@@ -15,11 +15,11 @@
 
 #include "cli.h"
 #include "options.h"
+#include "vm_agent.h"
 #include "vm_dir.h"
 
-#define CONNECT_TIMEOUT_MS 10000
-#define CHUNK_SIZE         (256u << 10)
-#define DEPTH_MAX          64u
+#define CHUNK_SIZE (256u << 10)
+#define DEPTH_MAX  64u
 
 /* Give up with the library's text. */
 static int refuse(const char *path, const struct drupe_error *err)
@@ -288,19 +288,14 @@ static int copy(const char *machine, bool is_in, const char *from, const char *t
 {
     CLEANUP_RECORD r = { 0 };
     drupe_agent_t *agent = NULL;
-    struct drupe_error err;
     int status = vm_find("cp", machine, &r);
 
     if (status != 0) {
         return status;
     }
-    CLEANUP_FREE char *path = vm_path(&r, "vsock.sock");
-
-    if (!r.is_alive) {
-        return complain(STATUS_FAILED, "cp: %s: the machine has ended", machine);
-    }
-    if (drupe_agent_connect(path, CONNECT_TIMEOUT_MS, &agent, &err) != DRUPE_OK) {
-        return refuse(machine, &err);
+    status = vm_agent_connect("cp", &r, &agent);
+    if (status != 0) {
+        return status;
     }
     status = is_in ? copy_in(agent, from, to) : copy_out(agent, from, to);
     drupe_agent_close(agent);

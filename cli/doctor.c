@@ -71,6 +71,20 @@ static void report_qemu(const struct drupe_host_report *host)
     }
 }
 
+/* Backends that run only when asked for: missing is no fault. */
+static void report_others(const struct drupe_host_report *host)
+{
+    if (host->firecracker_path[0]) {
+        doctor_report(FINDING_OK, "firecracker", "%s (--accel firecracker)",
+                      host->firecracker_path);
+    } else {
+        doctor_report(FINDING_OK, "firecracker", "not in PATH; --accel firecracker needs one");
+    }
+    doctor_report(FINDING_OK, "libkrun", "%s",
+                  host->has_libkrun ? "libkrun.so.1 loads (--accel libkrun)"
+                                    : "no libkrun.so.1; --accel libkrun needs one");
+}
+
 static void report_program(const char *program, const char *purpose, const char *advice)
 {
     CLEANUP_FREE char *path = program_find(program);
@@ -131,6 +145,7 @@ static int run_doctor(int argc, char **argv)
     drupe_host_probe(&host);
     report_kvm(&host);
     report_qemu(&host);
+    report_others(&host);
     doctor_report_jail();
     report_program("apt-get", "by drupe pack for env.packages", "use a Debian or Ubuntu host");
     report_program("cc", "by drupe build for C projects", "install gcc");

@@ -19,11 +19,11 @@
 #include "cli.h"
 #include "options.h"
 #include "run_internal.h"
+#include "vm_agent.h"
 #include "vm_dir.h"
 
-#define CONNECT_TIMEOUT_MS 10000
-#define CHUNK_SIZE         65536
-#define TIMEOUT_S_MAX      (DRUPE_EXEC_TIMEOUT_MS_MAX / 1000)
+#define CHUNK_SIZE    65536
+#define TIMEOUT_S_MAX (DRUPE_EXEC_TIMEOUT_MS_MAX / 1000)
 
 struct session {
     drupe_agent_t *agent;
@@ -244,20 +244,6 @@ static int add_variables(const struct strings *given, struct strings *out)
     return 0;
 }
 
-static int connect_agent(const struct vm_record *r, drupe_agent_t **out)
-{
-    CLEANUP_FREE char *path = vm_path(r, "vsock.sock");
-    struct drupe_error err;
-
-    if (!r->is_alive) {
-        return complain(STATUS_FAILED, "exec: %s: the machine has ended", r->id);
-    }
-    if (drupe_agent_connect(path, CONNECT_TIMEOUT_MS, out, &err) != DRUPE_OK) {
-        return refuse(&err);
-    }
-    return 0;
-}
-
 static int exec_in(const struct vm_record *r, const struct wish *w, char *const *argv)
 {
     struct session s = { .has_tty = w->has_tty };
@@ -269,7 +255,7 @@ static int exec_in(const struct vm_record *r, const struct wish *w, char *const 
         status = open_signals(&s);
     }
     if (status == 0) {
-        status = connect_agent(r, &s.agent);
+        status = vm_agent_connect("exec", r, &s.agent);
     }
     if (status != 0) {
         return status;

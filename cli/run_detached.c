@@ -56,6 +56,8 @@ static int create(struct background *m, const struct job *j, const struct run_op
         return refuse_vm("run", &err);
     }
     fill_record(&m->record, j, m->vm);
+    /* QEMU is a program of this host, which a jail does not hold. */
+    m->is_jailed = m->is_jailed && strcmp(m->record.backend, "qemu") != 0;
     return 0;
 }
 

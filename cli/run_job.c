@@ -312,7 +312,9 @@ static int parse_accel(const char *text, enum drupe_accel *out)
         enum drupe_accel value;
     } names[] = { { "auto", DRUPE_ACCEL_AUTO },
                   { "kvm", DRUPE_ACCEL_KVM },
-                  { "qemu", DRUPE_ACCEL_QEMU } };
+                  { "qemu", DRUPE_ACCEL_QEMU },
+                  { "firecracker", DRUPE_ACCEL_FIRECRACKER },
+                  { "libkrun", DRUPE_ACCEL_LIBKRUN } };
 
     for (size_t i = 0; i < array_size(names); i++) {
         if (strcmp(text, names[i].name) == 0) {
@@ -320,7 +322,8 @@ static int parse_accel(const char *text, enum drupe_accel *out)
             return 0;
         }
     }
-    return complain(STATUS_USAGE, "run: --accel %s: use auto, kvm or qemu", text);
+    return complain(STATUS_USAGE, "run: --accel %s: use auto, kvm, qemu, firecracker or libkrun",
+                    text);
 }
 
 static int set_kernel(drupe_vm_config_t *cfg, const char *path)

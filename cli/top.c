@@ -8,11 +8,11 @@
 #include <stdlib.h>
 #include <string.h>
 #include <termios.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "cli.h"
 #include "options.h"
+#include "run_internal.h"
 #include "vm_dir.h"
 #include "vm_stats.h"
 
@@ -33,14 +33,6 @@ struct top {
     bool is_live; /* a terminal: keys are read, the screen is rewritten */
 };
 
-static uint64_t now_ns(void)
-{
-    struct timespec t;
-
-    (void)clock_gettime(CLOCK_MONOTONIC, &t);
-    return (uint64_t)t.tv_sec * NS_PER_S + (uint64_t)t.tv_nsec;
-}
-
 static struct sample *sample_of(struct top *t, const char *id)
 {
     for (size_t i = 0; i < t->count; i++) {
@@ -58,7 +50,7 @@ static void print_machine(struct top *t, const struct vm_record *r, const char *
 {
     struct vm_stats now;
     struct sample *before = sample_of(t, r->id);
-    uint64_t at = now_ns();
+    uint64_t at = clock_ns();
 
     if (vm_stats_get(r, &now) < 0) {
         (void)printf("%-12s  %-12s  %-8s%s\n", r->id, r->name[0] ? r->name : "-", "SILENT",

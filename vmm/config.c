@@ -94,7 +94,7 @@ static drupe_vm_err_t check_machine(const drupe_vm_config_t *from, struct drupe_
                         DRUPE_BOOT_TIMEOUT_MS_MAX, err);
     }
     if (r == DRUPE_OK) {
-        r = check_range("accel", from->accel, DRUPE_ACCEL_AUTO, DRUPE_ACCEL_QEMU, err);
+        r = check_range("accel", from->accel, DRUPE_ACCEL_AUTO, DRUPE_ACCEL_LIBKRUN, err);
     }
     if (r == DRUPE_OK) {
         r = check_range("root_mode", from->root_mode, DRUPE_ROOT_MAPPED, DRUPE_ROOT_DISK_RW, err);
@@ -141,6 +141,9 @@ static drupe_vm_err_t check_files(const drupe_vm_config_t *from, struct drupe_er
     }
     if (r == DRUPE_OK && from->initrd_path != NULL) {
         r = check_path("initrd_path", from->initrd_path, err);
+    }
+    if (r == DRUPE_OK && from->firecracker_path != NULL) {
+        r = check_path("firecracker_path", from->firecracker_path, err);
     }
     if (r == DRUPE_OK && from->disk_count > DRUPE_DISKS_MAX) {
         r = error_field(err, "disks", "%zu disks; at most %u", from->disk_count, DRUPE_DISKS_MAX);
@@ -463,10 +466,14 @@ static drupe_vm_err_t take_texts(struct config *c, const drupe_vm_config_t *from
     if (from->cmdline != NULL) {
         c->cmdline = strdup(from->cmdline);
     }
+    if (from->firecracker_path != NULL) {
+        c->firecracker_path = strdup(from->firecracker_path);
+    }
     if (from->cpuid_count != 0) {
         c->cpuid = malloc(from->cpuid_count * sizeof(*c->cpuid)); /* count is bounded */
     }
     if ((from->cmdline != NULL && c->cmdline == NULL) ||
+        (from->firecracker_path != NULL && c->firecracker_path == NULL) ||
         (from->cpuid_count != 0 && c->cpuid == NULL)) {
         return error_set(err, DRUPE_NO_MEMORY, ENOMEM, "copy the configuration");
     }
@@ -626,5 +633,6 @@ void config_deinit(struct config *c)
     free(c->cmdline_extra);
     free(c->cwd);
     free(c->hostname);
+    free(c->firecracker_path);
     config_clear(c);
 }

@@ -83,6 +83,7 @@ struct config {
     const void *agent_image; /* NULL: none */
     size_t agent_image_size;
     bool is_dirty_tracked;
+    char *firecracker_path; /* NULL until the backend has looked in PATH */
 };
 
 /* Validate *from and take what it names. On failure *out holds nothing to free. */

@@ -13,6 +13,7 @@
 
 #include "arch/arch.h"
 #include "backends/backend.h"
+#include "backends/libkrun.h"
 #include "error.h"
 
 #define QEMU_PROGRAM  "qemu-system-x86_64"
@@ -20,7 +21,7 @@
 #define QEMU_SIZE_MAX 256u
 #define KVM_VERSION   12
 
-bool host_find_qemu(char *path, size_t size)
+bool host_find_program(const char *name, char *path, size_t size)
 {
     const char *at = getenv("PATH");
 
@@ -31,8 +32,7 @@ bool host_find_qemu(char *path, size_t size)
         size_t length = strcspn(at, ":");
 
         /* Relative entries are skipped: what runs must not depend on where we stand. */
-        if (at[0] == '/' &&
-            fmt_snprintf(path, size, "%.*s/" QEMU_PROGRAM, (int)length, at) < size &&
+        if (at[0] == '/' && fmt_snprintf(path, size, "%.*s/%s", (int)length, at, name) < size &&
             access(path, X_OK) == 0) {
             return true;
         }
@@ -43,13 +43,38 @@ bool host_find_qemu(char *path, size_t size)
     return false;
 }
 
+bool host_find_qemu(char *path, size_t size)
+{
+    return host_find_program(QEMU_PROGRAM, path, size);
+}
+
+/* Those that are never chosen unasked; they look for what they need themselves. */
+static const struct backend *asked_for(enum drupe_accel accel)
+{
+    switch (accel) {
+    case DRUPE_ACCEL_FIRECRACKER:
+        return &backend_firecracker;
+    case DRUPE_ACCEL_LIBKRUN:
+        return &backend_libkrun;
+    default:
+        return NULL;
+    }
+}
+
 drupe_vm_err_t host_pick_backend(enum drupe_accel accel, const struct backend **out, int *kvm_fd,
                                  struct drupe_error *err)
 {
     char path[QEMU_SIZE_MAX];
-    int fd = accel == DRUPE_ACCEL_QEMU ? -1 : open("/dev/kvm", O_RDWR | O_CLOEXEC);
-    int kvm_errno = fd < 0 ? errno : 0;
+    int fd = -1;
+    int kvm_errno = 0;
     bool has_qemu = false;
+
+    *out = asked_for(accel);
+    if (*out != NULL) {
+        return DRUPE_OK;
+    }
+    fd = accel == DRUPE_ACCEL_QEMU ? -1 : open("/dev/kvm", O_RDWR | O_CLOEXEC);
+    kvm_errno = fd < 0 ? errno : 0;
 
     if (fd >= 0) {
         arch_host_prepare(fd);
@@ -99,6 +124,8 @@ void drupe_host_probe(struct drupe_host_report *out)
 
     memset(out, 0, sizeof(*out));
     out->has_qemu = host_find_qemu(out->qemu_path, sizeof(out->qemu_path));
+    (void)host_find_program("firecracker", out->firecracker_path, sizeof(out->firecracker_path));
+    out->has_libkrun = libkrun_is_there();
     out->vcpus_max = DRUPE_VCPUS_MAX;
     if (fd < 0) {
         out->kvm_errno = kvm_errno;

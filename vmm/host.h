@@ -17,3 +17,5 @@ drupe_vm_err_t host_pick_backend(enum drupe_accel accel, const struct backend **
 
 /* Where qemu-system-x86_64 stands in PATH, into path[size]; false when it doesn't. */
 bool host_find_qemu(char *path, size_t size);
+/* The same for any program. */
+bool host_find_program(const char *name, char *path, size_t size);

@@ -142,6 +142,9 @@ drupe_vm_err_t drupe_vm_create(const drupe_vm_config_t *cfg, drupe_vm_t **out,
     if (r == DRUPE_OK) {
         r = host_pick_backend(vm->config.accel, &vm->backend, &vm->config.kvm_fd, err);
     }
+    if (r == DRUPE_OK && vm->backend->prepare != NULL) {
+        r = vm->backend->prepare(&vm->config, err);
+    }
     if (r == DRUPE_OK) {
         prepare_snapshots(vm);
     }

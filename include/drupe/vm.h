@@ -53,7 +53,7 @@ typedef enum drupe_vm_err {
     DRUPE_CONFIG_INVALID, /* a field of the configuration; `field` names it */
     DRUPE_NOT_FOUND,      /* a file that the configuration names does not exist */
     DRUPE_NO_ACCESS,    /* it exists and may not be opened, or is no regular file or block device */
-    DRUPE_UNAVAILABLE,  /* no KVM, no QEMU */
+    DRUPE_UNAVAILABLE,  /* no KVM, no QEMU, or not the backend that was asked for */
     DRUPE_NO_MEMORY,    /* memory, descriptors or threads ran out; retry later */
     DRUPE_BOOT_FAILED,  /* not a kernel, does not fit, or the guest died before it ran */
     DRUPE_BOOT_TIMEOUT, /* no sign of life within boot_timeout_ms */
@@ -107,6 +107,8 @@ enum drupe_accel {
     DRUPE_ACCEL_AUTO, /* KVM if /dev/kvm opens, else QEMU's emulation, else UNAVAILABLE */
     DRUPE_ACCEL_KVM,
     DRUPE_ACCEL_QEMU,
+    DRUPE_ACCEL_FIRECRACKER, /* a Firecracker of the user's, see firecracker_path */
+    DRUPE_ACCEL_LIBKRUN,     /* the host's libkrun.so.1 */
 };
 
 enum drupe_root_mode {
@@ -307,6 +309,8 @@ typedef struct drupe_vm_config {
      */
     const void *agent_image;
     size_t agent_image_size;
+
+    const char *firecracker_path; /* for DRUPE_ACCEL_FIRECRACKER; NULL: `firecracker` in PATH */
 } drupe_vm_config_t;
 
 DRUPE_API void drupe_vm_config_init(drupe_vm_config_t *cfg);
@@ -515,7 +519,8 @@ DRUPE_API DRUPE_MUST_CHECK drupe_vm_err_t drupe_vm_resize_tty(drupe_vm_t *vm, un
 
 DRUPE_API enum drupe_vm_state drupe_vm_state(const drupe_vm_t *vm);
 
-/* "<backend>-<uuid>", valid until destroy. Backends: kvm, qemu. */
+/* "<backend>-<uuid>", valid until destroy. Backends: kvm, qemu, firecracker,
+ * libkrun. */
 DRUPE_API const char *drupe_vm_id(const drupe_vm_t *vm);
 
 /*
@@ -595,7 +600,9 @@ struct drupe_host_report {
     bool is_ring0_emulated; /* guest ring 0 is interpreted, see docs: every kernel instruction is
                                expensive */
     bool has_qemu;
-    char qemu_path[256]; /* "" without */
+    char qemu_path[256];        /* "" without */
+    char firecracker_path[256]; /* in PATH; "" without */
+    bool has_libkrun;           /* libkrun.so.1 can be loaded by this program */
     unsigned vcpus_max;
     char masked_features[256]; /* CPUID features that do not work in ring 0, hidden from guests;
                                   space separated */

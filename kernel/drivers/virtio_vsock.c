@@ -70,29 +70,6 @@ static void post_fresh(void)
     }
 }
 
-static void rx_ready(struct virtqueue *q)
-{
-    struct page *p;
-    uint32_t size;
-    bool any = false;
-
-    while ((p = virtqueue_take(q, &size)) != NULL) {
-        any = true;
-        if (size >= sizeof(struct vsock_header) && vsock_receive(p, size)) {
-            post_fresh();
-        } else if (post(p) < 0) {
-            page_put(p);
-        }
-    }
-    if (any) {
-        if (atomic_load_explicit(&vsock.missing, memory_order_relaxed) > 0) {
-            atomic_fetch_sub_explicit(&vsock.missing, 1, memory_order_relaxed);
-            post_fresh();
-        }
-        virtqueue_kick(q);
-    }
-}
-
 static void event_ready(struct virtqueue *q)
 {
     uint32_t *event;
@@ -108,6 +85,32 @@ static void event_ready(struct virtqueue *q)
         if (virtqueue_add(q, &segment, 0, 1, event) == 0) { /* else the queue is broken */
             virtqueue_kick(q);
         }
+    }
+}
+
+static void rx_ready(struct virtqueue *q)
+{
+    struct page *p;
+    uint32_t size;
+    bool any = false;
+
+    while ((p = virtqueue_take(q, &size)) != NULL) {
+        any = true;
+        /* A reset of the transport came before what the host sends after it, a new connection say.
+         */
+        event_ready(vsock.event);
+        if (size >= sizeof(struct vsock_header) && vsock_receive(p, size)) {
+            post_fresh();
+        } else if (post(p) < 0) {
+            page_put(p);
+        }
+    }
+    if (any) {
+        if (atomic_load_explicit(&vsock.missing, memory_order_relaxed) > 0) {
+            atomic_fetch_sub_explicit(&vsock.missing, 1, memory_order_relaxed);
+            post_fresh();
+        }
+        virtqueue_kick(q);
     }
 }
 

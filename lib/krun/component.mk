@@ -24,5 +24,5 @@ $(BUILD)/libkrun.pc: lib/krun/libkrun.pc.in
 	$(Q)cp $< $@
 
 programs += $(BUILD)/libkrun.so $(BUILD)/libkrun.pc
-checks += tests/krun/libkrun.sh tests/krun/libdrupe.sh
+checks += tests/krun/libkrun.sh tests/krun/libdrupe.sh tests/krun/backend.sh
 check_needs += $(BUILD)/libkrun.so $(BUILD)/libkrun.pc $(BUILD)/libdrupe.so

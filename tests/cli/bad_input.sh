@@ -53,7 +53,7 @@ refuse 2 'from 1 to 32' run --cpus 33 /bin/true
 refuse 2 'from 4 to 16384' run --memory 3 /bin/true
 refuse 2 'from 4 to 16384' run --memory 99999999999999999999 /bin/true
 refuse 2 'give a whole number' run --timeout 1.5 /bin/true
-refuse 2 'use auto, kvm or qemu' run --accel tcg "$drupe"
+refuse 2 'use auto, kvm, qemu' run --accel tcg "$drupe"
 refuse 2 'HOST:GUEST' run -v /tmp:mnt "$drupe"
 refuse 1 'not a folder' run -v "$drupe":/mnt "$drupe"
 refuse 2 'give NAME=value' run --env =x "$drupe"

@@ -68,6 +68,10 @@ has_counted() { # MACHINE TO
     [ "$(numbers "$1" | tail -n 1)" -ge "$2" ] 2>/dev/null
 }
 
+has_printed() { # MACHINE LINES
+    [ "$(numbers "$1" | wc -l)" -ge "$2" ]
+}
+
 lines() { # MACHINE FROM: what it printed for numbers from there on
     "$drupe" logs -n 100000 "$1" 2>/dev/null | sed -n 's/^n \([0-9][0-9]*\) \(.*\)/\1 \2/p' |
         awk -v from="$2" '$1 >= from'
@@ -80,14 +84,15 @@ counter='i=0; while :; do i=$((i + 1)); echo "n $i $(cat /proc/sys/kernel/random
 # go_on MACHINE CLONES FROM NAME: the clones count on, with ids of their own and the time of now.
 go_on() {
     for n in 1 2 3; do
-        until_true has_counted "$2-$n" $(($3 + 3))
+        until_true has_counted "$2-$n" $(($3 + 3)) && until_true has_printed "$2-$n" 4
         report $? "$4: clone $n counts on from $3"
         [ "$(numbers "$2-$n" | head -n 1)" -ge "$3" ]
         report $? "$4: clone $n does not begin again"
     done
-    # The first line after the snapshot may hold an id that was made before it.
-    all=$(for n in 1 2 3; do lines "$2-$n" $(($3 + 2)) | cut -d' ' -f2; done | wc -l)
-    unique=$(for n in 1 2 3; do lines "$2-$n" $(($3 + 2)) | cut -d' ' -f2; done | sort -u | wc -l)
+    # The first lines of each may hold ids that were made before the snapshot. Read once: they go on.
+    for n in 1 2 3; do lines "$2-$n" "$3" | tail -n +3 | cut -d' ' -f2; done >"$work/ids"
+    all=$(wc -l <"$work/ids")
+    unique=$(sort -u "$work/ids" | wc -l)
     [ "$all" -gt 0 ] && [ "$all" -eq "$unique" ]
     report $? "$4: $all random ids, $unique different ones"
     guest=$(lines "$2-1" $(($3 + 2)) | tail -n 1 | cut -d' ' -f3)

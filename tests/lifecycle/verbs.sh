@@ -90,6 +90,8 @@ report $? "its console is in its log"
 expect "logs shows the end" 0 '^n [0-9]' logs -n 1 one
 expect "top without a terminal prints once" 0 ' one .*RUNNING' top
 expect "no such machine" 1 'no machine "nobody"' pause nobody
+mkdir -p "$work/open" && chmod 755 "$work/open"
+DRUPE_RUN_DIR=$work/open expect "a run directory that others may enter" 1 "run directory $work/open.*chmod 700" ps
 expect "a verb without a machine" 2 'say which machine' pause
 
 # ---- Exec and files ----
@@ -125,6 +127,7 @@ sleep 1
 [ "$(last_number one)" = "$before" ]
 report $? "a paused machine stands still"
 expect "kill -s of a paused one is refused" 1 'PAUSED' kill -s TERM one
+expect "exec in a paused one says so" 1 'one is paused' exec one -- /bin/busybox true
 expect "resume" 0 '' resume one
 until_true printed one "^n $((before + 3))\$"
 report $? "it goes on"

@@ -22,6 +22,9 @@ struct backend_events {
 
 struct backend {
     const char *name; /* first part of the VM's id */
+    /* NULL, or what must be found while paths can be opened: once, when the VM is created.
+     * UNAVAILABLE when the host has no such backend. */
+    drupe_vm_err_t (*prepare)(struct config *c, struct drupe_error *err);
     /* Build a machine that is ready to run. `c` outlives it. */
     drupe_vm_err_t (*create)(const struct config *c, const struct backend_events *events,
                              void **out, struct drupe_error *err);
@@ -71,3 +74,5 @@ struct backend {
 
 extern const struct backend backend_kvm;
 extern const struct backend backend_qemu;
+extern const struct backend backend_firecracker;
+extern const struct backend backend_libkrun;

@@ -271,7 +271,7 @@ static uint64_t now_ns(void)
     return (uint64_t)t.tv_sec * UINT64_C(1000000000) + (uint64_t)t.tv_nsec;
 }
 
-/* The limits refuse this request for now: the timer brings us back. */
+/* The limits do not let this request through yet: the timer brings us back. */
 static bool is_refused(struct virtio_blk *blk, const struct vq_chain *chain)
 {
     const struct itimerspec once = { .it_value = { .tv_nsec = RATE_LIMITER_RETRY_NS } };
