@@ -56,6 +56,10 @@ static void ready(struct virtqueue *q)
     uint32_t written;
     bool any = false;
 
+    /* One interrupt for all queues; those with nothing new go on asking for theirs. */
+    if (!virtqueue_has_used(q)) {
+        return;
+    }
     do {
         while ((r = virtqueue_take(q, &written)) != NULL) {
             struct wait_queue *done = &r->done;
