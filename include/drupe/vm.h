@@ -460,6 +460,12 @@ struct drupe_restore_options {
     /* The memory's hashes are not computed: the caller vouches for the file (a pool that checked
      * it before, and keeps it open). The state is always verified. */
     bool is_memory_trusted;
+    /*
+     * Memory comes from a page-fault handler that listens at this Unix socket, as Firecracker's
+     * clients have it (docs/snapshot.md); then memory_path and memory_fd are not looked at. It has
+     * to live as long as the machine: what it does not bring, the guest waits for.
+     */
+    const char *memory_handler;
 };
 
 /*

@@ -402,6 +402,7 @@ static drupe_vm_err_t make(const struct config *c, const struct backend_events *
         m->base_path = c->is_dirty_tracked ? realpath(snapshot->name, NULL) : NULL;
     }
     m->kvm_fd = -1;
+    m->handler_uffd = -1;
     m->vm_fd = -1;
     m->pid = getpid();
     log_init(&m->log, c->log, c->log_ctx);
@@ -437,7 +438,7 @@ static drupe_vm_err_t kvm_restore(const struct config *c, const struct backend_e
     if (r == DRUPE_OK) {
         r = describe_check(snapshot, c, options->is_clone, err);
     }
-    if (r == DRUPE_OK && !options->is_memory_trusted) {
+    if (r == DRUPE_OK && !options->is_memory_trusted && options->memory_handler == NULL) {
         r = snapshot_verify_memory(snapshot, err);
     }
     if (r != DRUPE_OK) {

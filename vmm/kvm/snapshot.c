@@ -306,7 +306,9 @@ static drupe_vm_err_t open_live(struct snapshot_job *j, struct drupe_error *err)
                          "does not have, not for us, or not for this memory");
     }
     j->is_live = true;
-    return DRUPE_OK;
+    r = live_protect_ahead(&j->live);
+    return r == 0 ? DRUPE_OK
+                  : error_set(err, DRUPE_SNAPSHOT_FAILED, -r, "protect the guest's memory");
 }
 
 /* This thread will serve who waits for a page, so it must not wait itself. */
@@ -370,7 +372,8 @@ drupe_vm_err_t machine_snapshot(void *machine, bool is_paused,
                               .file.fd = -1,
                               .memory.fd = -1,
                               .live.uffd = -1,
-                              .live.pagemap_fd = -1 };
+                              .live.pagemap_fd = -1,
+                              .live.stop_fd = -1 };
     uint64_t began_ns = now_ns(CLOCK_MONOTONIC);
     uint64_t stopped_ns = 0;
     drupe_vm_err_t r = check(&j, err);
