@@ -22,6 +22,7 @@
 #include <base/clock.h>
 
 #include "cli.h"
+#include "limits.h"
 #include "options.h"
 #include "run_internal.h"
 #include "template.h"
@@ -33,8 +34,6 @@
 #define INPUT_SIZE_MAX  ((size_t)64 << 20)
 #define OUTPUT_SIZE_MAX ((size_t)16 << 20)
 #define THREADS_PER_VM  4u
-#define MIB             (UINT64_C(1) << 20)
-#define MEMORY_OVERHEAD (64 * MIB)
 
 /* The ends of a clone's streams that are ours; found again by its VM. */
 struct streams {
@@ -351,7 +350,7 @@ static int enter_jail(struct pool *p, int root_fd, uint64_t machines, bool is_ja
     (void)snprintf(id, sizeof(id), "pool-%d", (int)getpid());
     cfg.id = id;
     cfg.wants_kvm = true;
-    cfg.memory_max = machines * p->job.memory_mib * MIB + MEMORY_OVERHEAD;
+    cfg.memory_max = monitor_memory_max(machines * p->job.memory_mib);
     cfg.pids_max = (uint32_t)machines * (uint32_t)(p->job.vcpus + THREADS_PER_VM) + 64;
     cfg.are_limits_optional = true;
     return drupe_jail_enter(&cfg, NULL, keep, root_fd >= 0 ? 2 : 1, &err) == DRUPE_OK

@@ -12,10 +12,9 @@
 #include <base/clock.h>
 
 #include "files.h"
+#include "limits.h"
 
-#define MIB         (UINT64_C(1) << 20)
-#define OVERHEAD    (64 * MIB) /* the monitor's own, and page cache that it is charged for */
-#define OWN_THREADS 16u        /* beside the vCPUs: main, loop, shared folders */
+#define OWN_THREADS 16u /* beside the vCPUs: main, loop, shared folders */
 
 /* To the child. */
 enum request_kind {
@@ -125,7 +124,7 @@ drupe_vm_err_t monitor_prepare(struct monitor *m, const struct monitor_limits *l
     drupe_jail_config_init(&cfg);
     make_id(id, sizeof(id));
     cfg.id = id;
-    cfg.memory_max = limits->memory_mib * MIB + OVERHEAD;
+    cfg.memory_max = monitor_memory_max(limits->memory_mib);
     cfg.pids_max = (uint32_t)limits->vcpus + OWN_THREADS;
     cfg.are_limits_optional = true;
     if (geteuid() != 0) {
