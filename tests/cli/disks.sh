@@ -62,6 +62,20 @@ run --disk /proc/version:ro:direct /bin/busybox true
 [ $? != 0 ] && grep -q 'direct I/O\|is empty' "$work/err"
 report $? "a file system without direct I/O"
 
+# Each writer has its own megabyte, and its own queue while it stays on its CPU.
+head -c 4194304 /dev/zero >"$work/disk"
+run --cpus 4 --disk "$work/disk" /bin/busybox sh -c '
+    for i in 0 1 2 3; do
+        (dd if=/bin/busybox of=/dev/vda bs=64k count=4 skip=$i seek=$((i * 16)) conv=notrunc 2>/dev/null
+         dd if=/dev/vda bs=64k skip=$((i * 16)) count=4 2>/dev/null | md5sum >/tmp/read.$i) &
+    done
+    wait
+    cat /tmp/read.0 /tmp/read.1 /tmp/read.2 /tmp/read.3'
+[ $? = 0 ] && for i in 0 1 2 3; do dd if=/bin/busybox bs=64k count=4 skip=$i 2>/dev/null | md5sum; done |
+    cmp -s - "$work/out" && for i in 0 1 2 3; do dd if="$work/disk" bs=64k count=4 skip=$((i * 16)) 2>/dev/null | md5sum; done |
+    cmp -s - "$work/out"
+report $? "four processes on four CPUs, each with its part of a disk"
+
 for bad in 0 x 9999999999 -1; do
     run --scratch "$bad" /bin/busybox true
     [ $? = 2 ] && grep -q 'scratch' "$work/err"

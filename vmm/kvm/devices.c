@@ -146,6 +146,7 @@ static int add_disk(struct machine *m, const struct config_file *f)
         .is_read_only = f->is_read_only,
         .is_flush_ignored = f->is_flush_ignored,
         .want_sync = f->is_synchronous,
+        .queue_count = min_of(m->config->vcpus, VIRTIO_BLK_QUEUES_MAX),
         .limit = f->limit,
     };
     struct virtio_blk **disk = &m->virtio->disks[m->virtio->disk_count];
