@@ -22,7 +22,7 @@ struct p9_fid {
     struct p9_fid *next; /* in its bucket */
     const struct p9_share *share;
     uint32_t id;
-    int fd;       /* O_PATH, or what Tlopen gave when is_open; -1: lost, restored without its file */
+    int fd; /* O_PATH, or what Tlopen gave when is_open; -1: lost, restored without its file */
     uint32_t uid; /* who attached; P9_FID_NONE: not said */
     bool is_open;
     bool can_write; /* is_open: for writing */

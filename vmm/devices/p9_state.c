@@ -21,7 +21,8 @@ static_assert(sizeof(((struct snapshot_9p_share *)NULL)->tag) >= P9_TAG_MAX, "ev
 
 /* ---- Where a fid's file lies ---- */
 
-/* The host's own name of what a descriptor stands for, as far as it has one. Its length or -errno. */
+/* The host's own name of what a descriptor stands for, as far as it has one. Its length or -errno.
+ */
 static ssize_t host_path(const struct p9_server *s, int fd, char path[PATH_MAX])
 {
     char name[P9_FD_NAME_SIZE];
@@ -55,15 +56,15 @@ static int path_in_share(const struct p9_server *s, const struct p9_fid *f, char
     return 0;
 }
 
-/* The file at such a path, found step by step. An O_PATH descriptor or -errno. Cuts up the path. */
-static int walk_path(const struct p9_share *share, char *path)
+/* The file at such a path, found step by step. An O_PATH descriptor or -errno. */
+static int walk_path(const struct p9_share *share, const char *path)
 {
+    const char *rest = path[0] == '\0' ? NULL : path;
     int at = fcntl(share->root_fd, F_DUPFD_CLOEXEC, 0);
     int err = at < 0 ? -errno : 0;
 
-    for (char *rest = path; err == 0 && rest[0] != '\0';) {
+    while (err == 0 && rest != NULL) {
         const size_t size = strcspn(rest, "/");
-        const bool is_last = rest[size] == '\0';
         char name[P9_NAME_SIZE];
         int next = -1;
 
@@ -76,7 +77,7 @@ static int walk_path(const struct p9_share *share, char *path)
             (void)close(at);
             at = next;
         }
-        rest += size + (is_last ? 0 : 1);
+        rest = rest[size] == '/' ? rest + size + 1 : NULL;
     }
     if (err < 0 && at >= 0) {
         (void)close(at);
@@ -87,14 +88,11 @@ static int walk_path(const struct p9_share *share, char *path)
 /* Does the path lead to the fid's file, and not to another that has its name by now? */
 static bool is_found_at(const struct p9_fid *f, const char *path)
 {
-    char copy[PATH_MAX];
     struct stat there;
     struct stat ours;
     bool is_same = false;
-    int fd;
+    int fd = walk_path(f->share, path);
 
-    memcpy(copy, path, strlen(path) + 1);
-    fd = walk_path(f->share, copy);
     if (fd >= 0) {
         is_same = p9_stat_fd(fd, &there) == 0 && p9_stat(f, &ours) == 0 &&
                   there.st_dev == ours.st_dev && there.st_ino == ours.st_ino;
@@ -194,7 +192,7 @@ static const struct p9_share *share_of(const struct p9_server *s, const struct s
 
 /* The fid's file as it lies there now, opened if it was. A descriptor or -errno. */
 static int find_file(const struct p9_server *s, const struct p9_share *share,
-                     const struct snapshot_9p_fid *entry, char *path)
+                     const struct snapshot_9p_fid *entry, const char *path)
 {
     const int flags = (int)entry->open_flags & P9_OPEN_FLAGS & ~O_TRUNC;
     int fd = walk_path(share, path);
