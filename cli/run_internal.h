@@ -36,6 +36,14 @@ struct run_options {
     const char *template_name;
 };
 
+/* Rows of an option table, for verbs that start a program: where its files are, its surroundings,
+ * its machine's size. `o` is a struct run_options. */
+#define JOB_OPTIONS(o)                                                                             \
+    TEXT_OPTION("root", 0, &(o).root), TEXT_OPTION("kernel", 0, &(o).kernel),                      \
+        TEXT_OPTION("cwd", 'w', &(o).cwd), LIST_OPTION("env", 'e', &(o).env),                      \
+        NUMBER_OPTION("memory", 'm', &(o).memory_mib, DRUPE_MEMORY_MIB_MIN, DRUPE_MEMORY_MIB_MAX), \
+        NUMBER_OPTION("cpus", 'c', &(o).vcpus, 1, DRUPE_VCPUS_MAX)
+
 /* What to run, and in what; owned. */
 struct job {
     char *image; /* NULL: a share is the root */
@@ -141,8 +149,6 @@ void console_read_size(struct console *c);
 
 /* ---- Life
  * ----------------------------------------------------------------------------------------- */
-
-uint64_t clock_ns(void);
 
 struct monitor;
 

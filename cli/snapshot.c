@@ -13,6 +13,7 @@
 #include "api_client.h"
 #include "cli.h"
 #include "background.h"
+#include "limits.h"
 #include "options.h"
 #include "run_internal.h"
 #include "thaw.h"
@@ -107,7 +108,14 @@ struct wish {
     bool is_left_paused;
     bool is_trusted;
     bool is_unjailed;
+    uint64_t count;
 };
+
+/* Rows of an option table: what restore and clone have in common. */
+#define WISH_OPTIONS(w)                                                                            \
+    TEXT_OPTION("name", 0, &(w).name), FLAG_OPTION("paused", 0, &(w).is_left_paused),              \
+        FLAG_OPTION("no-jail", 0, &(w).is_unjailed),                                               \
+        NUMBER_OPTION("count", 'n', &(w).count, 1, CLONES_MAX)
 
 static void fill_record(struct vm_record *r, const struct job *j, const drupe_vm_t *vm)
 {
@@ -163,7 +171,7 @@ static int thaw_one(const struct wish *w, struct thaw *t)
     m.restore = &t->restore;
     m.is_left_paused = w->is_left_paused;
     m.is_jailed = !w->is_unjailed;
-    m.memory_max = ((uint64_t)t->description.memory_mib << 20) + BACKGROUND_MEMORY_OVERHEAD;
+    m.memory_max = monitor_memory_max(t->description.memory_mib);
     status = vm_dir_create(&m.record, w->verb, w->name);
     if (status == 0) {
         status = background_open(&m, w->verb);
@@ -182,14 +190,14 @@ static int thaw_one(const struct wish *w, struct thaw *t)
 }
 
 /* "name" for one machine, "name-1", "name-2", ... for several. */
-static int thaw_many(struct wish *w, struct thaw *t, uint64_t count)
+static int thaw_many(struct wish *w, struct thaw *t)
 {
     const char *name = w->name;
     int status = 0;
 
-    for (uint64_t i = 1; status == 0 && i <= count; i++) {
+    for (uint64_t i = 1; status == 0 && i <= w->count; i++) {
         CLEANUP_FREE char *own =
-            name && count > 1 ? text_format("%s-%llu", name, (unsigned long long)i) : NULL;
+            name && w->count > 1 ? text_format("%s-%llu", name, (unsigned long long)i) : NULL;
 
         w->name = own ? own : name;
         status = thaw_one(w, t);
@@ -202,23 +210,14 @@ static int thaw_many(struct wish *w, struct thaw *t, uint64_t count)
 
 static int run_restore(int argc, char **argv)
 {
-    struct wish w = { .verb = "restore", .accel = "auto" };
+    struct wish w = { .verb = "restore", .accel = "auto", .count = 1 };
     struct thaw t;
-    uint64_t count = 1;
     const struct option_spec specs[] = {
-        { .name = "name", .kind = OPTION_TEXT, .out = &w.name },
+        WISH_OPTIONS(w),
         { .name = "root", .kind = OPTION_TEXT, .out = &w.root },
         { .name = "accel", .kind = OPTION_TEXT, .out = &w.accel },
         { .name = "clone", .kind = OPTION_FLAG, .out = &w.is_clone },
-        { .name = "paused", .kind = OPTION_FLAG, .out = &w.is_left_paused },
         { .name = "trust", .kind = OPTION_FLAG, .out = &w.is_trusted },
-        { .name = "no-jail", .kind = OPTION_FLAG, .out = &w.is_unjailed },
-        { .name = "count",
-          .letter = 'n',
-          .kind = OPTION_NUMBER,
-          .out = &count,
-          .min = 1,
-          .max = CLONES_MAX },
     };
     struct operands operands;
     int status = options_of_verb(&verb_restore, specs, array_size(specs), argc, argv, &operands);
@@ -229,14 +228,14 @@ static int run_restore(int argc, char **argv)
     if (operands.first + 1 != argc) {
         return complain(STATUS_USAGE, "restore: give one snapshot; see drupe restore --help");
     }
-    if (count > 1 && !w.is_clone) {
+    if (w.count > 1 && !w.is_clone) {
         return complain(STATUS_USAGE,
                         "restore: --count %llu needs --clone: a machine that comes "
                         "back twice is two",
-                        (unsigned long long)count);
+                        (unsigned long long)w.count);
     }
     status = thaw_open(&t, "restore", argv[operands.first]);
-    return status != 0 ? status : thaw_many(&w, &t, count);
+    return status != 0 ? status : thaw_many(&w, &t);
 }
 
 /* ---- Cloning a running machine ---- */
@@ -244,20 +243,13 @@ static int run_restore(int argc, char **argv)
 static int run_clone(int argc, char **argv)
 {
     struct freeze f = { .verb = "clone" };
-    struct wish w = { .verb = "clone", .accel = "auto", .is_clone = true, .is_trusted = true };
+    struct wish w = {
+        .verb = "clone", .accel = "auto", .is_clone = true, .is_trusted = true, .count = 1
+    };
     struct thaw t;
-    uint64_t count = 1;
     const struct option_spec specs[] = {
-        { .name = "name", .kind = OPTION_TEXT, .out = &w.name },
-        { .name = "paused", .kind = OPTION_FLAG, .out = &w.is_left_paused },
+        WISH_OPTIONS(w),
         { .name = "live", .kind = OPTION_FLAG, .out = &f.is_live },
-        { .name = "no-jail", .kind = OPTION_FLAG, .out = &w.is_unjailed },
-        { .name = "count",
-          .letter = 'n',
-          .kind = OPTION_NUMBER,
-          .out = &count,
-          .min = 1,
-          .max = CLONES_MAX },
     };
     struct operands operands;
     CLEANUP_RECORD r = { 0 };
@@ -285,7 +277,7 @@ static int run_clone(int argc, char **argv)
     if (status == 0) {
         status = thaw_open_fd(&t, "clone", fd_steal(&fd));
     }
-    return status != 0 ? status : thaw_many(&w, &t, count);
+    return status != 0 ? status : thaw_many(&w, &t);
 }
 
 const struct verb verb_snapshot = {

@@ -24,6 +24,7 @@
 
 #include <base/assert.h>
 #include <base/checked.h>
+#include <base/clock.h>
 
 #include "abi/snapshot.h"
 #include "block_file.h"
@@ -263,14 +264,6 @@ static uint64_t begin(struct virtio_blk *blk, unsigned queue, const struct vq_ch
     return size;
 }
 
-static uint64_t now_ns(void)
-{
-    struct timespec t;
-
-    (void)clock_gettime(CLOCK_MONOTONIC, &t);
-    return (uint64_t)t.tv_sec * UINT64_C(1000000000) + (uint64_t)t.tv_nsec;
-}
-
 /* The limits do not let this request through yet: the timer brings us back. */
 static bool is_refused(struct virtio_blk *blk, const struct vq_chain *chain)
 {
@@ -279,7 +272,7 @@ static bool is_refused(struct virtio_blk *blk, const struct vq_chain *chain)
 
     size -= min_of(size, (uint64_t)HEADER_SIZE + 1);
     if (!rate_limiter_is_limited(&blk->limiter) ||
-        rate_limiter_take(&blk->limiter, size, now_ns())) {
+        rate_limiter_take(&blk->limiter, size, clock_ns())) {
         return false;
     }
     blk->is_throttled = timerfd_settime(blk->timer_fd, 0, &once, NULL) == 0;
@@ -413,7 +406,7 @@ static int set_limit(struct virtio_blk *blk, const struct drupe_rate_limit *limi
     const struct device_host *host = blk->dev.setup.host;
     struct rate_limiter limiter;
 
-    rate_limiter_init(&limiter, limit, now_ns());
+    rate_limiter_init(&limiter, limit, clock_ns());
     if (rate_limiter_is_limited(&limiter) && blk->timer_fd < 0) {
         int fd = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
         int err = fd < 0 ? -errno : host->watch(host->ctx, fd, EPOLLIN, on_timer, blk);

@@ -7,21 +7,12 @@
 #include <time.h>
 #include <unistd.h>
 
+#include <base/clock.h>
 #include <base/fmt.h>
 
 #include "error.h"
 #include "kvm/snapshot_job.h"
 #include "snapshot/describe.h"
-
-#define NS_PER_MS UINT64_C(1000000)
-
-static uint64_t now_ns(clockid_t clock)
-{
-    struct timespec t;
-
-    (void)clock_gettime(clock, &t);
-    return (uint64_t)t.tv_sec * UINT64_C(1000000000) + (uint64_t)t.tv_nsec;
-}
 
 static drupe_vm_err_t no_memory(struct drupe_error *err)
 {
@@ -87,7 +78,7 @@ static drupe_vm_err_t prepare(struct snapshot_job *j, struct drupe_error *err)
         return error_set(err, DRUPE_SNAPSHOT_FAILED, -e, "read root image %s", c->root.path);
     }
     state_writer_init(&j->state);
-    j->created_ms = now_ns(CLOCK_REALTIME) / NS_PER_MS;
+    j->created_ms = clock_ns_of(CLOCK_REALTIME) / NS_PER_MS;
     arch_state_prepare(j->m);
     if (r == DRUPE_OK && (!page_set_init(&j->pages, j->m->ram_size / SNAPSHOT_PAGE_SIZE) ||
                           !page_set_init(&j->dirty, j->m->ram_size / SNAPSHOT_PAGE_SIZE))) {
@@ -345,7 +336,7 @@ static drupe_vm_err_t take(struct snapshot_job *j, struct drupe_error *err)
 static drupe_vm_err_t take_and_resume(struct snapshot_job *j, bool is_paused, uint64_t *stopped_ns,
                                       struct drupe_error *err)
 {
-    uint64_t began_ns = now_ns(CLOCK_MONOTONIC);
+    uint64_t began_ns = clock_ns();
     drupe_vm_err_t r = is_paused ? DRUPE_OK : machine_pause(j->m, err);
     drupe_vm_err_t resumed = DRUPE_OK;
 
@@ -358,7 +349,7 @@ static drupe_vm_err_t take_and_resume(struct snapshot_job *j, bool is_paused, ui
         return r;
     }
     resumed = machine_resume(j->m, r == DRUPE_OK ? err : NULL);
-    *stopped_ns = now_ns(CLOCK_MONOTONIC) - began_ns;
+    *stopped_ns = clock_ns() - began_ns;
     return r == DRUPE_OK ? resumed : r;
 }
 
@@ -374,7 +365,7 @@ drupe_vm_err_t machine_snapshot(void *machine, bool is_paused,
                               .live.uffd = -1,
                               .live.pagemap_fd = -1,
                               .live.stop_fd = -1 };
-    uint64_t began_ns = now_ns(CLOCK_MONOTONIC);
+    uint64_t began_ns = clock_ns();
     uint64_t stopped_ns = 0;
     drupe_vm_err_t r = check(&j, err);
 
@@ -400,7 +391,7 @@ drupe_vm_err_t machine_snapshot(void *machine, bool is_paused,
             .size = j.size,
             .memory_bytes = j.runs.data_pages * SNAPSHOT_PAGE_SIZE,
             .stopped_ns = stopped_ns,
-            .took_ns = now_ns(CLOCK_MONOTONIC) - began_ns,
+            .took_ns = clock_ns() - began_ns,
         };
         memcpy(info->id, j.id, sizeof(j.id));
     } else if (j.has_taken_dirty) {

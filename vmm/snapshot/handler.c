@@ -13,11 +13,11 @@
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
-#include <sys/un.h>
 #include <unistd.h>
 
 #include <base/assert.h>
 #include <base/fmt.h>
+#include <base/unix_socket.h>
 
 #include "error.h"
 
@@ -51,6 +51,9 @@ static drupe_vm_err_t connect_failed(int error, const char *path, struct drupe_e
     case EAGAIN:
         return error_set(err, DRUPE_RESTORE_FAILED, error,
                          "the page-fault handler at %s takes no connection", path);
+    case ENAMETOOLONG:
+        return error_set(err, DRUPE_RESTORE_FAILED, error, "%s is too long for a socket's name",
+                         path);
     default:
         return error_set(err, DRUPE_RESTORE_FAILED, error,
                          "connect to the page-fault handler at %s", path);
@@ -60,24 +63,8 @@ static drupe_vm_err_t connect_failed(int error, const char *path, struct drupe_e
 /* Never waits: a full queue of connections is an error. */
 static drupe_vm_err_t connect_to(const char *path, int *fd, struct drupe_error *err)
 {
-    struct sockaddr_un at = { .sun_family = AF_UNIX };
-    int error = 0;
-
-    if (strlen(path) >= sizeof(at.sun_path)) {
-        return error_set(err, DRUPE_RESTORE_FAILED, ENAMETOOLONG,
-                         "%s is too long for a socket's name", path);
-    }
-    memcpy(at.sun_path, path, strlen(path));
-    *fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-    if (*fd >= 0 && connect(*fd, (const struct sockaddr *)&at, sizeof(at)) == 0) {
-        return DRUPE_OK;
-    }
-    error = errno;
-    if (*fd >= 0) {
-        (void)close(*fd);
-        *fd = -1;
-    }
-    return connect_failed(error, path, err);
+    *fd = unix_connect(path, SOCK_NONBLOCK);
+    return *fd >= 0 ? DRUPE_OK : connect_failed(-*fd, path, err);
 }
 
 static size_t describe(const struct handler_region *regions, unsigned count, char *text,
