@@ -174,8 +174,8 @@ PRE = [
     ("PATCH", "/drives/a", {"drive_id": "a"}, 400, BEFORE),
     ("PUT", "/network-interfaces/a", {"iface_id": "b", "host_dev_name": "t"}, 400,
      "The id from the path [a] does not match the id from the body [b]!"),
-    ("PUT", "/network-interfaces/a", {"iface_id": "a", "host_dev_name": "t"}, 400,
-     "The requested operation is not supported: "),
+    ("PUT", "/network-interfaces/a", {"iface_id": "a", "host_dev_name": "drupe-no-tap"}, 400,
+     "Network config error: Could not create the network device: Open tap device failed: "),
     ("PATCH", "/network-interfaces/a", {"iface_id": "a"}, 400, BEFORE),
     ("PUT", "/pmem/a", {"id": "a", "path_on_host": "x"}, 400, "The requested operation is not supported: "),
     ("PATCH", "/pmem/a", {"id": "a"}, 400, BEFORE),
@@ -609,7 +609,8 @@ def main():
             check_cpu_config()
 
 
-with tempfile.TemporaryDirectory(prefix="drupe-api-") as WORK:
-    ROOT = os.path.join(WORK, "root.erofs")
-    main()
-sys.exit(failed > 0)
+if __name__ == "__main__":
+    with tempfile.TemporaryDirectory(prefix="drupe-api-") as WORK:
+        ROOT = os.path.join(WORK, "root.erofs")
+        main()
+    sys.exit(failed > 0)
