@@ -19,7 +19,10 @@
 #include <drupe/jail.h>
 #include <drupe/pool.h>
 
+#include <base/clock.h>
+
 #include "cli.h"
+#include "limits.h"
 #include "options.h"
 #include "run_internal.h"
 #include "template.h"
@@ -31,10 +34,6 @@
 #define INPUT_SIZE_MAX  ((size_t)64 << 20)
 #define OUTPUT_SIZE_MAX ((size_t)16 << 20)
 #define THREADS_PER_VM  4u
-#define MIB             (UINT64_C(1) << 20)
-#define MEMORY_OVERHEAD (64 * MIB)
-#define NS_PER_S        UINT64_C(1000000000)
-#define NS_PER_MS       UINT64_C(1000000)
 
 /* The ends of a clone's streams that are ours; found again by its VM. */
 struct streams {
@@ -201,15 +200,15 @@ static drupe_vm_err_t pump(struct work *w, struct streams *s, const drupe_vm_t *
     (void)fcntl(s->input, F_SETFL, O_NONBLOCK);
     (void)fcntl(s->output, F_SETFL, O_NONBLOCK);
     while (!has_ended) {
-        uint64_t now = clock_ns();
+        int left_ms = clock_poll_ms(until);
         struct pollfd polls[] = { { drupe_vm_event_fd(vm), POLLIN, 0 },
                                   { s->output, POLLIN, 0 },
                                   { s->input, POLLOUT, 0 } };
 
-        if (now >= until) {
+        if (left_ms == 0) {
             return fail(err, DRUPE_EXEC_TIMEOUT, "it ran out of time");
         }
-        (void)poll(polls, array_size(polls), (int)((until - now) / NS_PER_MS) + 1);
+        (void)poll(polls, array_size(polls), left_ms);
         has_ended = polls[0].revents != 0; /* its output has been written before */
         if (polls[2].revents) {
             feed(w, s, &at);
@@ -351,7 +350,7 @@ static int enter_jail(struct pool *p, int root_fd, uint64_t machines, bool is_ja
     (void)snprintf(id, sizeof(id), "pool-%d", (int)getpid());
     cfg.id = id;
     cfg.wants_kvm = true;
-    cfg.memory_max = machines * p->job.memory_mib * MIB + MEMORY_OVERHEAD;
+    cfg.memory_max = monitor_memory_max(machines * p->job.memory_mib);
     cfg.pids_max = (uint32_t)machines * (uint32_t)(p->job.vcpus + THREADS_PER_VM) + 64;
     cfg.are_limits_optional = true;
     return drupe_jail_enter(&cfg, NULL, keep, root_fd >= 0 ? 2 : 1, &err) == DRUPE_OK
@@ -450,7 +449,18 @@ static int run_pool(int argc, char **argv)
     }
     p.thaw.restore.is_clone = true;
     p.thaw.restore.is_memory_trusted = true;
-    thaw_job(&p.thaw, NULL, &p.job);
+    status = thaw_job(&p.thaw, "pool", &o, &p.job);
+    if (status == 0 && p.job.share_count + p.job.disk_count > 0) {
+        status = complain(STATUS_USAGE,
+                          "pool: template %s has shared folders or disks, which its "
+                          "machines would share; not supported",
+                          o.template_name);
+    }
+    if (status != 0) {
+        thaw_close(&p.thaw);
+        job_free(&p.job);
+        return status;
+    }
     (void)pthread_mutex_init(&p.lock, NULL);
     (void)signal(SIGPIPE, SIG_IGN);
     count = split(&p, &input, &works);

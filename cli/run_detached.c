@@ -10,6 +10,7 @@
 
 #include "cli.h"
 #include "background.h"
+#include "limits.h"
 #include "run_internal.h"
 
 static void fill_record(struct vm_record *r, const struct job *j, const drupe_vm_t *vm)
@@ -69,7 +70,7 @@ int run_detached(const struct job *j, const struct run_options *o)
     background_init(&m);
     m.timeout_s = j->timeout_s;
     m.is_jailed = !o->has_no_jail;
-    m.memory_max = ((uint64_t)j->memory_mib << 20) + BACKGROUND_MEMORY_OVERHEAD;
+    m.memory_max = monitor_memory_max(j->memory_mib);
     status = vm_dir_create(&m.record, "run", o->name);
     if (status == 0) {
         status = background_open(&m, "run");

@@ -13,6 +13,7 @@
 #include "api_client.h"
 #include "cli.h"
 #include "background.h"
+#include "limits.h"
 #include "options.h"
 #include "run_internal.h"
 #include "thaw.h"
@@ -101,13 +102,21 @@ static int run_snapshot(int argc, char **argv)
 struct wish {
     const char *verb;
     const char *name;
-    const char *root; /* NULL: the image that the snapshot names */
-    const char *accel;
+    struct run_options outside; /* what is elsewhere now: root, folders, disks, accelerator */
     bool is_clone;
     bool is_left_paused;
     bool is_trusted;
     bool is_unjailed;
+    uint64_t count;
 };
+
+/* Rows of an option table: what restore and clone have in common. */
+#define WISH_OPTIONS(w)                                                                            \
+    TEXT_OPTION("name", 0, &(w).name), FLAG_OPTION("paused", 0, &(w).is_left_paused),              \
+        FLAG_OPTION("no-jail", 0, &(w).is_unjailed),                                               \
+        LIST_OPTION("volume", 'v', &(w).outside.volumes),                                          \
+        LIST_OPTION("disk", 0, &(w).outside.disks),                                                \
+        NUMBER_OPTION("count", 'n', &(w).count, 1, CLONES_MAX)
 
 static void fill_record(struct vm_record *r, const struct job *j, const drupe_vm_t *vm)
 {
@@ -122,7 +131,6 @@ static void fill_record(struct vm_record *r, const struct job *j, const drupe_vm
 
 static int create(struct background *m, const struct wish *w, const struct thaw *t)
 {
-    const struct run_options options = { .accel = w->accel };
     struct drupe_error err;
     drupe_vm_config_t cfg;
     CLEANUP_JOB job = { 0 };
@@ -130,10 +138,12 @@ static int create(struct background *m, const struct wish *w, const struct thaw 
     CLEANUP_FREE char *vsock = vm_path(&m->record, "vsock.sock");
     CLEANUP_FD log = open(console, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
 
-    thaw_job(t, w->root, &job);
     int status = log < 0 ? complain(STATUS_FAILED, "%s: %s: %s", w->verb, console, strerror(errno))
-                         : job_config(&job, &options, &cfg);
+                         : thaw_job(t, w->verb, &w->outside, &job);
 
+    if (status == 0) {
+        status = job_config(&job, &w->outside, &cfg);
+    }
     if (status != 0) {
         return status;
     }
@@ -163,7 +173,7 @@ static int thaw_one(const struct wish *w, struct thaw *t)
     m.restore = &t->restore;
     m.is_left_paused = w->is_left_paused;
     m.is_jailed = !w->is_unjailed;
-    m.memory_max = ((uint64_t)t->description.memory_mib << 20) + BACKGROUND_MEMORY_OVERHEAD;
+    m.memory_max = monitor_memory_max(t->description.memory_mib);
     status = vm_dir_create(&m.record, w->verb, w->name);
     if (status == 0) {
         status = background_open(&m, w->verb);
@@ -182,14 +192,14 @@ static int thaw_one(const struct wish *w, struct thaw *t)
 }
 
 /* "name" for one machine, "name-1", "name-2", ... for several. */
-static int thaw_many(struct wish *w, struct thaw *t, uint64_t count)
+static int thaw_many(struct wish *w, struct thaw *t)
 {
     const char *name = w->name;
     int status = 0;
 
-    for (uint64_t i = 1; status == 0 && i <= count; i++) {
+    for (uint64_t i = 1; status == 0 && i <= w->count; i++) {
         CLEANUP_FREE char *own =
-            name && count > 1 ? text_format("%s-%llu", name, (unsigned long long)i) : NULL;
+            name && w->count > 1 ? text_format("%s-%llu", name, (unsigned long long)i) : NULL;
 
         w->name = own ? own : name;
         status = thaw_one(w, t);
@@ -202,23 +212,14 @@ static int thaw_many(struct wish *w, struct thaw *t, uint64_t count)
 
 static int run_restore(int argc, char **argv)
 {
-    struct wish w = { .verb = "restore", .accel = "auto" };
+    struct wish w = { .verb = "restore", .outside.accel = "auto", .count = 1 };
     struct thaw t;
-    uint64_t count = 1;
     const struct option_spec specs[] = {
-        { .name = "name", .kind = OPTION_TEXT, .out = &w.name },
-        { .name = "root", .kind = OPTION_TEXT, .out = &w.root },
-        { .name = "accel", .kind = OPTION_TEXT, .out = &w.accel },
+        WISH_OPTIONS(w),
+        { .name = "root", .kind = OPTION_TEXT, .out = &w.outside.root },
+        { .name = "accel", .kind = OPTION_TEXT, .out = &w.outside.accel },
         { .name = "clone", .kind = OPTION_FLAG, .out = &w.is_clone },
-        { .name = "paused", .kind = OPTION_FLAG, .out = &w.is_left_paused },
         { .name = "trust", .kind = OPTION_FLAG, .out = &w.is_trusted },
-        { .name = "no-jail", .kind = OPTION_FLAG, .out = &w.is_unjailed },
-        { .name = "count",
-          .letter = 'n',
-          .kind = OPTION_NUMBER,
-          .out = &count,
-          .min = 1,
-          .max = CLONES_MAX },
     };
     struct operands operands;
     int status = options_of_verb(&verb_restore, specs, array_size(specs), argc, argv, &operands);
@@ -229,14 +230,14 @@ static int run_restore(int argc, char **argv)
     if (operands.first + 1 != argc) {
         return complain(STATUS_USAGE, "restore: give one snapshot; see drupe restore --help");
     }
-    if (count > 1 && !w.is_clone) {
+    if (w.count > 1 && !w.is_clone) {
         return complain(STATUS_USAGE,
                         "restore: --count %llu needs --clone: a machine that comes "
                         "back twice is two",
-                        (unsigned long long)count);
+                        (unsigned long long)w.count);
     }
     status = thaw_open(&t, "restore", argv[operands.first]);
-    return status != 0 ? status : thaw_many(&w, &t, count);
+    return status != 0 ? status : thaw_many(&w, &t);
 }
 
 /* ---- Cloning a running machine ---- */
@@ -244,20 +245,13 @@ static int run_restore(int argc, char **argv)
 static int run_clone(int argc, char **argv)
 {
     struct freeze f = { .verb = "clone" };
-    struct wish w = { .verb = "clone", .accel = "auto", .is_clone = true, .is_trusted = true };
+    struct wish w = {
+        .verb = "clone", .outside.accel = "auto", .is_clone = true, .is_trusted = true, .count = 1
+    };
     struct thaw t;
-    uint64_t count = 1;
     const struct option_spec specs[] = {
-        { .name = "name", .kind = OPTION_TEXT, .out = &w.name },
-        { .name = "paused", .kind = OPTION_FLAG, .out = &w.is_left_paused },
+        WISH_OPTIONS(w),
         { .name = "live", .kind = OPTION_FLAG, .out = &f.is_live },
-        { .name = "no-jail", .kind = OPTION_FLAG, .out = &w.is_unjailed },
-        { .name = "count",
-          .letter = 'n',
-          .kind = OPTION_NUMBER,
-          .out = &count,
-          .min = 1,
-          .max = CLONES_MAX },
     };
     struct operands operands;
     CLEANUP_RECORD r = { 0 };
@@ -285,7 +279,7 @@ static int run_clone(int argc, char **argv)
     if (status == 0) {
         status = thaw_open_fd(&t, "clone", fd_steal(&fd));
     }
-    return status != 0 ? status : thaw_many(&w, &t, count);
+    return status != 0 ? status : thaw_many(&w, &t);
 }
 
 const struct verb verb_snapshot = {
@@ -316,7 +310,11 @@ const struct verb verb_restore = {
         "                    generation id, the time of now\n"
         "  -n, --count N     so many clones; with --name they are NAME-1, NAME-2, ...\n"
         "      --paused      leave it paused; drupe resume lets it go\n"
-        "      --root IMAGE  the root image, if it is elsewhere now\n"
+        "      --root IMAGE  the root image or folder, if it is elsewhere now\n"
+        "  -v, --volume HOST:GUEST[:ro]\n"
+        "                    the shared folder that the guest has at GUEST is HOST now\n"
+        "      --disk FILE[:ro][:direct]\n"
+        "                    other files for its disks: all of them, in their order\n"
         "      --trust       do not compute the memory's hash first\n"
         "      --no-jail     no jail around the monitor\n"
         "      --accel WHICH auto (default), kvm or qemu\n",
@@ -333,6 +331,8 @@ const struct verb verb_clone = {
             "  -n, --count N    so many; with --name they are NAME-1, NAME-2, ...\n"
             "      --paused     leave them paused\n"
             "      --live       as for drupe snapshot\n"
+            "  -v, --volume HOST:GUEST[:ro], --disk FILE[:ro][:direct]\n"
+            "                   as for drupe restore; a clone needs writable disks of its own\n"
             "      --no-jail    no jail around the monitors\n",
     .run = run_clone,
 };

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* drupe template: programs that have started already, to be cloned. */
 
+#include <base/clock.h>
+
 #include "template.h"
 
 #include <dirent.h>
@@ -22,8 +24,6 @@
 #define AFTER_S_DEFAULT 2
 #define LIMIT_S_DEFAULT 60
 #define KEPT_SIZE       65536
-#define NS_PER_S        UINT64_C(1000000000)
-#define NS_PER_MS       UINT64_C(1000000)
 
 /* ---- Where ---- */
 
@@ -103,17 +103,17 @@ static int wait_ready(struct maker *m)
     uint64_t until = clock_ns() + (m->ready ? m->limit_s : m->after_s) * NS_PER_S;
 
     for (;;) {
-        uint64_t now = clock_ns();
+        int left_ms = clock_poll_ms(until);
         struct pollfd polls[] = { { m->output, POLLIN, 0 },
                                   { drupe_vm_event_fd(m->vm), POLLIN, 0 } };
 
-        if (now >= until) {
+        if (left_ms == 0) {
             return m->ready
                        ? complain(STATUS_TIMEOUT, "template: \"%s\" was not printed within %llu s",
                                   m->ready, (unsigned long long)m->limit_s)
                        : 0;
         }
-        (void)poll(polls, array_size(polls), (int)((until - now) / NS_PER_MS) + 1);
+        (void)poll(polls, array_size(polls), left_ms);
         if (polls[0].revents) {
             ssize_t n = read(m->output, m->kept + m->kept_size, sizeof(m->kept) - m->kept_size);
 
@@ -206,22 +206,7 @@ static int run_create(int argc, char **argv)
                        .input = -1,
                        .output = -1 };
     const struct option_spec specs[] = {
-        { .name = "root", .kind = OPTION_TEXT, .out = &o.root },
-        { .name = "kernel", .kind = OPTION_TEXT, .out = &o.kernel },
-        { .name = "cwd", .letter = 'w', .kind = OPTION_TEXT, .out = &o.cwd },
-        { .name = "env", .letter = 'e', .kind = OPTION_LIST, .out = &o.env },
-        { .name = "memory",
-          .letter = 'm',
-          .kind = OPTION_NUMBER,
-          .out = &o.memory_mib,
-          .min = DRUPE_MEMORY_MIB_MIN,
-          .max = DRUPE_MEMORY_MIB_MAX },
-        { .name = "cpus",
-          .letter = 'c',
-          .kind = OPTION_NUMBER,
-          .out = &o.vcpus,
-          .min = 1,
-          .max = DRUPE_VCPUS_MAX },
+        JOB_OPTIONS(o),
         { .name = "ready", .kind = OPTION_TEXT, .out = &m.ready },
         { .name = "after", .kind = OPTION_NUMBER, .out = &m.after_s, .max = 86400 },
         { .name = "limit", .kind = OPTION_NUMBER, .out = &m.limit_s, .min = 1, .max = 86400 },

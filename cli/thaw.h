@@ -20,7 +20,12 @@ int thaw_open(struct thaw *t, const char *verb, const char *path) MUST_CHECK;
 int thaw_open_fd(struct thaw *t, const char *verb, int fd) MUST_CHECK;
 void thaw_close(struct thaw *t);
 
-/* The job whose machine the snapshot is of; `root` (NULL: where it was) is its image now. */
-void thaw_job(const struct thaw *t, const char *root, struct job *j);
+/*
+ * The job whose machine the snapshot is of. Root, shared folders (by the guest's path) and disks
+ * (all or none) are where they were unless the options say otherwise. 0 or an exit status after
+ * printing.
+ */
+int thaw_job(const struct thaw *t, const char *verb, const struct run_options *o,
+             struct job *j) MUST_CHECK;
 /* What job_config() cannot know. */
 void thaw_config(const struct thaw *t, drupe_vm_config_t *cfg);

@@ -17,6 +17,7 @@
 #include <unistd.h>
 
 #include <base/checked.h>
+#include <base/unix_socket.h>
 
 #include "devices/page_disk.h"
 #include "error.h"
@@ -372,26 +373,17 @@ static drupe_vm_err_t take_strings(const char *const *from, struct config_string
 static drupe_vm_err_t take_vsock(struct config *c, const drupe_vm_config_t *from,
                                  struct drupe_error *err)
 {
-    struct sockaddr_un at = { .sun_family = AF_UNIX };
-
     if (from->vsock_path == NULL) {
         return DRUPE_OK;
     }
-    memcpy(at.sun_path, from->vsock_path, strlen(from->vsock_path));
-    c->vsock_fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    c->vsock_fd = unix_listen(from->vsock_path, SOCK_NONBLOCK);
     if (c->vsock_fd < 0) {
-        return open_failed("vsock socket", from->vsock_path, errno, err);
-    }
-    if (bind(c->vsock_fd, (const struct sockaddr *)&at, sizeof(at)) < 0) {
-        return open_failed("vsock socket", from->vsock_path, errno, err);
+        return open_failed("vsock socket", from->vsock_path, -c->vsock_fd, err);
     }
     c->vsock_path = strdup(from->vsock_path);
     if (c->vsock_path == NULL) {
         (void)unlink(from->vsock_path);
         return error_set(err, DRUPE_NO_MEMORY, ENOMEM, "copy the configuration");
-    }
-    if (listen(c->vsock_fd, SOMAXCONN) < 0) {
-        return open_failed("vsock socket", from->vsock_path, errno, err);
     }
     return DRUPE_OK;
 }

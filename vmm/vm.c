@@ -20,6 +20,7 @@
 #include <unistd.h>
 
 #include <base/assert.h>
+#include <base/clock.h>
 #include <base/compiler.h>
 #include <base/fmt.h>
 
@@ -32,14 +33,6 @@
 
 #define SIGNAL_MAX  64
 #define SIGNAL_TERM 15
-
-uint64_t vm_now_ns(void)
-{
-    struct timespec t;
-
-    (void)clock_gettime(CLOCK_MONOTONIC, &t);
-    return (uint64_t)t.tv_sec * NS_PER_SECOND + (uint64_t)t.tv_nsec;
-}
 
 enum drupe_vm_state vm_state_of(const drupe_vm_t *vm)
 {
@@ -168,7 +161,7 @@ void vm_machine_ended(void *ctx, const struct drupe_vm_outcome *outcome)
     (void)pthread_mutex_lock(&vm->lock);
     assert(vm_state_of(vm) == DRUPE_VM_RUNNING || vm_state_of(vm) == DRUPE_VM_PAUSED);
     vm->outcome = *outcome;
-    vm->ended_ns = vm_now_ns();
+    vm->ended_ns = clock_ns();
     vm_set_state_locked(vm, vm_state_after(outcome->kind));
     (void)pthread_mutex_unlock(&vm->lock);
 }
@@ -201,7 +194,7 @@ static drupe_vm_err_t start_machine(drupe_vm_t *vm, uint64_t began_ns, struct dr
 
     (void)pthread_mutex_lock(&vm->lock);
     vm->has_run = true;
-    vm->started_ns = vm_now_ns();
+    vm->started_ns = clock_ns();
     vm->ended_ns = 0;
     vm->start_took_ns = vm->started_ns - began_ns;
     vm->machine = machine;
@@ -235,7 +228,7 @@ static void wait_unused_locked(drupe_vm_t *vm)
 drupe_vm_err_t drupe_vm_start(drupe_vm_t *vm, struct drupe_error *err)
 {
     struct drupe_error own; /* the outcome wants the text even when the caller doesn't */
-    uint64_t began_ns = vm_now_ns();
+    uint64_t began_ns = clock_ns();
     drupe_vm_err_t r = DRUPE_OK;
 
     (void)pthread_mutex_lock(&vm->lock);
@@ -267,10 +260,7 @@ static bool wait_state_locked(drupe_vm_t *vm, unsigned mask, uint64_t deadline_n
         if (deadline_ns == 0) {
             (void)pthread_cond_wait(&vm->changed, &vm->lock);
         } else {
-            struct timespec until = {
-                .tv_sec = (time_t)(deadline_ns / NS_PER_SECOND),
-                .tv_nsec = (long)(deadline_ns % NS_PER_SECOND),
-            };
+            const struct timespec until = clock_timespec(deadline_ns);
 
             if (pthread_cond_timedwait(&vm->changed, &vm->lock, &until) == ETIMEDOUT) {
                 return ((unsigned)vm_state_of(vm) & mask) != 0;
@@ -284,7 +274,7 @@ drupe_vm_err_t drupe_vm_wait(drupe_vm_t *vm, unsigned mask, uint32_t timeout_ms,
                              enum drupe_vm_state *state, struct drupe_error *err)
 {
     uint64_t deadline_ns =
-        timeout_ms == DRUPE_WAIT_FOREVER ? 0 : vm_now_ns() + timeout_ms * NS_PER_MS;
+        timeout_ms == DRUPE_WAIT_FOREVER ? 0 : clock_ns() + timeout_ms * NS_PER_MS;
     bool is_reached = false;
     enum drupe_vm_state reached = DRUPE_VM_CREATED;
 
@@ -352,7 +342,7 @@ drupe_vm_err_t drupe_vm_stop(drupe_vm_t *vm, uint32_t grace_ms, struct drupe_err
         /* A paused workload cannot hear a polite word. */
         if (grace_ms > 0 && vm_state_of(vm) == DRUPE_VM_RUNNING &&
             vm->backend->signal(machine, SIGNAL_TERM, NULL) == DRUPE_OK) {
-            (void)wait_state_locked(vm, DRUPE_VM_ENDED, vm_now_ns() + grace_ms * NS_PER_MS);
+            (void)wait_state_locked(vm, DRUPE_VM_ENDED, clock_ns() + grace_ms * NS_PER_MS);
         }
         vm->backend->kill(machine);
         (void)wait_state_locked(vm, DRUPE_VM_ENDED, 0);
@@ -459,7 +449,7 @@ drupe_vm_err_t drupe_vm_stats(drupe_vm_t *vm, struct drupe_vm_stats *out, struct
     memset(&stats, 0, sizeof(stats));
     (void)pthread_mutex_lock(&vm->lock);
     if (vm->has_run && vm_state_of(vm) != DRUPE_VM_STARTING) {
-        stats.uptime_ns = (vm->ended_ns != 0 ? vm->ended_ns : vm_now_ns()) - vm->started_ns;
+        stats.uptime_ns = (vm->ended_ns != 0 ? vm->ended_ns : clock_ns()) - vm->started_ns;
         stats.start_ns = vm->start_took_ns;
         machine = vm_get_machine_locked(vm);
     }

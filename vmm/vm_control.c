@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include <base/assert.h>
+#include <base/clock.h>
 
 #include "error.h"
 #include "vm_internal.h"
@@ -155,7 +156,7 @@ static void install_restored(drupe_vm_t *vm, void *machine, void *old, uint64_t 
         vm_reap_machine_locked(vm);
     }
     vm->has_run = true;
-    vm->started_ns = vm_now_ns();
+    vm->started_ns = clock_ns();
     vm->ended_ns = 0;
     vm->start_took_ns = vm->started_ns - began_ns;
     vm->machine = machine;
@@ -170,7 +171,7 @@ drupe_vm_err_t drupe_vm_restore(drupe_vm_t *vm, const struct drupe_restore_optio
                                 struct drupe_error *err)
 {
     struct backend_events events = { .ctx = vm, .ended = vm_machine_ended };
-    uint64_t began_ns = vm_now_ns();
+    uint64_t began_ns = clock_ns();
     void *machine = NULL;
     void *old = NULL;
     drupe_vm_err_t r = DRUPE_OK;

@@ -5,15 +5,14 @@
 #include <pthread.h>
 #include <stdatomic.h>
 
+#include <base/clock.h>
 #include <base/compiler.h>
 #include <base/list.h>
 
 #include "backends/backend.h"
 #include "config.h"
 
-#define ID_SIZE_MAX   128u
-#define NS_PER_SECOND UINT64_C(1000000000)
-#define NS_PER_MS     UINT64_C(1000000)
+#define ID_SIZE_MAX 128u
 
 struct drupe_vm {
     struct config config;
@@ -49,7 +48,6 @@ struct vm_agent {
 /* vm_exec.c: calls that wait for the agent end with INTERRUPTED. Without the lock. */
 void vm_interrupt_agents(drupe_vm_t *vm);
 
-uint64_t vm_now_ns(void);
 enum drupe_vm_state vm_state_of(const drupe_vm_t *vm);
 /* `code` with "<what>: the VM is <STATE>". */
 drupe_vm_err_t vm_wrong_state(const drupe_vm_t *vm, drupe_vm_err_t code, const char *what,

@@ -460,6 +460,12 @@ struct drupe_restore_options {
     /* The memory's hashes are not computed: the caller vouches for the file (a pool that checked
      * it before, and keeps it open). The state is always verified. */
     bool is_memory_trusted;
+    /*
+     * Memory comes from a page-fault handler that listens at this Unix socket, as Firecracker's
+     * clients have it (docs/snapshot.md); then memory_path and memory_fd are not looked at. It has
+     * to live as long as the machine: what it does not bring, the guest waits for.
+     */
+    const char *memory_handler;
 };
 
 /*
@@ -470,6 +476,14 @@ struct drupe_restore_options {
  */
 DRUPE_API DRUPE_MUST_CHECK drupe_vm_err_t drupe_vm_restore(
     drupe_vm_t *vm, const struct drupe_restore_options *options, struct drupe_error *err);
+
+/* A shared folder that the guest uses. */
+struct drupe_snapshot_share {
+    char host_path[DRUPE_PATH_SIZE_MAX];
+    char tag[DRUPE_TAG_SIZE_MAX + 1];
+    char guest_path[DRUPE_PATH_SIZE_MAX]; /* "": not mounted */
+    bool is_read_only;
+};
 
 /* What a snapshot needs of a VM's configuration, and where its files were when it was taken. */
 struct drupe_snapshot_description {
@@ -485,6 +499,8 @@ struct drupe_snapshot_description {
     char root_path[DRUPE_PATH_SIZE_MAX]; /* "": none */
     char disk_paths[DRUPE_DISKS_MAX][DRUPE_PATH_SIZE_MAX];
     bool is_disk_read_only[DRUPE_DISKS_MAX];
+    unsigned share_count; /* the VM needs as many, of the same tags */
+    struct drupe_snapshot_share shares[DRUPE_SHARES_MAX];
     char cmdline_extra[DRUPE_CMDLINE_SIZE_MAX + 1];
     char argv0[256]; /* may be cut */
 };

@@ -19,6 +19,7 @@
 #define VIRTIO_MAGIC 0x74726976u
 #define TRAMPOLINE   0x8000u
 #define PAGE_TABLES  0x300000u /* two tables of our own, above the image */
+#define SWEEP_FROM   0x800000u /* above them */
 #define VECTOR_TIMER 0x40
 #define VECTOR_LINE  0x41
 #define SERIAL_LINE  4
@@ -595,6 +596,30 @@ static uint8_t count(uint64_t tsc_khz, const volatile struct boot_identity *iden
     }
 }
 
+/*
+ * Write the number of the round to each page from 8 MiB up to the boot arguments, then look whether
+ * each has it: a snapshot that mixes two moments would show. Without `repeats` one round is all.
+ */
+static uint8_t sweep(uint64_t end, bool repeats)
+{
+    for (uint32_t n = 1;; n++) {
+        uint64_t torn = 0;
+
+        for (uint64_t at = SWEEP_FROM; at + 4096 <= end; at += 4096) {
+            *(volatile uint64_t *)at = n;
+        }
+        for (uint64_t at = SWEEP_FROM; at + 4096 <= end; at += 4096) {
+            torn |= *(const volatile uint64_t *)at ^ n;
+        }
+        print("n ");
+        print_number(n);
+        print(torn == 0 ? " swept\n" : " torn\n");
+        if (!repeats || (in8(SERIAL + 5) & 1) != 0) {
+            return repeats ? in8(SERIAL) : 0;
+        }
+    }
+}
+
 static const volatile struct boot_identity *find_identity(const char *cmdline)
 {
     static const struct boot_identity none;
@@ -655,6 +680,11 @@ void guest_main(const uint8_t *zero_page)
         report(BOOT_STATUS_EXIT, 0);
     } else if (is_equal(mode, "count")) {
         report(BOOT_STATUS_EXIT, (uint8_t)(128 + count(args->tsc_khz, find_identity(cmdline))));
+    } else if (is_equal(mode, "fill")) {
+        (void)sweep((uint64_t)args, false);
+        report(BOOT_STATUS_EXIT, (uint8_t)(128 + count(args->tsc_khz, find_identity(cmdline))));
+    } else if (is_equal(mode, "sweep")) {
+        report(BOOT_STATUS_EXIT, (uint8_t)(128 + sweep((uint64_t)args, true)));
     } else if (is_equal(mode, "panic")) {
         report(BOOT_STATUS_PANIC, 7);
     } else if (is_equal(mode, "error")) {

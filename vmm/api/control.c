@@ -12,15 +12,13 @@
 #include <time.h>
 #include <unistd.h>
 
+#include <base/clock.h>
 #include <base/fmt.h>
 
 #include "api.h"
 
 #define ID_DEFAULT         "anonymous-instance"
 #define METRICS_INTERVAL_S 60
-#define NS_PER_S           UINT64_C(1000000000)
-#define NS_PER_MS          UINT64_C(1000000)
-#define WAIT_MS_MAX        3600000
 
 enum {
     POLL_SIGNAL,
@@ -37,14 +35,6 @@ struct control {
     uint64_t timeout_ns; /* CLOCK_MONOTONIC; UINT64_MAX: none */
     bool is_signalled;
 };
-
-static uint64_t now_ns(void)
-{
-    struct timespec t;
-
-    (void)clock_gettime(CLOCK_MONOTONIC, &t);
-    return (uint64_t)t.tv_sec * NS_PER_S + (uint64_t)t.tv_nsec;
-}
 
 void drupe_control_options_init(struct drupe_control_options *options)
 {
@@ -279,19 +269,14 @@ static bool has_ended(const struct api *a)
 static int wait_ms(const struct control *c)
 {
     uint64_t until = min_of(c->timeout_ns, c->api.kill_ns);
-    uint64_t now = now_ns();
-
-    if (until == UINT64_MAX) {
-        return -1;
-    }
-    return until <= now ? 0 : (int)min_of((until - now) / NS_PER_MS + 1, (uint64_t)WAIT_MS_MAX);
+    return clock_poll_ms(until);
 }
 
 static void check_deadlines(struct control *c)
 {
     struct api *a = &c->api;
 
-    if (now_ns() >= min_of(c->timeout_ns, a->kill_ns)) {
+    if (clock_ns() >= min_of(c->timeout_ns, a->kill_ns)) {
         c->timeout_ns = UINT64_MAX;
         a->kill_ns = UINT64_MAX;
         if (a->vm != NULL) {
@@ -379,7 +364,8 @@ int drupe_control_run(const struct drupe_control_options *options, struct drupe_
     err = err == NULL ? &own : err;
     c->signal_fd = -1;
     c->timer_fd = -1;
-    c->timeout_ns = options->timeout_s == 0 ? UINT64_MAX : now_ns() + options->timeout_s * NS_PER_S;
+    c->timeout_ns =
+        options->timeout_s == 0 ? UINT64_MAX : clock_ns() + options->timeout_s * NS_PER_S;
     status = init_api(&c->api, options, err);
     if (status == DRUPE_CONTROL_OK) {
         status = open_events(c, err);

@@ -2,23 +2,15 @@
 /* Endpoints of our own, under /drupe: what clients of Firecracker's interface do not know. */
 #include <fcntl.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
+
+#include <base/clock.h>
 
 #include "api.h"
 
-#define NS_PER_MS    UINT64_C(1000000)
 #define SIGNAL_TERM  15
 #define SIGNAL_MAX   64
 #define GRACE_MS_MAX UINT64_C(86400000)
-
-static uint64_t now_ns(void)
-{
-    struct timespec t;
-
-    (void)clock_gettime(CLOCK_MONOTONIC, &t);
-    return (uint64_t)t.tv_sec * UINT64_C(1000000000) + (uint64_t)t.tv_nsec;
-}
 
 void api_changed(const struct api *a, enum drupe_control_event event)
 {
@@ -105,7 +97,7 @@ static void put_stop(struct api_call *call)
     }
     /* A workload that is paused, or cannot be told, has no use for a grace. */
     if (grace_ms > 0 && drupe_vm_signal(a->vm, SIGNAL_TERM, &err) == DRUPE_OK) {
-        a->kill_ns = now_ns() + grace_ms * NS_PER_MS;
+        a->kill_ns = clock_ns() + grace_ms * NS_PER_MS;
         api_changed(a, DRUPE_CONTROL_STOPPING);
     } else if (drupe_vm_stop(a->vm, 0, &err) != DRUPE_OK) {
         reply_fault(call, "%s", err.text);

@@ -6,11 +6,11 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <sys/un.h>
 #include <unistd.h>
 
 #include <base/assert.h>
 #include <base/fmt.h>
+#include <base/unix_socket.h>
 
 #define READ_SIZE       4096u
 #define HEAD_SIZE_MAX   256u
@@ -383,33 +383,10 @@ void server_run(struct server *s, const struct pollfd *polls, unsigned count)
 
 /* ---- Life ---- */
 
-static int listen_at(const char *path)
-{
-    struct sockaddr_un address = { .sun_family = AF_UNIX };
-    size_t size = strlen(path);
-    int fd = -1;
-    int err = 0;
-
-    if (size == 0 || size >= sizeof(address.sun_path)) {
-        return -ENAMETOOLONG;
-    }
-    memcpy(address.sun_path, path, size + 1);
-    fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-    if (fd < 0) {
-        return -errno;
-    }
-    if (bind(fd, (const struct sockaddr *)&address, sizeof(address)) < 0 || listen(fd, 128) < 0) {
-        err = -errno;
-        (void)close(fd);
-        return err;
-    }
-    return fd;
-}
-
 int server_create(const char *path, int listen_fd, size_t body_size_max, server_handler handler,
                   void *ctx, struct server **out)
 {
-    int fd = path == NULL ? listen_fd : listen_at(path);
+    int fd = path == NULL ? listen_fd : unix_listen(path, SOCK_NONBLOCK);
     struct server *s = NULL;
 
     if (fd < 0) {

@@ -136,7 +136,8 @@ static void put_create(struct api_call *call)
 
 struct load_body {
     const char *state_path;
-    const char *memory_path;
+    const char *memory_path; /* or the socket of the client's page-fault handler */
+    bool has_handler;
     bool is_dirty_tracked;
     bool is_resumed;
     bool is_deprecated;
@@ -157,11 +158,7 @@ static bool read_backend(struct api_call *call, const json_t *object, struct loa
         reply_bad_body(call, &d);
         return false;
     }
-    if (type == 1) {
-        reply_fault(call, "The requested operation is not supported: a page-fault handler of the "
-                          "client's (Uffd)");
-        return false;
-    }
+    b->has_handler = type == 1;
     return true;
 }
 
@@ -252,8 +249,9 @@ static bool load_machine(struct api *a, const struct load_body *b, json_t *confi
     struct drupe_restore_options options = {
         .struct_size = sizeof(options),
         .fd = state_fd,
-        .memory_path = memory_fd >= 0 ? NULL : b->memory_path,
+        .memory_path = memory_fd >= 0 || b->has_handler ? NULL : b->memory_path,
         .memory_fd = memory_fd,
+        .memory_handler = b->has_handler ? b->memory_path : NULL,
     };
 
     if (!override_vsock(config, b, err) || !api_take_sections(a, config, err)) {
@@ -282,7 +280,7 @@ static void load(struct api_call *call, const struct load_body *b)
     if (r == 0) {
         r = snapshot_split(state.fd, &config, &state_fd);
     }
-    if (r == 0 && strncmp(b->memory_path, "fd:", 3) == 0) {
+    if (r == 0 && !b->has_handler && strncmp(b->memory_path, "fd:", 3) == 0) {
         r = call_open(call, b->memory_path, O_RDONLY, &memory);
     }
     if (r == 0) {

@@ -24,6 +24,7 @@
 
 #include <base/assert.h>
 #include <base/checked.h>
+#include <base/clock.h>
 
 #include "abi/snapshot.h"
 #include "block_file.h"
@@ -43,6 +44,7 @@ static_assert(sizeof(struct virtio_blk_discard_write_zeroes) == 16, "segment lay
 struct request {
     struct block_op op;
     uint16_t head;
+    uint8_t queue;
     uint32_t written; /* bytes of data that the guest gets if all goes well */
     gpa_t status;
     struct iovec iov[VIRTIO_BLK_SEGMENTS_MAX];
@@ -50,7 +52,9 @@ struct request {
 
 struct virtio_blk {
     struct virtio_device dev;
-    struct virtqueue queue;
+    struct virtqueue queues[VIRTIO_BLK_QUEUES_MAX];
+    unsigned queue_count;
+    uint32_t starved; /* bit per queue: it found no free request */
     struct virtio_blk_config config;
     struct block_file *file;
     bool is_read_only;
@@ -65,7 +69,9 @@ struct virtio_blk {
     struct request requests[VIRTIO_BLK_IN_FLIGHT_MAX];
 };
 
-static const uint16_t queue_sizes[] = { QUEUE_SIZE };
+static const uint16_t queue_sizes[] = { QUEUE_SIZE, QUEUE_SIZE, QUEUE_SIZE, QUEUE_SIZE };
+
+static_assert(array_size(queue_sizes) == VIRTIO_BLK_QUEUES_MAX, "one size for each queue");
 
 static struct virtio_blk *blk_of(struct virtio_device *dev)
 {
@@ -92,7 +98,7 @@ static void answer(struct virtio_blk *blk, const struct request *r, uint8_t stat
     if (gmem_write(g, r->status, &status, 1) < 0) {
         unreachable("the chain was validated and the memory map does not change");
     }
-    vq_complete(&blk->queue, r->head, written + 1);
+    vq_complete(&blk->queues[r->queue], r->head, written + 1);
 }
 
 static void on_done(void *ctx, struct block_op *op, int result)
@@ -131,8 +137,8 @@ static uint8_t decode_transfer(struct virtio_blk *blk, const struct vq_chain *ch
         (is_write && blk->is_read_only)) {
         return VIRTIO_BLK_S_IOERR;
     }
-    r->op.iov_count = vq_chain_iov(&blk->queue, chain, is_write ? VQ_READABLE : VQ_WRITABLE, skip,
-                                   size, iov, &lent);
+    r->op.iov_count = vq_chain_iov(&blk->queues[r->queue], chain,
+                                   is_write ? VQ_READABLE : VQ_WRITABLE, skip, size, iov, &lent);
     if (r->op.iov_count > VIRTIO_BLK_SEGMENTS_MAX) {
         return VIRTIO_BLK_S_IOERR;
     }
@@ -158,7 +164,7 @@ static uint8_t decode_clear(struct virtio_blk *blk, const struct vq_chain *chain
         return VIRTIO_BLK_S_UNSUPP;
     }
     if (chain->readable_size != HEADER_SIZE + sizeof(segment) ||
-        vq_chain_read(&blk->queue, chain, HEADER_SIZE, &segment, sizeof(segment)) < 0) {
+        vq_chain_read(&blk->queues[r->queue], chain, HEADER_SIZE, &segment, sizeof(segment)) < 0) {
         return VIRTIO_BLK_S_IOERR;
     }
     may_unmap = (segment.flags & VIRTIO_BLK_WRITE_ZEROES_FLAG_UNMAP) != 0;
@@ -180,7 +186,7 @@ static uint8_t answer_id(struct virtio_blk *blk, const struct vq_chain *chain, s
 {
     /* The last writable byte is the status. */
     if (chain->writable_size < sizeof(blk->id) + 1 ||
-        vq_chain_write(&blk->queue, chain, 0, blk->id, sizeof(blk->id)) < 0) {
+        vq_chain_write(&blk->queues[r->queue], chain, 0, blk->id, sizeof(blk->id)) < 0) {
         return VIRTIO_BLK_S_IOERR;
     }
     r->written = sizeof(blk->id);
@@ -191,7 +197,7 @@ static uint8_t decode(struct virtio_blk *blk, const struct vq_chain *chain, stru
 {
     struct virtio_blk_outhdr header;
 
-    if (vq_chain_read(&blk->queue, chain, 0, &header, sizeof(header)) < 0) {
+    if (vq_chain_read(&blk->queues[r->queue], chain, 0, &header, sizeof(header)) < 0) {
         return VIRTIO_BLK_S_IOERR;
     }
     switch (header.type) {
@@ -230,7 +236,7 @@ static gpa_t last_writable_byte(const struct vq_chain *chain)
 }
 
 /* Begin one request. Returns the bytes that it moves. */
-static uint64_t begin(struct virtio_blk *blk, const struct vq_chain *chain)
+static uint64_t begin(struct virtio_blk *blk, unsigned queue, const struct vq_chain *chain)
 {
     struct request *r;
     uint8_t status;
@@ -238,12 +244,13 @@ static uint64_t begin(struct virtio_blk *blk, const struct vq_chain *chain)
 
     if (chain->writable_size == 0) {
         virtio_device_fail(&blk->dev, "a request without room for its status; device stopped");
-        vq_complete(&blk->queue, chain->head, 0);
+        vq_complete(&blk->queues[queue], chain->head, 0);
         return 0;
     }
     r = request_get(blk);
     r->op = (struct block_op){ .kind = BLOCK_FLUSH };
     r->head = chain->head;
+    r->queue = (uint8_t)queue;
     r->written = 0;
     r->status = last_writable_byte(chain);
     status = decode(blk, chain, r);
@@ -257,14 +264,6 @@ static uint64_t begin(struct virtio_blk *blk, const struct vq_chain *chain)
     return size;
 }
 
-static uint64_t now_ns(void)
-{
-    struct timespec t;
-
-    (void)clock_gettime(CLOCK_MONOTONIC, &t);
-    return (uint64_t)t.tv_sec * UINT64_C(1000000000) + (uint64_t)t.tv_nsec;
-}
-
 /* The limits do not let this request through yet: the timer brings us back. */
 static bool is_refused(struct virtio_blk *blk, const struct vq_chain *chain)
 {
@@ -273,7 +272,7 @@ static bool is_refused(struct virtio_blk *blk, const struct vq_chain *chain)
 
     size -= min_of(size, (uint64_t)HEADER_SIZE + 1);
     if (!rate_limiter_is_limited(&blk->limiter) ||
-        rate_limiter_take(&blk->limiter, size, now_ns())) {
+        rate_limiter_take(&blk->limiter, size, clock_ns())) {
         return false;
     }
     blk->is_throttled = timerfd_settime(blk->timer_fd, 0, &once, NULL) == 0;
@@ -281,9 +280,10 @@ static bool is_refused(struct virtio_blk *blk, const struct vq_chain *chain)
 }
 
 /* Take requests while there is room. True if it ended for want of room. */
-static bool begin_some(struct virtio_blk *blk, unsigned *chains_left, uint64_t *bytes_left)
+static bool begin_some(struct virtio_blk *blk, unsigned queue, unsigned *chains_left,
+                       uint64_t *bytes_left)
 {
-    struct virtqueue *vq = &blk->queue;
+    struct virtqueue *vq = &blk->queues[queue];
     struct vq_chain chain;
 
     while (blk->free_count > 0 && !blk->is_throttled && virtio_device_is_live(&blk->dev)) {
@@ -292,14 +292,14 @@ static bool begin_some(struct virtio_blk *blk, unsigned *chains_left, uint64_t *
         }
         if (*chains_left == 0 || *bytes_left == 0) {
             vq_untake(vq);
-            virtio_queue_defer(&blk->dev, 0);
+            virtio_queue_defer(&blk->dev, queue);
             return false;
         }
         if (is_refused(blk, &chain)) {
             vq_untake(vq);
             return false;
         }
-        const uint64_t moved = begin(blk, &chain);
+        const uint64_t moved = begin(blk, queue, &chain);
 
         *chains_left -= 1;
         *bytes_left -= min_of(*bytes_left, moved);
@@ -307,20 +307,52 @@ static bool begin_some(struct virtio_blk *blk, unsigned *chains_left, uint64_t *
     return blk->free_count == 0 && !blk->is_throttled;
 }
 
-static void run_queue(struct virtio_blk *blk)
+static void publish(struct virtio_blk *blk)
 {
-    unsigned chains_left = blk->queue.size;
+    for (unsigned i = 0; i < blk->queue_count; i++) {
+        virtio_queue_publish(&blk->dev, i);
+    }
+}
+
+/* Requests are free again: whoever found none is looked at on the loop. */
+static void wake_starved(struct virtio_blk *blk)
+{
+    for (unsigned i = 0; i < blk->queue_count && blk->free_count > 0; i++) {
+        if ((blk->starved & 1u << i) != 0) {
+            virtio_queue_defer(&blk->dev, i);
+        }
+    }
+    if (blk->free_count > 0) {
+        blk->starved = 0;
+    }
+}
+
+static void run_queue(struct virtio_blk *blk, unsigned queue)
+{
+    unsigned chains_left = blk->queues[queue].size;
     uint64_t bytes_left = RUN_BYTES_MAX;
     bool was_full;
 
-    vq_kicks_off(&blk->queue);
+    vq_kicks_off(&blk->queues[queue]);
     do {
-        was_full = begin_some(blk, &chains_left, &bytes_left);
+        was_full = begin_some(blk, queue, &chains_left, &bytes_left);
         block_file_submit(blk->file);
         block_file_reap(blk->file); /* what the page cache had is there already */
     } while (was_full && blk->free_count > 0);
-    /* Still full: completions on the loop bring us back. */
-    virtio_queue_publish(&blk->dev, 0);
+    if (was_full) {
+        blk->starved |= 1u << queue; /* completions, of whichever queue, bring us back */
+    }
+    wake_starved(blk);
+    publish(blk);
+}
+
+static void run_queues(struct virtio_blk *blk)
+{
+    for (unsigned i = 0; i < blk->queue_count && virtio_device_is_live(&blk->dev); i++) {
+        if (blk->queues[i].is_ready) {
+            run_queue(blk, i);
+        }
+    }
 }
 
 static void blk_kick(struct virtio_device *dev, unsigned queue, enum virtio_thread thread)
@@ -333,7 +365,7 @@ static void blk_kick(struct virtio_device *dev, unsigned queue, enum virtio_thre
         virtio_queue_defer(dev, queue);
         return;
     }
-    run_queue(blk);
+    run_queue(blk, queue);
 }
 
 /* Loop thread: operations have ended. */
@@ -347,7 +379,7 @@ static void on_completions(void *device, int fd, uint32_t events)
     virtio_device_lock(&blk->dev);
     block_file_reap(blk->file);
     if (virtio_device_is_live(&blk->dev)) {
-        run_queue(blk);
+        run_queues(blk);
     }
     virtio_device_unlock(&blk->dev);
 }
@@ -363,7 +395,7 @@ static void on_timer(void *device, int fd, uint32_t events)
     virtio_device_lock(&blk->dev);
     blk->is_throttled = false;
     if (virtio_device_is_live(&blk->dev)) {
-        run_queue(blk);
+        run_queues(blk);
     }
     virtio_device_unlock(&blk->dev);
 }
@@ -374,7 +406,7 @@ static int set_limit(struct virtio_blk *blk, const struct drupe_rate_limit *limi
     const struct device_host *host = blk->dev.setup.host;
     struct rate_limiter limiter;
 
-    rate_limiter_init(&limiter, limit, now_ns());
+    rate_limiter_init(&limiter, limit, clock_ns());
     if (rate_limiter_is_limited(&limiter) && blk->timer_fd < 0) {
         int fd = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
         int err = fd < 0 ? -errno : host->watch(host->ctx, fd, EPOLLIN, on_timer, blk);
@@ -393,7 +425,10 @@ static int set_limit(struct virtio_blk *blk, const struct drupe_rate_limit *limi
 
 static void blk_reset(struct virtio_device *dev)
 {
-    block_file_drain(blk_of(dev)->file);
+    struct virtio_blk *blk = blk_of(dev);
+
+    block_file_drain(blk->file);
+    blk->starved = 0;
 }
 
 static size_t blk_save(struct virtio_device *dev, void *state)
@@ -462,7 +497,7 @@ static uint64_t features_of(const struct virtio_blk_setup *setup)
                             1u << VIRTIO_BLK_F_BLK_SIZE |
                             (setup->is_flush_ignored ? 0 : 1u << VIRTIO_BLK_F_FLUSH);
 
-    return always |
+    return always | (setup->queue_count > 1 ? 1u << VIRTIO_BLK_F_MQ : 0) |
            (setup->is_read_only ? 1u << VIRTIO_BLK_F_RO
                                 : 1u << VIRTIO_BLK_F_DISCARD | 1u << VIRTIO_BLK_F_WRITE_ZEROES);
 }
@@ -472,11 +507,14 @@ static void blk_init(struct virtio_blk *blk, const struct virtio_blk_setup *setu
     blk->is_read_only = setup->is_read_only;
     blk->is_flush_ignored = setup->is_flush_ignored;
     blk->want_sync = setup->want_sync;
+    blk->queue_count = max_of(setup->queue_count, 1u);
+    assert(blk->queue_count <= VIRTIO_BLK_QUEUES_MAX);
     blk->timer_fd = -1;
     blk->config = (struct virtio_blk_config){
         .capacity = size / VIRTIO_BLK_SECTOR_SIZE,
         .size_max = VIRTIO_BLK_SEGMENT_MAX,
         .seg_max = VIRTIO_BLK_SEGMENTS_MAX,
+        .num_queues = (uint16_t)blk->queue_count,
         .max_discard_sectors = DISCARD_SECTORS_MAX,
         .max_discard_seg = 1,
         .discard_sector_alignment = 1,
@@ -536,9 +574,9 @@ int virtio_blk_create(const struct virtio_blk_setup *setup, struct virtio_blk **
                                             .features = features_of(setup),
                                             .config = &blk->config,
                                             .config_size = sizeof(blk->config),
-                                            .queues = &blk->queue,
+                                            .queues = blk->queues,
                                             .queue_sizes = queue_sizes,
-                                            .queue_count = array_size(queue_sizes),
+                                            .queue_count = blk->queue_count,
                                         });
     if (err < 0) {
         goto destroy_file;
@@ -614,9 +652,11 @@ static int change_file(struct virtio_blk *blk, int fd)
     blk->config.capacity = size / VIRTIO_BLK_SECTOR_SIZE;
     blk->config.blk_size = block_file_block_size(file);
     if (virtio_device_is_live(&blk->dev)) {
-        virtio_queue_publish(&blk->dev, 0);
+        publish(blk);
         virtio_config_changed(&blk->dev);
-        virtio_queue_defer(&blk->dev, 0);
+        for (unsigned i = 0; i < blk->queue_count; i++) {
+            virtio_queue_defer(&blk->dev, i);
+        }
     }
     return 0;
 }
@@ -641,7 +681,7 @@ void virtio_blk_quiesce(struct virtio_blk *blk)
     virtio_device_lock(&blk->dev);
     block_file_drain(blk->file);
     if (virtio_device_is_live(&blk->dev)) {
-        virtio_queue_publish(&blk->dev, 0);
+        publish(blk);
     }
     virtio_device_unlock(&blk->dev);
 }

@@ -23,13 +23,15 @@
 struct fixture {
     struct test_machine m;
     struct test_driver d;
-    struct test_queue q;
+    struct test_queue q; /* the one that is used now */
+    struct test_queue queues[VIRTIO_BLK_QUEUES_MAX];
     struct virtio_blk *blk;
     int fd;
     unsigned requests;
 };
 
-static struct fixture *start(bool want_sync, bool is_read_only, uint64_t features)
+static struct fixture *start_with(unsigned queue_count, bool want_sync, bool is_read_only,
+                                  uint64_t features)
 {
     struct fixture *f = aligned_alloc(4096, align_up(sizeof(*f), 4096u));
     struct virtio_blk_setup setup;
@@ -52,14 +54,23 @@ static struct fixture *start(bool want_sync, bool is_read_only, uint64_t feature
         .fd = f->fd,
         .is_read_only = is_read_only,
         .want_sync = want_sync,
+        .queue_count = queue_count,
         .id = "a-serial-longer-than-twenty",
     };
     assert_int_equal(virtio_blk_create(&setup, &f->blk), 0);
     test_driver_attach(&f->d, &f->m, virtio_blk_device(f->blk));
     test_negotiate(&f->d, features & (test_offered(&f->d)));
-    test_queue_init(&f->d, &f->q, 0);
+    for (unsigned i = 0; i < queue_count; i++) {
+        test_queue_init(&f->d, &f->queues[i], i);
+    }
+    f->q = f->queues[0];
     test_driver_ok(&f->d);
     return f;
+}
+
+static struct fixture *start(bool want_sync, bool is_read_only, uint64_t features)
+{
+    return start_with(1, want_sync, is_read_only, features);
 }
 
 static void stop(struct fixture *f)
@@ -413,6 +424,46 @@ static void another_file(void **state)
     }
 }
 
+/* Requests on all queues at once, more than the device keeps under way: each queue gets its own. */
+static void several_queues(void **state)
+{
+    (void)state;
+    for (unsigned sync = 0; sync < 2; sync++) {
+        struct fixture *f =
+            start_with(VIRTIO_BLK_QUEUES_MAX, sync == 1, false, F_ZEROES | F(VIRTIO_BLK_F_MQ));
+        struct test_queue queues[VIRTIO_BLK_QUEUES_MAX];
+        uint64_t status[VIRTIO_BLK_QUEUES_MAX][16];
+
+        assert_int_equal(reg_read(&f->d, VIRTIO_MMIO_CONFIG + 32) >> 16, VIRTIO_BLK_QUEUES_MAX);
+        for (unsigned q = 0; q < VIRTIO_BLK_QUEUES_MAX; q++) {
+            queues[q] = f->queues[q];
+            f->q = queues[q];
+            for (unsigned i = 0; i < 16; i++) {
+                const uint32_t n = q * 16u + i;
+
+                status[q][i] = post(f, VIRTIO_BLK_T_IN, n, DATA_GPA + n * 512u, 512, IN);
+            }
+            queues[q] = f->q;
+        }
+        for (unsigned q = 0; q < VIRTIO_BLK_QUEUES_MAX; q++) {
+            test_kick(&f->d, &queues[q]);
+        }
+        for (unsigned q = 0; q < VIRTIO_BLK_QUEUES_MAX; q++) {
+            f->q = queues[q];
+            for (unsigned i = 0; i < 16; i++) {
+                assert_int_equal(wait_used(f), 513);
+            }
+            for (unsigned i = 0; i < 16; i++) {
+                const uint32_t n = q * 16u + i;
+
+                assert_int_equal(f->m.ram[status[q][i]], VIRTIO_BLK_S_OK);
+                assert_int_equal(f->m.ram[DATA_GPA + n * 512u], n + 1);
+            }
+        }
+        stop(f);
+    }
+}
+
 static void not_a_disk(void **state)
 {
     struct test_machine *m = aligned_alloc(4096, align_up(sizeof(*m), 4096u));
@@ -442,7 +493,7 @@ int main(void)
         cmocka_unit_test(shrunk_file),   cmocka_unit_test(odd_framing),
         cmocka_unit_test(many_at_once),  cmocka_unit_test(reset_in_flight),
         cmocka_unit_test(not_a_disk),    cmocka_unit_test(limits),
-        cmocka_unit_test(another_file),
+        cmocka_unit_test(another_file),  cmocka_unit_test(several_queues),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

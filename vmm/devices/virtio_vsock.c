@@ -26,6 +26,7 @@
 #include <base/assert.h>
 #include <base/bytes.h>
 #include <base/fmt.h>
+#include <base/unix_socket.h>
 
 #include "virtio_mmio.h"
 #include "vsock_connection.h"
@@ -394,25 +395,14 @@ static void run_rx(struct virtio_vsock *v)
 /* A connection of the guest to `<path>_<port>`; -errno: nobody there. */
 static int connect_out(const struct virtio_vsock *v, uint32_t port)
 {
-    struct sockaddr_un to = { .sun_family = AF_UNIX };
-    int fd = -1;
+    char path[sizeof(v->path)];
 
-    if (v->path[0] == '\0' || fmt_snprintf(to.sun_path, sizeof(to.sun_path), "%s_%u", v->path,
-                                           port) >= sizeof(to.sun_path)) {
+    if (v->path[0] == '\0' ||
+        fmt_snprintf(path, sizeof(path), "%s_%u", v->path, port) >= sizeof(path)) {
         return -ECONNREFUSED;
     }
-    fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-    if (fd < 0) {
-        return -errno;
-    }
     /* A listener whose queue is full refuses with EAGAIN: the guest may try again. */
-    if (connect(fd, (const struct sockaddr *)&to, sizeof(to)) < 0) {
-        int err = -errno;
-
-        (void)close(fd);
-        return err;
-    }
-    return fd;
+    return unix_connect(path, SOCK_NONBLOCK);
 }
 
 static void update_credit(struct vsock_connection *c, const struct virtio_vsock_hdr *h)

@@ -82,6 +82,7 @@ const struct filter_rule filter_rules[] = {
 
     /* Devices that talk over sockets. */
     ALLOW_IF(S | A, socket, 0, EXACT, AF_UNIX, "AF_UNIX", "the VM's vsock socket"),
+    ALLOW(S | A, connect, "a page-fault handler inside the jail's root"),
     ALLOW(S | A, bind, "the VM's vsock socket"),
     ALLOW(S | A, listen, "the VM's vsock socket"),
     ALLOW(S | M | L | A, recvfrom, "vsock and network streams"),

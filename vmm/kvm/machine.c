@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include <base/assert.h>
+#include <base/clock.h>
 #include <base/fmt.h>
 
 #include "error.h"
@@ -21,16 +22,7 @@
 
 #define KVM_VERSION            12
 #define LOOP_THREAD_STACK_SIZE (64u << 10)
-#define NS_PER_MS              UINT64_C(1000000)
 #define DRAIN_LOOK_MS          2
-
-static uint64_t now_ns(void)
-{
-    struct timespec t;
-
-    (void)clock_gettime(CLOCK_MONOTONIC, &t);
-    return (uint64_t)t.tv_sec * UINT64_C(1000000000) + (uint64_t)t.tv_nsec;
-}
 
 /* ---- Ending ---- */
 
@@ -402,6 +394,7 @@ static drupe_vm_err_t make(const struct config *c, const struct backend_events *
         m->base_path = c->is_dirty_tracked ? realpath(snapshot->name, NULL) : NULL;
     }
     m->kvm_fd = -1;
+    m->handler_uffd = -1;
     m->vm_fd = -1;
     m->pid = getpid();
     log_init(&m->log, c->log, c->log_ctx);
@@ -437,7 +430,7 @@ static drupe_vm_err_t kvm_restore(const struct config *c, const struct backend_e
     if (r == DRUPE_OK) {
         r = describe_check(snapshot, c, options->is_clone, err);
     }
-    if (r == DRUPE_OK && !options->is_memory_trusted) {
+    if (r == DRUPE_OK && !options->is_memory_trusted && options->memory_handler == NULL) {
         r = snapshot_verify_memory(snapshot, err);
     }
     if (r != DRUPE_OK) {
@@ -454,7 +447,7 @@ static void kvm_release(void *machine)
     boot_timer_start(&m->boot_timer);
     loop_set_deadline(&m->loop, m->config->boot_timeout_ms * NS_PER_MS, boot_deadline, m);
     (void)pthread_mutex_lock(&m->lock);
-    m->released_ns = now_ns();
+    m->released_ns = clock_ns();
     m->is_released = true;
     m->is_gate_open = true;
     (void)pthread_cond_broadcast(&m->gate);
@@ -471,14 +464,15 @@ static void kvm_kill(void *machine)
 
 static uint64_t vcpu_time(const struct vcpu *v)
 {
-    struct timespec t;
     clockid_t clock = 0;
+    uint64_t time_ns = 0;
 
-    if (atomic_load(&v->has_left) || pthread_getcpuclockid(v->thread, &clock) != 0 ||
-        clock_gettime(clock, &t) < 0) {
+    if (atomic_load(&v->has_left) || pthread_getcpuclockid(v->thread, &clock) != 0) {
         return atomic_load(&v->time_ns);
     }
-    return (uint64_t)t.tv_sec * UINT64_C(1000000000) + (uint64_t)t.tv_nsec;
+    /* 0: it has left since, and said before how long it took. */
+    time_ns = clock_ns_of(clock);
+    return time_ns != 0 ? time_ns : atomic_load(&v->time_ns);
 }
 
 static void kvm_stats(void *machine, struct drupe_vm_stats *out)

@@ -83,6 +83,7 @@ struct machine {
     char base_id[SNAPSHOT_ID_SIZE];
     char *base_path;
     struct snapshot_file *snapshot; /* RAM was restored from it; NULL: it began empty */
+    int handler_uffd;               /* RAM that a page-fault handler brings; -1: none */
 
     /* Devices and the way to them: built once, then constant. */
     struct device_host device_host;

@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 #include <base/assert.h>
+#include <base/clock.h>
 
 #include "error.h"
 #include "jail/filter.h"
@@ -254,7 +255,6 @@ static void run_guest(struct vcpu *v)
 static void *vcpu_main(void *arg)
 {
     struct vcpu *v = arg;
-    struct timespec t;
     int r = 0;
 
     atomic_store(&v->tid, gettid());
@@ -265,8 +265,7 @@ static void *vcpu_main(void *arg)
     }
     machine_wait_gate(v->machine);
     run_guest(v);
-    (void)clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
-    atomic_store(&v->time_ns, (uint64_t)t.tv_sec * UINT64_C(1000000000) + (uint64_t)t.tv_nsec);
+    atomic_store(&v->time_ns, clock_ns_of(CLOCK_THREAD_CPUTIME_ID));
     atomic_store(&v->has_left, true);
     machine_vcpu_left(v->machine);
     if (filter_is_on()) {

@@ -248,6 +248,15 @@ static drupe_vm_err_t check_memory(struct snapshot_file *f, const struct parts *
     memcpy(f->memory_sha256, p->header.memory_sha256, sizeof(f->memory_sha256));
     f->memory_offset = p->header_size + p->header.v1.metadata_size + p->header.v1.state_size;
     f->memory_fd = f->fd;
+    if (options->memory_handler != NULL) {
+        f->handler = strdup(options->memory_handler);
+        if (f->version == 2 && (p->header.flags & SNAPSHOT_MEMORY_ELSEWHERE) != 0) {
+            f->memory_offset = 0;
+        }
+        return f->handler != NULL
+                   ? DRUPE_OK
+                   : error_set(err, DRUPE_NO_MEMORY, ENOMEM, "open snapshot %s", f->name);
+    }
     if (f->version == 2 && (p->header.flags & SNAPSHOT_MEMORY_ELSEWHERE) != 0) {
         if (options->memory_path == NULL && options->memory_fd < 0) {
             return error_field(err, "memory_path", "snapshot %s has its memory in another file",
@@ -389,6 +398,7 @@ void snapshot_close(struct snapshot_file *f)
             (void)close(f->fd);
         }
         free(f->name);
+        free(f->handler);
         free(f->metadata);
         free(f->state_bytes);
         free(f);

@@ -18,6 +18,7 @@ struct snapshot_file {
     char *name; /* for messages */
     int fd;
     int memory_fd;          /* the same, or of the file that holds the memory */
+    char *handler;          /* the socket of who brings the memory; NULL: it is mapped */
     uint64_t memory_offset; /* of RAM's first byte in it */
     uint32_t version;       /* of the container */
     uint8_t memory_sha256[32];
