@@ -230,8 +230,9 @@ static void garbage(void)
             sim_random_fill(random, text, size);
         } else {
             for (unsigned flips = 1 + sim_random_below(random, 3); flips > 0; flips--) {
-                text[sim_random_below(random, (uint32_t)size)] ^=
-                    (char)(1u << sim_random_below(random, 8));
+                uint32_t at = sim_random_below(random, (uint32_t)size);
+
+                text[at] = (char)(uint8_t)(text[at] ^ 1 << sim_random_below(random, 7));
             }
         }
         api_open(&c);
