@@ -22,7 +22,7 @@
 #include <base/clock.h>
 
 #include "cli.h"
-#include "limits.h"
+#include "jail_limits.h"
 #include "options.h"
 #include "run_internal.h"
 #include "template.h"

@@ -10,7 +10,7 @@
 
 #include "cli.h"
 #include "background.h"
-#include "limits.h"
+#include "jail_limits.h"
 #include "run_internal.h"
 
 static void fill_record(struct vm_record *r, const struct job *j, const drupe_vm_t *vm)

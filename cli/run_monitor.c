@@ -12,7 +12,7 @@
 #include <base/clock.h>
 
 #include "files.h"
-#include "limits.h"
+#include "jail_limits.h"
 
 #define OWN_THREADS 16u /* beside the vCPUs: main, loop, shared folders */
 

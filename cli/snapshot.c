@@ -13,7 +13,7 @@
 #include "api_client.h"
 #include "cli.h"
 #include "background.h"
-#include "limits.h"
+#include "jail_limits.h"
 #include "options.h"
 #include "run_internal.h"
 #include "thaw.h"

@@ -126,5 +126,4 @@ void thaw_config(const struct thaw *t, drupe_vm_config_t *cfg)
 {
     cfg->root_mode = t->description.root_mode;
     cfg->stdio = t->description.stdio;
-    cfg->argv = NULL; /* it runs already */
 }
