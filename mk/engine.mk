@@ -39,7 +39,8 @@ cc.fuzz := $(CLANG)
 cc.sim := $(CC)
 cc.kernel := $(CC)
 
-cflags.host := -O2 -D_GNU_SOURCE $(hardened)
+# Small: no unwind tables (gdb has .debug_frame), and the linker drops what nothing calls.
+cflags.host := -O2 -D_GNU_SOURCE $(hardened) -ffunction-sections -fdata-sections -fno-asynchronous-unwind-tables
 # For shared libraries: only what is marked so is seen from outside.
 cflags.pic := -O2 -D_GNU_SOURCE -fPIC -fvisibility=hidden -fstack-protector-strong -D_FORTIFY_SOURCE=2
 cflags.asan := -O1 -D_GNU_SOURCE -DTEST_BUILD=1 -fPIE -fno-omit-frame-pointer -fno-sanitize-recover=all \
@@ -62,7 +63,7 @@ cflags.kernel := -O2 -ffreestanding -nostdinc -isystem $(kernel_isystem) -fno-st
     -fomit-frame-pointer $(kernel_lto) $(kernel_machine.$(ARCH))
 
 shared_ldflags := -shared -Wl,-z,relro,-z,now,-z,defs
-ldflags.host := -pie -Wl,-z,relro,-z,now
+ldflags.host := -pie -Wl,-z,relro,-z,now,-z,pack-relative-relocs -Wl,--gc-sections
 ldflags.asan := -pie -fsanitize=address,undefined
 ldflags.tsan := -pie -fsanitize=thread
 ldflags.cov := -pie --coverage
