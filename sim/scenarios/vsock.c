@@ -513,7 +513,7 @@ static void wild_ring(struct vguest *g)
 
 static void wild_register(struct vguest *g)
 {
-    g->window.write(g->window.device, sim_random_below(chance(), 0x40) * 4, 4,
+    g->window.write(g->window.device, (uint64_t)sim_random_below(chance(), 0x40) * 4, 4,
                     PICK(0, 1, 2, 3, 64, 128));
 }
 
