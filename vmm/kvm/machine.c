@@ -523,6 +523,7 @@ const struct backend backend_kvm = {
     .resume = machine_resume,
     .snapshot = machine_snapshot,
     .restore = kvm_restore,
+    .record_working_set = machine_record_working_set,
     .kill = kvm_kill,
     .signal = machine_signal,
     .resize_tty = machine_resize_tty,
