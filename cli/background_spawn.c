@@ -22,6 +22,7 @@ static int jailed(struct background_task *task, const char *verb, pid_t *pid)
                          m->restore ? m->restore->memory_fd : -1 };
     struct drupe_jail_config cfg;
     drupe_jail_t *jail = NULL;
+    pid_t broker = -1; /* ends with the monitor: nobody waits for it */
     struct drupe_error err = { 0 };
     int open_fds[array_size(keep)];
     size_t count = 0;
@@ -41,6 +42,7 @@ static int jailed(struct background_task *task, const char *verb, pid_t *pid)
     cfg.pids_max = OVERHEAD_PIDS;
     cfg.are_limits_optional = true; /* an ordinary user seldom may set them: drupe doctor */
     if (drupe_jail_prepare(&cfg, &jail, &err) != DRUPE_OK ||
+        drupe_vm_start_broker(m->vm, &broker, &err) != DRUPE_OK ||
         drupe_jail_spawn(jail, m->vm, open_fds, count, background_main, task, pid, &err) !=
             DRUPE_OK) {
         drupe_jail_destroy(jail);
