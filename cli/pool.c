@@ -22,7 +22,7 @@
 #include <base/clock.h>
 
 #include "cli.h"
-#include "limits.h"
+#include "jail_limits.h"
 #include "options.h"
 #include "run_internal.h"
 #include "template.h"
@@ -340,7 +340,8 @@ static int enter_jail(struct pool *p, int root_fd, uint64_t machines, bool is_ja
 {
     struct drupe_jail_config cfg;
     struct drupe_error err;
-    const int keep[] = { p->thaw.restore.fd, root_fd };
+    int keep[1 + THAW_FDS_MAX] = { 0 };
+    size_t count = thaw_fds(&p->thaw.restore, keep);
     char id[64];
 
     if (!is_jailed) {
@@ -353,9 +354,11 @@ static int enter_jail(struct pool *p, int root_fd, uint64_t machines, bool is_ja
     cfg.memory_max = monitor_memory_max(machines * p->job.memory_mib);
     cfg.pids_max = (uint32_t)machines * (uint32_t)(p->job.vcpus + THREADS_PER_VM) + 64;
     cfg.are_limits_optional = true;
-    return drupe_jail_enter(&cfg, NULL, keep, root_fd >= 0 ? 2 : 1, &err) == DRUPE_OK
-               ? 0
-               : refuse_vm("pool", &err);
+    if (root_fd >= 0) {
+        keep[count++] = root_fd;
+    }
+    return drupe_jail_enter(&cfg, NULL, keep, count, &err) == DRUPE_OK ? 0
+                                                                       : refuse_vm("pool", &err);
 }
 
 static int serve(struct pool *p, const struct drupe_pool_options *options, struct work *works,

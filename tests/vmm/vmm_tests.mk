@@ -21,14 +21,18 @@ $(call program,tests/vmm_snapshot,asan,tests/vmm/snapshot_test.c,vmm base base_h
 $(call program,tests/vmm_snapshot_tsan,tsan,tests/vmm/snapshot_test.c,vmm base base_hosted,$(vmm.libs) -lcmocka,$(vmm_machine.sees),)
 $(call program,tests/vmm_snapshot_live,asan,tests/vmm/snapshot_live_test.c,vmm base base_hosted,$(vmm.libs) -lcmocka,$(vmm_machine.sees),)
 $(call program,tests/vmm_snapshot_live_tsan,tsan,tests/vmm/snapshot_live_test.c,vmm base base_hosted,$(vmm.libs) -lcmocka,$(vmm_machine.sees),)
+$(call program,tests/vmm_snapshot_diff,asan,tests/vmm/snapshot_diff_test.c,vmm base base_hosted,$(vmm.libs) -lcmocka,$(vmm_machine.sees),)
+$(call program,tests/vmm_snapshot_diff_tsan,tsan,tests/vmm/snapshot_diff_test.c,vmm base base_hosted,$(vmm.libs) -lcmocka,$(vmm_machine.sees),)
 $(call program,tests/vmm_snapshot_handler,asan,tests/vmm/snapshot_handler_test.c,vmm base base_hosted,$(vmm.libs) -lcmocka,$(vmm_machine.sees),)
 $(call program,tests/vmm_snapshot_handler_tsan,tsan,tests/vmm/snapshot_handler_test.c,vmm base base_hosted,$(vmm.libs) -lcmocka,$(vmm_machine.sees),)
 lint_sees.tests/vmm/snapshot_test.c := $(vmm_machine.sees)
 lint_sees.tests/vmm/snapshot_live_test.c := $(vmm_machine.sees)
+lint_sees.tests/vmm/snapshot_diff_test.c := $(vmm_machine.sees)
 lint_sees.tests/vmm/snapshot_handler_test.c := $(vmm_machine.sees)
 lint_sees.tests/vmm/machine_test.c := $(vmm_machine.sees)
 lint_sees.tests/vmm/control_test.c := $(vmm_machine.sees)
 vmm_machine.programs := $(addprefix $(BUILD)/tests/,vmm_machine vmm_machine_tsan vmm_control vmm_control_tsan \
-    vmm_snapshot vmm_snapshot_tsan vmm_snapshot_live vmm_snapshot_live_tsan vmm_snapshot_handler vmm_snapshot_handler_tsan)
+    vmm_snapshot vmm_snapshot_tsan vmm_snapshot_live vmm_snapshot_live_tsan vmm_snapshot_handler vmm_snapshot_handler_tsan \
+    vmm_snapshot_diff vmm_snapshot_diff_tsan)
 checks += $(vmm_machine.programs)
 check_needs += $(vmm_machine.programs) $(BUILD)/tests/vmm_guest.elf $(BUILD)/tests/vmm_guest_pvh.elf

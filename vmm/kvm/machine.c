@@ -390,8 +390,7 @@ static drupe_vm_err_t make(const struct config *c, const struct backend_events *
     m->events = *events;
     m->snapshot = snapshot;
     if (snapshot != NULL) {
-        memcpy(m->base_id, snapshot->state.header->id, sizeof(m->base_id));
-        m->base_path = c->is_dirty_tracked ? realpath(snapshot->name, NULL) : NULL;
+        machine_restored_from(m, snapshot);
     }
     m->kvm_fd = -1;
     m->handler_uffd = -1;
@@ -515,6 +514,7 @@ const struct backend backend_kvm = {
     .pause = machine_pause,
     .resume = machine_resume,
     .snapshot = machine_snapshot,
+    .snapshot_last = machine_snapshot_last,
     .restore = kvm_restore,
     .kill = kvm_kill,
     .signal = machine_signal,
