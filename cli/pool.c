@@ -452,7 +452,18 @@ static int run_pool(int argc, char **argv)
     }
     p.thaw.restore.is_clone = true;
     p.thaw.restore.is_memory_trusted = true;
-    thaw_job(&p.thaw, NULL, &p.job);
+    status = thaw_job(&p.thaw, "pool", &o, &p.job);
+    if (status == 0 && p.job.share_count + p.job.disk_count > 0) {
+        status = complain(STATUS_USAGE,
+                          "pool: template %s has shared folders or disks, which its "
+                          "machines would share; not supported",
+                          o.template_name);
+    }
+    if (status != 0) {
+        thaw_close(&p.thaw);
+        job_free(&p.job);
+        return status;
+    }
     (void)pthread_mutex_init(&p.lock, NULL);
     (void)signal(SIGPIPE, SIG_IGN);
     count = split(&p, &input, &works);

@@ -24,13 +24,11 @@
 struct wish {
     const char *verb;
     const char *name;
-    const char *root; /* NULL: the image that the snapshot names */
-    const char *accel;
+    struct run_options outside; /* what is elsewhere now: root, folders, disks, accelerator */
     bool is_clone;
     bool is_left_paused;
     bool is_trusted;
     bool is_unjailed;
-    bool is_tracked;
     uint64_t count;
 };
 
@@ -38,7 +36,9 @@ struct wish {
 #define WISH_OPTIONS(w)                                                                            \
     TEXT_OPTION("name", 0, &(w).name), FLAG_OPTION("paused", 0, &(w).is_left_paused),              \
         FLAG_OPTION("no-jail", 0, &(w).is_unjailed),                                               \
-        FLAG_OPTION("track-dirty", 0, &(w).is_tracked),                                            \
+        LIST_OPTION("volume", 'v', &(w).outside.volumes),                                          \
+        LIST_OPTION("disk", 0, &(w).outside.disks),                                                \
+        FLAG_OPTION("track-dirty", 0, &(w).outside.is_tracked),                                    \
         NUMBER_OPTION("count", 'n', &(w).count, 1, CLONES_MAX)
 
 static void fill_record(struct vm_record *r, const struct job *j, const drupe_vm_t *vm)
@@ -54,7 +54,6 @@ static void fill_record(struct vm_record *r, const struct job *j, const drupe_vm
 
 static int create(struct background *m, const struct wish *w, const struct thaw *t)
 {
-    const struct run_options options = { .accel = w->accel };
     struct drupe_error err;
     drupe_vm_config_t cfg;
     CLEANUP_JOB job = { 0 };
@@ -62,15 +61,16 @@ static int create(struct background *m, const struct wish *w, const struct thaw 
     CLEANUP_FREE char *vsock = vm_path(&m->record, "vsock.sock");
     CLEANUP_FD log = open(console, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
 
-    thaw_job(t, w->root, &job);
     int status = log < 0 ? complain(STATUS_FAILED, "%s: %s: %s", w->verb, console, strerror(errno))
-                         : job_config(&job, &options, &cfg);
+                         : thaw_job(t, w->verb, &w->outside, &job);
 
+    if (status == 0) {
+        status = job_config(&job, &w->outside, &cfg);
+    }
     if (status != 0) {
         return status;
     }
     thaw_config(t, &cfg);
-    cfg.is_dirty_tracked = w->is_tracked;
     cfg.host_stdout = log;
     cfg.host_stderr = log;
     cfg.serial_log = log;
@@ -135,12 +135,12 @@ static int thaw_many(struct wish *w, struct thaw *t)
 
 static int run_restore(int argc, char **argv)
 {
-    struct wish w = { .verb = "restore", .accel = "auto", .count = 1 };
+    struct wish w = { .verb = "restore", .outside.accel = "auto", .count = 1 };
     struct thaw t;
     const struct option_spec specs[] = {
         WISH_OPTIONS(w),
-        { .name = "root", .kind = OPTION_TEXT, .out = &w.root },
-        { .name = "accel", .kind = OPTION_TEXT, .out = &w.accel },
+        { .name = "root", .kind = OPTION_TEXT, .out = &w.outside.root },
+        { .name = "accel", .kind = OPTION_TEXT, .out = &w.outside.accel },
         { .name = "clone", .kind = OPTION_FLAG, .out = &w.is_clone },
         { .name = "trust", .kind = OPTION_FLAG, .out = &w.is_trusted },
     };
@@ -169,7 +169,7 @@ static int run_clone(int argc, char **argv)
 {
     struct freeze f = { .verb = "clone", .is_aside = true, .base_fd = -1 };
     struct wish w = {
-        .verb = "clone", .accel = "auto", .is_clone = true, .is_trusted = true, .count = 1
+        .verb = "clone", .outside.accel = "auto", .is_clone = true, .is_trusted = true, .count = 1
     };
     struct thaw t;
     const struct option_spec specs[] = {
@@ -220,7 +220,11 @@ const struct verb verb_restore = {
         "                    generation id, the time of now\n"
         "  -n, --count N     so many clones; with --name they are NAME-1, NAME-2, ...\n"
         "      --paused      leave it paused; drupe resume lets it go\n"
-        "      --root IMAGE  the root image, if it is elsewhere now\n"
+        "      --root IMAGE  the root image or folder, if it is elsewhere now\n"
+        "  -v, --volume HOST:GUEST[:ro]\n"
+        "                    the shared folder that the guest has at GUEST is HOST now\n"
+        "      --disk FILE[:ro][:direct]\n"
+        "                    other files for its disks: all of them, in their order\n"
         "      --track-dirty record which pages it writes, for drupe snapshot --diff\n"
         "      --trust       do not compute the memory's hash first\n"
         "      --no-jail     no jail around the monitor\n"
@@ -237,6 +241,8 @@ const struct verb verb_clone = {
             "      --name NAME  call it so\n"
             "  -n, --count N    so many; with --name they are NAME-1, NAME-2, ...\n"
             "      --paused     leave them paused\n"
+            "  -v, --volume HOST:GUEST[:ro], --disk FILE[:ro][:direct]\n"
+            "                   as for drupe restore; a clone needs writable disks of its own\n"
             "      --live       as for drupe snapshot\n"
             "      --track-dirty  record which pages they write, for drupe snapshot --diff\n"
             "      --no-jail    no jail around the monitors\n",

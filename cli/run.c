@@ -89,13 +89,15 @@ static int start_template(const struct run_options *o)
     }
     thaw.restore.is_clone = true;
     thaw.restore.is_memory_trusted = true; /* it was verified when it was made, in our folder */
-    thaw_job(&thaw, o->root, &job);
     job.timeout_s = o->timeout_s;
-    if (thaw.description.stdio != DRUPE_STDIO_STREAM || thaw.description.vsock_cid != 0) {
+    status = thaw_job(&thaw, "run", o, &job);
+    if (status == 0 &&
+        (thaw.description.stdio != DRUPE_STDIO_STREAM || thaw.description.vsock_cid != 0)) {
         status = complain(STATUS_USAGE,
                           "run: --template %s: this is a background machine's; use drupe restore",
                           o->template_name);
-    } else {
+    }
+    if (status == 0) {
         status = start(&job, o, &thaw);
     }
     thaw_close(&thaw);

@@ -64,11 +64,14 @@ struct job {
 
 /* run_shares.c. A folder as image becomes a share at "/", and image NULL. */
 int job_share_root(struct job *j) MUST_CHECK;
-int job_share_volumes(struct job *j, const struct strings *volumes) MUST_CHECK;
+int job_share_volumes(struct job *j, const char *verb, const struct strings *volumes) MUST_CHECK;
+int job_share(struct job *j, const char *verb, const char *host, const char *tag, const char *guest,
+              bool is_read_only) MUST_CHECK;
 void job_free_shares(struct job *j);
 
 /* run_disks.c: --disk and --scratch, in this order vda, vdb, ... */
 int job_add_disks(struct job *j, const struct run_options *o) MUST_CHECK;
+int job_add_files(struct job *j, const char *verb, const struct strings *disks) MUST_CHECK;
 void job_free_disks(struct job *j);
 
 void job_free(struct job *j); /* also as a cleanup function */

@@ -282,7 +282,7 @@ static int prepare(struct job *j, const struct run_options *o)
         }
     }
     if (status == 0) {
-        status = job_share_volumes(j, &o->volumes);
+        status = job_share_volumes(j, "run", &o->volumes);
     }
     if (status == 0) {
         status = job_add_disks(j, o);

@@ -27,7 +27,12 @@ void thaw_close(struct thaw *t);
 /* All descriptors that a restore needs, to keep them in a jail; their number. NULL: none. */
 size_t thaw_fds(const struct drupe_restore_options *restore, int fds[THAW_FDS_MAX]);
 
-/* The job whose machine the snapshot is of; `root` (NULL: where it was) is its image now. */
-void thaw_job(const struct thaw *t, const char *root, struct job *j);
+/*
+ * The job whose machine the snapshot is of. Root, shared folders (by the guest's path) and disks
+ * (all or none) are where they were unless the options say otherwise. 0 or an exit status after
+ * printing.
+ */
+int thaw_job(const struct thaw *t, const char *verb, const struct run_options *o,
+             struct job *j) MUST_CHECK;
 /* What job_config() cannot know. */
 void thaw_config(const struct thaw *t, drupe_vm_config_t *cfg);

@@ -36,5 +36,11 @@ bench-clones: $(BUILD)/drupe $(BUILD)/bench/repeat $(BUILD)/bench/bare_kvm $(BUI
 	else echo "clones: skipped, no /dev/kvm or no Python image"; fi
 benches += bench-clones
 bench-lifecycle: build
-	@set -e; for goal in bench-vm-start bench-snapshot bench-exec bench-jail bench-clones; do \
+	@set -e; for goal in bench-vm-start bench-snapshot bench-exec bench-jail bench-clones bench-block; do \
 	    echo "== $$goal"; $(MAKE) --no-print-directory $$goal; done
+
+# A disk under our monitor and under QEMU.
+.PHONY: bench-block
+bench-block: $(BUILD)/drupe $(BUILD)/kernel.elf
+	@bench/block/run.sh $(BUILD)
+benches += bench-block

@@ -24,6 +24,7 @@ struct config_file {
 
 struct config_share {
     char *tag;
+    char *host_path;  /* as given, for messages and snapshots */
     char *guest_path; /* NULL: not mounted */
     int fd;           /* O_PATH, a directory */
     bool is_read_only;

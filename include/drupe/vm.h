@@ -518,6 +518,14 @@ struct drupe_restore_options {
 DRUPE_API DRUPE_MUST_CHECK drupe_vm_err_t drupe_vm_restore(
     drupe_vm_t *vm, const struct drupe_restore_options *options, struct drupe_error *err);
 
+/* A shared folder that the guest uses. */
+struct drupe_snapshot_share {
+    char host_path[DRUPE_PATH_SIZE_MAX];
+    char tag[DRUPE_TAG_SIZE_MAX + 1];
+    char guest_path[DRUPE_PATH_SIZE_MAX]; /* "": not mounted */
+    bool is_read_only;
+};
+
 /* What a snapshot needs of a VM's configuration, and where its files were when it was taken. */
 struct drupe_snapshot_description {
     char id[64];
@@ -532,6 +540,8 @@ struct drupe_snapshot_description {
     char root_path[DRUPE_PATH_SIZE_MAX]; /* "": none */
     char disk_paths[DRUPE_DISKS_MAX][DRUPE_PATH_SIZE_MAX];
     bool is_disk_read_only[DRUPE_DISKS_MAX];
+    unsigned share_count; /* the VM needs as many, of the same tags */
+    struct drupe_snapshot_share shares[DRUPE_SHARES_MAX];
     char cmdline_extra[DRUPE_CMDLINE_SIZE_MAX + 1];
     char argv0[256];                     /* may be cut */
     char base_id[64];                    /* of a DIFF */

@@ -104,10 +104,11 @@ static int add_waiting(struct blk *b, unsigned queue, const struct virtio_segmen
     return err;
 }
 
-static int run(struct blk *b, uint32_t type, uint64_t sector, void *data, uint32_t size)
+static int run(struct blk *b, uint32_t type, uint64_t sector, const struct block_segment *data,
+               unsigned data_count)
 {
     struct request *r = kmalloc(sizeof(*r), GFP_KERNEL);
-    struct virtio_segment segments[3];
+    struct virtio_segment segments[BLOCK_SEGMENTS_MAX + 2];
     const unsigned queue =
         this_cpu()->index % b->queue_count; /* moving on meanwhile does no harm */
     unsigned count = 0;
@@ -115,6 +116,7 @@ static int run(struct blk *b, uint32_t type, uint64_t sector, void *data, uint32
     struct waiter w;
     int err;
 
+    assert(data_count <= BLOCK_SEGMENTS_MAX);
     if (!r) {
         return -ENOMEM;
     }
@@ -125,8 +127,8 @@ static int run(struct blk *b, uint32_t type, uint64_t sector, void *data, uint32
     atomic_init(&r->is_done, false);
     wait_queue_init(&r->done);
     segments[count++] = (struct virtio_segment){ &r->header, sizeof(r->header) };
-    if (size > 0) {
-        segments[count++] = (struct virtio_segment){ data, size };
+    for (unsigned i = 0; i < data_count; i++) {
+        segments[count++] = (struct virtio_segment){ data[i].at, data[i].size };
     }
     out = type == REQUEST_OUT ? count : 1;
     segments[count++] = (struct virtio_segment){ &r->status, 1 };
@@ -161,7 +163,8 @@ static int transfer(struct block_device *d, uint32_t type, uint64_t sector, void
     }
     while (count > 0) {
         size_t n = min_of(count, (size_t)REQUEST_BYTES_MAX / 512);
-        int err = run(b, type, sector, at, (uint32_t)(n * 512));
+        const struct block_segment segment = { at, (uint32_t)(n * 512) };
+        int err = run(b, type, sector, &segment, 1);
 
         if (err < 0) {
             return err;
@@ -185,6 +188,24 @@ static int blk_write(struct block_device *d, uint64_t sector, const void *buf, s
     }
     /* Only ever read by the device: the descriptor is not marked writable. */
     return transfer(d, REQUEST_OUT, sector, (void *)(uintptr_t)buf, count);
+}
+
+static int blk_move(struct block_device *d, bool is_write, uint64_t sector,
+                    const struct block_segment *segments, unsigned count)
+{
+    uint64_t size = 0;
+
+    for (unsigned i = 0; i < count; i++) {
+        size += segments[i].size;
+    }
+    assert(size > 0 && size % 512 == 0 && size <= REQUEST_BYTES_MAX);
+    if (!range_fits(sector, size / 512, d->sectors)) {
+        return -EIO;
+    }
+    if (is_write && d->is_read_only) {
+        return -EROFS;
+    }
+    return run(d->private, is_write ? REQUEST_OUT : REQUEST_IN, sector, segments, count);
 }
 
 static int blk_flush(struct block_device *d)
@@ -242,6 +263,7 @@ static int probe(struct virtio_device *d)
         .is_read_only = (d->features & F_READ_ONLY) != 0,
         .read = blk_read,
         .write = blk_write,
+        .move = blk_move,
         .flush = blk_flush,
         .private = b,
     };

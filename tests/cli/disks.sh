@@ -76,6 +76,22 @@ run --cpus 4 --disk "$work/disk" /bin/busybox sh -c '
     cmp -s - "$work/out"
 report $? "four processes on four CPUs, each with its part of a disk"
 
+# Whole sectors go to and from the program's own pages, the rest through the kernel's: all sizes, odd places.
+for suffix in '' :direct; do
+    head -c 1048576 "$work/other" >"$work/disk"
+    cp "$work/disk" "$work/expected"
+    dd if=/bin/busybox of="$work/expected" bs=1000 count=70 seek=3 conv=notrunc 2>/dev/null
+    dd if=/bin/busybox of="$work/expected" bs=200k count=2 seek=1 conv=notrunc 2>/dev/null
+    dd if=/bin/busybox of="$work/expected" bs=512 count=9 seek=1999 conv=notrunc 2>/dev/null
+    run --disk "$work/disk$suffix" /bin/busybox sh -c '
+        dd if=/bin/busybox of=/dev/vda bs=1000 count=70 seek=3 conv=notrunc 2>/dev/null
+        dd if=/bin/busybox of=/dev/vda bs=200k count=2 seek=1 conv=notrunc 2>/dev/null
+        dd if=/bin/busybox of=/dev/vda bs=512 count=9 seek=1999 conv=notrunc 2>/dev/null
+        for size in 777 4k 100k; do dd if=/dev/vda bs=$size 2>/dev/null | md5sum; done'
+    [ $? = 0 ] && cmp -s "$work/disk" "$work/expected" && [ "$(sort -u "$work/out")" = "$(md5sum <"$work/expected")" ]
+    report $? "writes and reads of any size and place ${suffix#:}"
+done
+
 for bad in 0 x 9999999999 -1; do
     run --scratch "$bad" /bin/busybox true
     [ $? = 2 ] && grep -q 'scratch' "$work/err"

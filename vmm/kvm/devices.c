@@ -406,6 +406,20 @@ void machine_devices_quiesce(struct machine *m)
     }
 }
 
+static void save_private(struct virtio_device *dev, unsigned slot, struct state_writer *w)
+{
+    const struct virtio_device_ops *ops = dev->setup.ops;
+    void *own = NULL;
+
+    virtio_device_lock(dev);
+    own = state_add(w, SNAPSHOT_PRIVATE, slot, ops->state_version,
+                    ops->state_size != NULL ? ops->state_size(dev) : ops->state_size_max);
+    if (own != NULL) {
+        state_trim(w, ops->save(dev, own));
+    }
+    virtio_device_unlock(dev);
+}
+
 void machine_devices_save(struct machine *m, struct state_writer *w)
 {
     struct snapshot_uart *uart = state_add(w, SNAPSHOT_UART, 0, 1, sizeof(*uart));
@@ -427,13 +441,7 @@ void machine_devices_save(struct machine *m, struct state_writer *w)
             virtio_transport_save(dev, transport);
         }
         if (ops->save != NULL) {
-            void *own = state_add(w, SNAPSHOT_PRIVATE, i, ops->state_version, ops->state_size_max);
-
-            if (own != NULL) {
-                virtio_device_lock(dev);
-                state_trim(w, ops->save(dev, own));
-                virtio_device_unlock(dev);
-            }
+            save_private(dev, i, w);
         }
     }
 }

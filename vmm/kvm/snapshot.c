@@ -23,10 +23,6 @@ static drupe_vm_err_t no_memory(struct drupe_error *err)
 
 static drupe_vm_err_t check(const struct snapshot_job *j, struct drupe_error *err)
 {
-    if (j->m->config->share_count > 0) {
-        return error_set(err, DRUPE_UNSUPPORTED, 0,
-                         "a machine with shared folders: what it has open there is the host's");
-    }
     for (unsigned i = 0; i < j->m->config->disk_count; i++) {
         if (j->m->config->disks[i].memory_size != 0) {
             return error_set(err, DRUPE_UNSUPPORTED, 0,
@@ -101,7 +97,8 @@ static drupe_vm_err_t gather(struct snapshot_job *j, struct drupe_error *err)
     machine_devices_save(m, &j->state);
     (void)pthread_mutex_unlock(&m->control);
     if (r == DRUPE_OK &&
-        !describe_config(&j->state, m->config, &j->root, job_is_diff(j) ? &j->base : NULL)) {
+        (!describe_config(&j->state, m->config, &j->root, job_is_diff(j) ? &j->base : NULL) ||
+         !describe_shares(&j->state, m->config))) {
         r = no_memory(err);
     }
     return r;

@@ -207,9 +207,11 @@ drupe_vm_err_t bases_open(struct snapshot_file *f, const struct drupe_restore_op
                              "snapshot %s: its chain of bases has more than %u links", name,
                              DRUPE_SNAPSHOT_BASES_MAX);
         }
-        assert(f->base == NULL);
         r = open_base(f, options, err);
-        f = f->base;
+        if (r == DRUPE_OK) {
+            f = f->base;
+            assert(f != NULL);
+        }
     }
     return r;
 }

@@ -6,6 +6,7 @@
 
 #include "error.h"
 #include "snapshot/container.h"
+#include "snapshot/describe.h"
 
 static void copy_text(char *to, size_t size, const struct snapshot_config *c, uint32_t offset)
 {
@@ -19,6 +20,28 @@ static void describe_disks(const struct snapshot_config *c, struct drupe_snapsho
         copy_text(out->disk_paths[i], sizeof(out->disk_paths[i]), c, c->disks[i].path_offset);
         out->is_disk_read_only[i] = c->disks[i].is_read_only != 0;
     }
+}
+
+static drupe_vm_err_t describe_folders(const struct snapshot_file *f,
+                                       struct drupe_snapshot_description *out,
+                                       struct drupe_error *err)
+{
+    while (out->share_count < DRUPE_SHARES_MAX &&
+           state_find(&f->state, SNAPSHOT_SHARE, out->share_count, NULL, NULL) != NULL) {
+        struct drupe_snapshot_share *share = &out->shares[out->share_count];
+        struct described_share from;
+
+        if (!described_share(&f->state, out->share_count, &from)) {
+            return error_set(err, DRUPE_SNAPSHOT_CORRUPTED, 0, "shared folder %u is damaged",
+                             out->share_count);
+        }
+        (void)fmt_snprintf(share->host_path, sizeof(share->host_path), "%s", from.host_path);
+        (void)fmt_snprintf(share->tag, sizeof(share->tag), "%s", from.tag);
+        (void)fmt_snprintf(share->guest_path, sizeof(share->guest_path), "%s", from.guest_path);
+        share->is_read_only = from.is_read_only;
+        out->share_count++;
+    }
+    return DRUPE_OK;
 }
 
 drupe_vm_err_t drupe_snapshot_describe(const struct drupe_restore_options *options,
@@ -50,6 +73,7 @@ drupe_vm_err_t drupe_snapshot_describe(const struct drupe_restore_options *optio
     }
     copy_text(out->argv0, sizeof(out->argv0), c, c->argv0_offset);
     describe_disks(c, out);
+    r = describe_folders(f, out, err);
     snapshot_close(f);
-    return DRUPE_OK;
+    return r;
 }
