@@ -14,6 +14,7 @@ void sim_files_deinit(void);
 void sim_faults_init(void);
 void sim_faults_deinit(void);
 void sim_checks_init(void);
+void sim_events_init(void);
 
 /* Processes: fd.c and memory.c keep what belongs to one; the scheduler says when it ends. */
 void sim_fds_close_all(unsigned proc);

@@ -275,8 +275,7 @@ static drupe_vm_err_t file_size(const char *what, struct config_file *f, struct 
     return DRUPE_OK;
 }
 
-/* "fd:N" -> N; false for any other path. */
-static bool parse_fd_path(const char *path, int *out)
+bool config_parse_fd(const char *path, int *out)
 {
     int fd = 0;
     size_t i = sizeof(FD_PATH_PREFIX) - 1;
@@ -302,7 +301,7 @@ static int open_file(const char *path, bool is_read_only)
     int fd = -1;
     int mode = 0;
 
-    if (!parse_fd_path(path, &fd)) {
+    if (!config_parse_fd(path, &fd)) {
         return open(path, flags);
     }
     mode = fcntl(fd, F_GETFL);
@@ -421,6 +420,9 @@ static drupe_vm_err_t take_all_files(struct config *c, const drupe_vm_config_t *
         r = config_take_shares(c, from, err);
     }
     if (r == DRUPE_OK) {
+        r = config_take_nets(c, from, err);
+    }
+    if (r == DRUPE_OK) {
         r = take_fd("host_stdin", from->host_stdin, &c->host_stdin, err);
     }
     if (r == DRUPE_OK) {
@@ -497,6 +499,7 @@ static void config_clear(struct config *c)
     c->kvm_fd = -1;
     c->userfaultfd_fd = -1;
     config_clear_shares(c);
+    config_clear_nets(c);
     c->host_stdin = -1;
     c->host_stdout = -1;
     c->host_stderr = -1;
@@ -520,6 +523,9 @@ drupe_vm_err_t config_take(struct config *out, const drupe_vm_config_t *from,
     }
     if (r == DRUPE_OK) {
         r = config_check_shares(from, err);
+    }
+    if (r == DRUPE_OK) {
+        r = config_check_nets(from, err);
     }
     if (r == DRUPE_OK) {
         r = check_cmdline("cmdline_extra", from->cmdline_extra, err);
@@ -608,6 +614,7 @@ void config_deinit(struct config *c)
     close_fd(&c->kvm_fd);
     close_fd(&c->userfaultfd_fd);
     config_deinit_shares(c);
+    config_deinit_nets(c);
     close_fd(&c->host_stdin);
     close_fd(&c->host_stdout);
     close_fd(&c->host_stderr);

@@ -30,6 +30,16 @@ struct config_share {
     bool is_read_only;
 };
 
+struct config_net {
+    char *name; /* as the caller gave it */
+    int fd;     /* an attached tap (tap.h) */
+    bool has_mac;
+    uint8_t mac[6]; /* made up without has_mac */
+    uint16_t mtu;   /* 0: not told */
+    struct drupe_rate_limit rx_limit;
+    struct drupe_rate_limit tx_limit;
+};
+
 struct config_strings {
     char **items; /* count pointers and a NULL; the strings stand in one block behind them */
     size_t count;
@@ -52,6 +62,8 @@ struct config {
     unsigned disk_count;
     struct config_share shares[DRUPE_SHARES_MAX];
     unsigned share_count;
+    struct config_net nets[DRUPE_NETS_MAX];
+    unsigned net_count;
     struct config_strings argv;
     struct config_strings env;
     char *cwd;      /* never NULL */
@@ -109,6 +121,16 @@ drupe_vm_err_t config_take_shares(struct config *c, const drupe_vm_config_t *fro
                                   struct drupe_error *err) MUST_CHECK;
 void config_clear_shares(struct config *c); /* no descriptor: before anything was taken */
 void config_deinit_shares(struct config *c);
+
+/* The same for network interfaces (config_net.c). */
+drupe_vm_err_t config_check_nets(const drupe_vm_config_t *from, struct drupe_error *err) MUST_CHECK;
+drupe_vm_err_t config_take_nets(struct config *c, const drupe_vm_config_t *from,
+                                struct drupe_error *err) MUST_CHECK;
+void config_clear_nets(struct config *c);
+void config_deinit_nets(struct config *c);
+
+/* "fd:N" -> N; false for any other name. */
+bool config_parse_fd(const char *path, int *out);
 
 /* The words that tell the kernel what to mount where: root=9p:..., drupe.share=... */
 struct cmdline;

@@ -237,6 +237,14 @@ struct snapshot_balloon {
     uint32_t actual_pages;
 };
 
+/* The network device, version 1. */
+struct snapshot_net {
+    uint8_t mac[6];
+    uint16_t mtu; /* 0: the driver was not told */
+    uint64_t reserved;
+};
+
+_Static_assert(sizeof(struct snapshot_net) == 16, "state layout is fixed");
 _Static_assert(sizeof(struct snapshot_balloon) == 8, "state layout is fixed");
 _Static_assert(sizeof(struct snapshot_console_port) == 16, "state layout is fixed");
 _Static_assert(sizeof(struct snapshot_block) == 16, "state layout is fixed");

@@ -182,6 +182,19 @@ struct drupe_balloon {
     bool has_reporting;        /* the guest tells which pages are free, the host drops them */
 };
 
+/*
+ * A network interface of the guest on a tap of the host, which the caller has made (`ip tuntap add
+ * mode tap`) and connected to whatever the guest may reach. docs/network.md.
+ */
+struct drupe_net {
+    const char *tap; /* its name, at most 15 bytes; or "fd:N" (see drupe_disk): an attached tap */
+    bool has_mac;    /* false: one is made up; a restored machine keeps its own */
+    uint8_t mac[6];
+    uint16_t mtu;                     /* 0: the guest is not told; 68 to 65535 */
+    struct drupe_rate_limit rx_limit; /* towards the guest */
+    struct drupe_rate_limit tx_limit;
+};
+
 /* One register of a CPUID leaf: result = (value & ~mask) | set. */
 struct drupe_cpuid_modifier {
     uint32_t leaf;
@@ -209,6 +222,9 @@ struct drupe_share {
 #define DRUPE_MEMORY_MIB_MIN      4u
 #define DRUPE_MEMORY_MIB_MAX      16384u
 #define DRUPE_DISKS_MAX           8u
+#define DRUPE_NETS_MAX            4u
+#define DRUPE_TAP_NAME_SIZE_MAX   15u
+#define DRUPE_MTU_MIN             68u
 #define DRUPE_PATH_SIZE_MAX       4096u
 #define DRUPE_CMDLINE_SIZE_MAX    2047u /* after our additions */
 #define DRUPE_ENV_COUNT_MAX       256u
@@ -253,6 +269,9 @@ typedef struct drupe_vm_config {
     enum drupe_root_mode root_mode;
     const struct drupe_disk *disks; /* vda, vdb, ... (from vdb when the root is a disk) */
     size_t disk_count;
+
+    const struct drupe_net *nets; /* kvm and qemu only */
+    size_t net_count;
 
     /* Shared folders. One whose guest_path is "/" is the root, then root_path is NULL. */
     const struct drupe_share *shares;
@@ -611,6 +630,33 @@ enum drupe_exit_reason {
     DRUPE_EXIT_REASONS,
 };
 
+/*
+ * Of one network interface since the machine began; "rx" is towards the guest. The names are those
+ * of the control API's metrics.
+ */
+struct drupe_net_stats {
+    uint64_t rx_count; /* times that frames were looked for */
+    uint64_t rx_packets;
+    uint64_t rx_bytes;
+    uint64_t rx_fails; /* frames too large for the driver's buffers */
+    uint64_t rx_queue_event_count;
+    uint64_t rx_tap_event_count;
+    uint64_t rx_rate_limiter_event_count;
+    uint64_t rx_rate_limiter_throttled;
+    uint64_t no_rx_avail_buffer;
+    uint64_t tap_read_fails;
+    uint64_t tx_count;
+    uint64_t tx_packets;
+    uint64_t tx_bytes;
+    uint64_t tx_fails;
+    uint64_t tx_malformed_frames;
+    uint64_t tx_queue_event_count;
+    uint64_t tx_rate_limiter_event_count;
+    uint64_t tx_rate_limiter_throttled;
+    uint64_t tx_spoofed_mac_count; /* sent, although the sender's address is not the device's */
+    uint64_t tap_write_fails;
+};
+
 /* Real figures; with QEMU those about exits and vCPU time are 0. */
 struct drupe_vm_stats {
     uint64_t uptime_ns;       /* since start, or start to end */
@@ -620,6 +666,8 @@ struct drupe_vm_stats {
     uint64_t exits[DRUPE_EXIT_REASONS]; /* over all vCPUs */
     uint64_t vcpu_exits[DRUPE_VCPUS_MAX];
     unsigned vcpu_count;
+    unsigned net_count;
+    struct drupe_net_stats nets[DRUPE_NETS_MAX];
 };
 
 DRUPE_API DRUPE_MUST_CHECK drupe_vm_err_t drupe_vm_stats(drupe_vm_t *vm, struct drupe_vm_stats *out,
@@ -632,6 +680,19 @@ DRUPE_API DRUPE_MUST_CHECK drupe_vm_err_t drupe_vm_stats(drupe_vm_t *vm, struct 
 DRUPE_API DRUPE_MUST_CHECK drupe_vm_err_t
 drupe_vm_update_disk(drupe_vm_t *vm, unsigned index, const struct drupe_disk_update *update,
                      struct drupe_error *err);
+
+/*
+ * Attach to a tap: its name, or "fd:N" for a duplicate of a descriptor that is attached. Header and
+ * flags become those that struct drupe_net wants. A descriptor of the caller's, or -errno: -ENODEV
+ * there is none of that name (none is made), -EBUSY another has it, -EPERM, -EINVAL it is no tap.
+ */
+DRUPE_API DRUPE_MUST_CHECK int drupe_tap_open(const char *tap);
+
+/* Other limits of interface `index`; NULL: the same. RUNNING or PAUSED, kvm only. */
+DRUPE_API DRUPE_MUST_CHECK drupe_vm_err_t drupe_vm_update_net(drupe_vm_t *vm, unsigned index,
+                                                              const struct drupe_rate_limit *rx,
+                                                              const struct drupe_rate_limit *tx,
+                                                              struct drupe_error *err);
 
 /* The balloon's new target: the guest follows as it can. UNSUPPORTED without a balloon. */
 DRUPE_API DRUPE_MUST_CHECK drupe_vm_err_t drupe_vm_set_balloon(drupe_vm_t *vm, uint32_t target_mib,

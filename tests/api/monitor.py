@@ -16,6 +16,9 @@ LIMIT = 120  # seconds; a bound for what hangs, never a measure
 WORK = tempfile.mkdtemp(prefix="drupe-api-")
 ROOT = os.path.join(WORK, "root.erofs")  # a shell; make_root() makes it
 atexit.register(shutil.rmtree, WORK, True)
+BAD_JSON = "An error occurred when deserializing the json body of a request: "
+BEFORE = "The requested operation is not supported before starting the microVM."
+AFTER = "The requested operation is not supported after starting the microVM."
 number = 0
 failed = 0
 
@@ -127,6 +130,21 @@ def configure(vmm, script):
         status, answer, _ = vmm.call("PUT", path, body)
         ok = ok and status == 204
     return ok
+
+
+def check_table(vmm, table, phase):
+    for method, path, body, status, text in table:
+        name = f"{phase}: {method} {path} {'' if body is None else str(body)[:60]} -> {status}"
+        try:
+            got, answer, _ = vmm.call(method, path, body)
+        except Exception as e:  # a lost connection is a finding, not the end of the test
+            report(False, name, repr(e))
+            vmm.connection.close()
+            continue
+        fault = (answer or {}).get("fault_message", "")
+        ok = got == status and (text is None or (fault == text if text.endswith(".") else fault.startswith(text)))
+        ok = ok and (got < 400 or set(answer) == {"fault_message"}) and ((got == 204) == (answer is None))
+        report(ok, name, f"got {got} {answer}, wanted {text}")
 
 
 def finish():

@@ -10,6 +10,7 @@
 
 #include "abi/boot.h"
 #include "guest_console.h"
+#include "guest_net.h"
 
 #define SERIAL       0x3f8
 #define I8042        0x64
@@ -548,6 +549,25 @@ static void echo(const struct boot_args *args, const char *cmdline)
     }
 }
 
+static void drive_net(const char *cmdline, const char *mode)
+{
+    uint64_t base = 0;
+    unsigned line = 0;
+
+    check(find_device(cmdline, 1, &base, &line), "network device");
+    if (failures != 0) {
+        return;
+    }
+    check(net_start(base), "features");
+    check(net_resolve(GUEST_NET_HOST), "arp");
+    if (is_equal(mode, "net-flood")) {
+        net_flood(60);
+    } else if (is_equal(mode, "net-break")) {
+        check(net_break(base), "broken rings");
+    }
+    check(net_echo(20), "echo");
+}
+
 /* The byte that arrives on the signal line. */
 static uint8_t wait_signal(void)
 {
@@ -678,6 +698,9 @@ void guest_main(const uint8_t *zero_page)
     } else if (is_equal(mode, "echo")) {
         echo(args, cmdline);
         report(BOOT_STATUS_EXIT, 0);
+    } else if (find(mode, "net") != NULL) {
+        drive_net(cmdline, mode);
+        report(BOOT_STATUS_EXIT, (uint8_t)failures);
     } else if (is_equal(mode, "count")) {
         report(BOOT_STATUS_EXIT, (uint8_t)(128 + count(args->tsc_khz, find_identity(cmdline))));
     } else if (is_equal(mode, "fill")) {

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # The guest of the monitor's boot tests, a tiny freestanding ELF: with the Drupe note and with PVH's alone.
 comma := ,
-vmm_guest.srcs := tests/vmm/guest_start.S tests/vmm/guest.c tests/vmm/guest_console.c
+vmm_guest.srcs := tests/vmm/guest_start.S tests/vmm/guest.c tests/vmm/guest_console.c tests/vmm/guest_net.c
 vmm_guest.sees := include
 vmm_guest.variants := kernel
 vmm_guest.cflags := -mgeneral-regs-only -mno-red-zone -march=x86-64
@@ -19,6 +19,9 @@ $(call program,tests/vmm_control,asan,tests/vmm/control_test.c,vmm base base_hos
 $(call program,tests/vmm_control_tsan,tsan,tests/vmm/control_test.c,vmm base base_hosted,$(vmm.libs) -lcmocka,$(vmm_machine.sees),)
 $(call program,tests/vmm_snapshot,asan,tests/vmm/snapshot_test.c,vmm base base_hosted,$(vmm.libs) -lcmocka,$(vmm_machine.sees),)
 $(call program,tests/vmm_snapshot_tsan,tsan,tests/vmm/snapshot_test.c,vmm base base_hosted,$(vmm.libs) -lcmocka,$(vmm_machine.sees),)
+$(call program,tests/vmm_net,asan,tests/vmm/net_test.c,vmm base base_hosted,$(vmm.libs) -lcmocka,$(vmm_machine.sees),)
+$(call program,tests/vmm_net_tsan,tsan,tests/vmm/net_test.c,vmm base base_hosted,$(vmm.libs) -lcmocka,$(vmm_machine.sees),)
+lint_sees.tests/vmm/net_test.c := $(vmm_machine.sees)
 $(call program,tests/vmm_snapshot_live,asan,tests/vmm/snapshot_live_test.c,vmm base base_hosted,$(vmm.libs) -lcmocka,$(vmm_machine.sees),)
 $(call program,tests/vmm_snapshot_live_tsan,tsan,tests/vmm/snapshot_live_test.c,vmm base base_hosted,$(vmm.libs) -lcmocka,$(vmm_machine.sees),)
 $(call program,tests/vmm_snapshot_diff,asan,tests/vmm/snapshot_diff_test.c,vmm base base_hosted,$(vmm.libs) -lcmocka,$(vmm_machine.sees),)
@@ -33,6 +36,6 @@ lint_sees.tests/vmm/machine_test.c := $(vmm_machine.sees)
 lint_sees.tests/vmm/control_test.c := $(vmm_machine.sees)
 vmm_machine.programs := $(addprefix $(BUILD)/tests/,vmm_machine vmm_machine_tsan vmm_control vmm_control_tsan \
     vmm_snapshot vmm_snapshot_tsan vmm_snapshot_live vmm_snapshot_live_tsan vmm_snapshot_handler vmm_snapshot_handler_tsan \
-    vmm_snapshot_diff vmm_snapshot_diff_tsan)
+    vmm_net vmm_net_tsan vmm_snapshot_diff vmm_snapshot_diff_tsan)
 checks += $(vmm_machine.programs)
 check_needs += $(vmm_machine.programs) $(BUILD)/tests/vmm_guest.elf $(BUILD)/tests/vmm_guest_pvh.elf

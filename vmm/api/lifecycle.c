@@ -61,14 +61,14 @@ void get_vm_config(struct api_call *call)
     const struct settings *s = &a->settings;
 
     reply_json(call,
-               json_pack("{s:o, s:o, s:o, s:O?, s:o, s:o, s:o, s:O?, s:[], s:o, s:o, s:[], s:n}",
+               json_pack("{s:o, s:o, s:o, s:O?, s:o, s:o, s:o, s:O?, s:o, s:o, s:o, s:[], s:n}",
                          "balloon", settings_balloon_json(&s->balloon), "drives", drives_json(s),
                          "boot-source", boot_json(a), "cpu-config", s->cpu_config, "logger",
                          logger_json(&a->logger), "machine-config",
                          settings_machine_json(&s->machine), "metrics", metrics_json(&a->metrics),
-                         "mmds-config", a->mmds_config, "network-interfaces", "vsock",
-                         settings_vsock_json(&s->vsock), "entropy",
-                         settings_entropy_json(&s->entropy), "pmem", "memory-hotplug"));
+                         "mmds-config", a->mmds_config, "network-interfaces",
+                         settings_networks_json(s), "vsock", settings_vsock_json(&s->vsock),
+                         "entropy", settings_entropy_json(&s->entropy), "pmem", "memory-hotplug"));
 }
 
 /* ---- Actions ---- */

@@ -62,6 +62,9 @@ struct backend {
      */
     drupe_vm_err_t (*update_disk)(void *machine, unsigned index, int fd,
                                   const struct drupe_rate_limit *limit, struct drupe_error *err);
+    /* Either limit may be NULL. */
+    void (*update_net)(void *machine, unsigned index, const struct drupe_rate_limit *rx,
+                       const struct drupe_rate_limit *tx);
     drupe_vm_err_t (*set_balloon)(void *machine, uint32_t target_mib, struct drupe_error *err);
     drupe_vm_err_t (*set_balloon_interval)(void *machine, uint32_t interval_s,
                                            struct drupe_error *err);

@@ -14,6 +14,7 @@
 #include "jail/filter_table.h"
 
 #include <errno.h>
+#include <linux/if_tun.h>
 #include <linux/kvm.h>
 #include <linux/prctl.h>
 #include <linux/userfaultfd.h>
@@ -213,6 +214,11 @@ const struct filter_rule filter_rules[] = {
     ALLOW(S | A, epoll_create1, "the event loop"),
     ALLOW(S | A, timerfd_create, "rate limiters"),
     ALLOW(S | L | A, timerfd_settime, "rate limiters"),
+    ALLOW_IOCTL(S | L | A, TUNSETOFFLOAD, "a tap takes what the guest's driver negotiated"),
+    ALLOW_IOCTL(S | A, SIOCGIFINDEX, "is there a tap of this name"),
+    ALLOW_IOCTL(S | A, TUNSETIFF, "attach a tap"),
+    ALLOW_IOCTL(S | A, TUNGETIFF, "what kind of tap a client passed"),
+    ALLOW_IOCTL(S | A, TUNSETVNETHDRSZ, "the header before each frame"),
     ALLOW(S | A, pipe2, "wake-ups"),
     ALLOW(S | A, memfd_create, "guest memory with a descriptor"),
     ALLOW(S | A, userfaultfd, "live branch, lazy restore"),

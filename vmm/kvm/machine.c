@@ -479,6 +479,7 @@ static void kvm_stats(void *machine, struct drupe_vm_stats *out)
     const struct machine *m = machine;
 
     out->memory_resident = machine_memory_resident(m);
+    machine_net_stats(m, out);
     out->vcpu_count = m->vcpu_count;
     for (unsigned i = 0; i < m->vcpu_count; i++) {
         out->vcpu_time_ns[i] = vcpu_time(&m->vcpus[i]);
@@ -495,6 +496,12 @@ static drupe_vm_err_t kvm_update_disk(void *machine, unsigned index, int fd,
                                       const struct drupe_rate_limit *limit, struct drupe_error *err)
 {
     return machine_update_disk(machine, index, fd, limit, err);
+}
+
+static void kvm_update_net(void *machine, unsigned index, const struct drupe_rate_limit *rx,
+                           const struct drupe_rate_limit *tx)
+{
+    machine_update_net(machine, index, rx, tx);
 }
 
 static drupe_vm_err_t kvm_ctrl_alt_del(void *machine, struct drupe_error *err)
@@ -520,6 +527,7 @@ const struct backend backend_kvm = {
     .signal = machine_signal,
     .resize_tty = machine_resize_tty,
     .update_disk = kvm_update_disk,
+    .update_net = kvm_update_net,
     .set_balloon = kvm_set_balloon,
     .set_balloon_interval = kvm_set_balloon_interval,
     .balloon_stats = kvm_balloon_stats,

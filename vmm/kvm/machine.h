@@ -170,6 +170,9 @@ bool machine_is_drained(const struct machine *m);
 drupe_vm_err_t machine_update_disk(struct machine *m, unsigned index, int fd,
                                    const struct drupe_rate_limit *limit,
                                    struct drupe_error *err) MUST_CHECK;
+void machine_update_net(struct machine *m, unsigned index, const struct drupe_rate_limit *rx,
+                        const struct drupe_rate_limit *tx);
+void machine_net_stats(const struct machine *m, struct drupe_vm_stats *out);
 struct virtio_balloon;
 /* NULL: the VM has none. */
 struct virtio_balloon *machine_balloon(const struct machine *m);
