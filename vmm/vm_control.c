@@ -231,6 +231,32 @@ drupe_vm_err_t drupe_vm_restore(drupe_vm_t *vm, const struct drupe_restore_optio
     return DRUPE_OK;
 }
 
+drupe_vm_err_t drupe_vm_record_working_set(drupe_vm_t *vm, const char *path, uint64_t *bytes,
+                                           struct drupe_error *err)
+{
+    void *machine = NULL;
+    uint64_t unused = 0;
+    drupe_vm_err_t r = DRUPE_OK;
+
+    (void)pthread_mutex_lock(&vm->lock);
+    vm_wait_idle_locked(vm);
+    if (vm->has_run && vm_state_of(vm) != DRUPE_VM_STARTING) {
+        machine = vm_get_machine_locked(vm);
+        vm->is_busy = machine != NULL;
+    }
+    (void)pthread_mutex_unlock(&vm->lock);
+    if (machine == NULL) {
+        return vm_wrong_state(vm, DRUPE_NOT_RUNNING, "record a working set", err);
+    }
+    if (vm->backend->record_working_set == NULL) {
+        r = not_by_backend(vm, "record a working set", err);
+    } else {
+        r = vm->backend->record_working_set(machine, path, bytes == NULL ? &unused : bytes, err);
+    }
+    end_op(vm, machine);
+    return r;
+}
+
 drupe_vm_err_t drupe_vm_create_from_snapshot(const drupe_vm_config_t *cfg,
                                              const struct drupe_restore_options *options,
                                              drupe_vm_t **out, struct drupe_error *err)

@@ -537,6 +537,19 @@ struct drupe_restore_options {
 DRUPE_API DRUPE_MUST_CHECK drupe_vm_err_t drupe_vm_restore(
     drupe_vm_t *vm, const struct drupe_restore_options *options, struct drupe_error *err);
 
+/*
+ * Which memory the machine has touched since it was restored becomes part of its snapshot: machines
+ * that go on from it later get that memory at once, and not page by page. The snapshot is written
+ * again to `path`, usually where it was; it is the same moment with the same id, and who runs from
+ * the old file keeps that. Called when the machine has answered, or has ended. *bytes (may be NULL)
+ * is how much it touched. NOT_RUNNING: it never ran; UNSUPPORTED: it was not restored, or /proc is
+ * not seen here (a jail).
+ */
+DRUPE_API DRUPE_MUST_CHECK drupe_vm_err_t drupe_vm_record_working_set(drupe_vm_t *vm,
+                                                                      const char *path,
+                                                                      uint64_t *bytes,
+                                                                      struct drupe_error *err);
+
 /* A shared folder that the guest uses. */
 struct drupe_snapshot_share {
     char host_path[DRUPE_PATH_SIZE_MAX];

@@ -50,6 +50,13 @@ struct backend {
     drupe_vm_err_t (*restore)(const struct config *c, const struct backend_events *events,
                               const struct drupe_restore_options *options, void **out,
                               struct drupe_error *err);
+    /*
+     * NULL where the backend cannot. Which pages a restored machine touched becomes part of the
+     * snapshot that it came from, written to `path`. Any state from release to destroy; never with
+     * pause and the like.
+     */
+    drupe_vm_err_t (*record_working_set)(void *machine, const char *path, uint64_t *bytes,
+                                         struct drupe_error *err);
     /* End it now with DRUPE_END_STOPPED; returns at once, ended() follows. Harmless afterwards. */
     void (*kill)(void *machine);
     drupe_vm_err_t (*signal)(void *machine, int signo, struct drupe_error *err);

@@ -523,6 +523,7 @@ const struct backend backend_kvm = {
     .snapshot = machine_snapshot,
     .snapshot_last = machine_snapshot_last,
     .restore = kvm_restore,
+    .record_working_set = machine_record_working_set,
     .kill = kvm_kill,
     .signal = machine_signal,
     .resize_tty = machine_resize_tty,

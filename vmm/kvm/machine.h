@@ -84,6 +84,7 @@ struct machine {
     char *base_path;
     struct snapshot_file *snapshot; /* RAM was restored from it; NULL: it began empty */
     int handler_uffd;               /* RAM that a page-fault handler brings; -1: none */
+    bool has_working_set;           /* it was brought in; by who resumes */
 
     /* Devices and the way to them: built once, then constant. */
     struct device_host device_host;
@@ -249,5 +250,9 @@ drupe_vm_err_t machine_snapshot(void *machine, bool is_paused,
                                 const struct drupe_snapshot_options *options,
                                 struct drupe_snapshot_info *info,
                                 struct drupe_error *err) MUST_CHECK;
+/* working_set.c: the backend's call, and what the first resume of a restored machine does. */
+drupe_vm_err_t machine_record_working_set(void *machine, const char *path, uint64_t *bytes,
+                                          struct drupe_error *err) MUST_CHECK;
+void machine_bring_working_set(struct machine *m);
 /* machine.c: kick every vCPU but the calling thread's out of the guest. With the lock held. */
 void machine_kick_all_locked(struct machine *m);

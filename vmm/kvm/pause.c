@@ -110,6 +110,7 @@ drupe_vm_err_t machine_resume(void *machine, struct drupe_error *err)
     machine_identity_renew(m);
     loop_resume(&m->loop);
     let_vcpus_go(m);
+    machine_bring_working_set(m); /* beside the guest: its first instruction does not wait */
     return DRUPE_OK;
 }
 
