@@ -21,5 +21,10 @@ lint_sees.tests/vmm/$(1)_test.c := $(vmm_machine.sees)
 endef
 $(foreach t,$(vmm_machine.tests),$(eval $(call vmm_machine_test,$(t))))
 vmm_machine.programs := $(foreach t,$(vmm_machine.tests),$(BUILD)/tests/vmm_$(t) $(BUILD)/tests/vmm_$(t)_tsan)
+# With ASan without filters, which forbid what it does; TSan does not survive the fork.
+$(call program,tests/vmm_shell,host,tests/vmm/shell_test.c,vmm base base_hosted,$(vmm.libs) -lcmocka,$(vmm_machine.sees),)
+$(call program,tests/vmm_shell_asan,asan,tests/vmm/shell_test.c,vmm base base_hosted,$(vmm.libs) -lcmocka,$(vmm_machine.sees),)
+lint_sees.tests/vmm/shell_test.c := $(vmm_machine.sees)
+vmm_machine.programs += $(BUILD)/tests/vmm_shell $(BUILD)/tests/vmm_shell_asan
 checks += $(vmm_machine.programs)
 check_needs += $(vmm_machine.programs) $(BUILD)/tests/vmm_guest.elf $(BUILD)/tests/vmm_guest_pvh.elf
