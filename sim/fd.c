@@ -48,6 +48,7 @@ void sim_file_put(struct sim_file *f)
     assert(f->refs > 0);
     f->refs--;
     if (f->refs == 0) {
+        sim_epoll_forget(f);
         f->ops->close(f);
         sim_files_changed();
     }
