@@ -236,6 +236,21 @@ drupe_vm_err_t working_set_write(const struct snapshot_file *f, const struct mem
 
 /* ---- Bringing in ---- */
 
+static bool bring_kind(const struct snapshot_file *f, uint8_t *ram, enum snapshot_run_kind kind)
+{
+    for (uint32_t i = 0; i < f->working_set_count; i++) {
+        const struct snapshot_run *run = &f->working_set[i];
+        bool is_written = kind == SNAPSHOT_RUN_WRITTEN;
+
+        if (run->kind == (uint32_t)kind &&
+            madvise(ram + run->page * PAGE, run->count * PAGE,
+                    is_written ? MADV_POPULATE_WRITE : MADV_POPULATE_READ) < 0) {
+            return false;
+        }
+    }
+    return true;
+}
+
 void working_set_bring(const struct snapshot_file *f, uint8_t *ram)
 {
     /* What is not in the page cache is asked for as a whole before the first is waited for. */
@@ -244,13 +259,9 @@ void working_set_bring(const struct snapshot_file *f, uint8_t *ram)
 
         (void)madvise(ram + run->page * PAGE, run->count * PAGE, MADV_WILLNEED);
     }
-    for (uint32_t i = 0; i < f->working_set_count; i++) {
-        const struct snapshot_run *run = &f->working_set[i];
-        bool is_written = run->kind == SNAPSHOT_RUN_WRITTEN;
-
-        if (madvise(ram + run->page * PAGE, run->count * PAGE,
-                    is_written ? MADV_POPULATE_WRITE : MADV_POPULATE_READ) < 0) {
-            return;
-        }
+    /* Those that are written first: a page is mapped with its neighbours, which then are unmapped
+     * again to be copied. */
+    if (bring_kind(f, ram, SNAPSHOT_RUN_WRITTEN)) {
+        (void)bring_kind(f, ram, SNAPSHOT_RUN_READ);
     }
 }
