@@ -7,37 +7,15 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <sys/un.h>
-#include <time.h>
 #include <unistd.h>
+
+#include <base/clock.h>
+#include <base/unix_socket.h>
 
 #include "cli.h"
 
 #define FDS_MAX         8u
 #define ANSWER_SIZE_MAX ((size_t)16 << 20)
-
-static int64_t now_ms(void)
-{
-    struct timespec t;
-
-    (void)clock_gettime(CLOCK_MONOTONIC, &t);
-    return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
-}
-
-static int connect_to(const char *path)
-{
-    struct sockaddr_un address = { .sun_family = AF_UNIX };
-    CLEANUP_FD fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-
-    if (strlen(path) >= sizeof(address.sun_path)) {
-        return -ENAMETOOLONG;
-    }
-    memcpy(address.sun_path, path, strlen(path) + 1);
-    if (fd < 0 || connect(fd, (const struct sockaddr *)&address, sizeof(address)) < 0) {
-        return -errno;
-    }
-    return fd_steal(&fd);
-}
 
 static int send_request(int fd, const struct api_request *request)
 {
@@ -126,15 +104,15 @@ static int parse(const struct buffer *b, struct api_answer *out)
 static int receive(int fd, int timeout_ms, struct api_answer *out)
 {
     CLEANUP_BUFFER all = { 0 };
-    int64_t deadline = timeout_ms > 0 ? now_ms() + timeout_ms : 0;
+    uint64_t deadline =
+        timeout_ms > 0 ? clock_ns() + (uint64_t)timeout_ms * NS_PER_MS : CLOCK_NEVER;
     int r = 0;
 
     while (r == 0) {
         struct pollfd p = { fd, POLLIN, 0 };
-        int left = deadline ? (int)max_of(deadline - now_ms(), (int64_t)0) : -1;
         char chunk[4096];
 
-        if (poll(&p, 1, left) == 0) {
+        if (poll(&p, 1, clock_poll_ms(deadline)) == 0) {
             return -ETIMEDOUT;
         }
         ssize_t n = read(fd, chunk, sizeof(chunk));
@@ -154,7 +132,7 @@ static int receive(int fd, int timeout_ms, struct api_answer *out)
 int api_call(const struct vm_record *r, const struct api_request *request, struct api_answer *out)
 {
     CLEANUP_FREE char *path = vm_path(r, "api.sock");
-    CLEANUP_FD fd = connect_to(path);
+    CLEANUP_FD fd = unix_connect(path, 0);
     int err = fd < 0 ? fd : send_request(fd, request);
 
     *out = (struct api_answer){ 0 };

@@ -14,9 +14,10 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
+
+#include <base/unix_socket.h>
 
 #include "cli.h"
 #include "background_internal.h"
@@ -47,27 +48,11 @@ void background_deinit(struct background *m, bool removes_directory)
 
 /* ---- Opening ---- */
 
-static int listen_at(const char *path)
-{
-    struct sockaddr_un address = { .sun_family = AF_UNIX };
-    CLEANUP_FD fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-
-    if (strlen(path) >= sizeof(address.sun_path)) {
-        return -ENAMETOOLONG;
-    }
-    memcpy(address.sun_path, path, strlen(path) + 1);
-    if (fd < 0 || bind(fd, (const struct sockaddr *)&address, sizeof(address)) < 0 ||
-        listen(fd, SOMAXCONN) < 0) {
-        return -errno;
-    }
-    return fd_steal(&fd);
-}
-
 int background_open(struct background *m, const char *verb)
 {
     CLEANUP_FREE char *path = vm_path(&m->record, "api.sock");
 
-    m->api_fd = listen_at(path);
+    m->api_fd = unix_listen(path, SOCK_NONBLOCK);
     if (m->api_fd < 0) {
         return complain(STATUS_FAILED, "%s: %s: %s", verb, path, strerror(-m->api_fd));
     }

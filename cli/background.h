@@ -10,9 +10,6 @@
 
 #include "vm_dir.h"
 
-/* What a monitor may use beside guest memory, bytes. */
-#define BACKGROUND_MEMORY_OVERHEAD (UINT64_C(64) << 20)
-
 struct background {
     struct vm_record record; /* dir and id set by vm_dir_create(); the rest by the starter */
     drupe_vm_t *vm;

@@ -8,8 +8,9 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/syscall.h>
-#include <time.h>
 #include <unistd.h>
+
+#include <base/clock.h>
 
 #include "api_client.h"
 #include "cli.h"
@@ -21,14 +22,6 @@
 #define GRACE_S_MAX     86400
 /* After the grace the monitor writes what is left and ends; a monitor that does not is killed. */
 #define MONITOR_END_MS 5000
-
-static int64_t now_ms(void)
-{
-    struct timespec t;
-
-    (void)clock_gettime(CLOCK_MONOTONIC, &t);
-    return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
-}
 
 /* Wait for the monitor's process to be gone; -1: for ever. False after the time. */
 static bool wait_gone(const struct vm_record *r, int timeout_ms)
@@ -42,12 +35,12 @@ static bool wait_gone(const struct vm_record *r, int timeout_ms)
     if (!is_alive) {
         return true;
     }
-    int64_t deadline = timeout_ms < 0 ? 0 : now_ms() + timeout_ms;
+    uint64_t deadline =
+        timeout_ms < 0 ? CLOCK_NEVER : clock_ns() + (uint64_t)timeout_ms * NS_PER_MS;
 
     for (;;) {
         struct pollfd p = { fd, POLLIN, 0 };
-        int left = deadline ? (int)max_of(deadline - now_ms(), (int64_t)0) : -1;
-        int n = poll(&p, 1, left);
+        int n = poll(&p, 1, clock_poll_ms(deadline));
 
         if (n > 0) {
             return true;
@@ -266,11 +259,11 @@ static int remove_ended(const char *verb, const struct vm_record *r)
 {
     CLEANUP_FREE char *jail = text_format("%s/jail", r->dir);
     const struct timespec pause = { .tv_nsec = 10000000 };
-    int64_t deadline = now_ms() + MONITOR_END_MS;
+    uint64_t deadline = clock_ns() + MONITOR_END_MS * NS_PER_MS;
 
     vm_sweep();
     while (access(jail, F_OK) == 0) {
-        if (now_ms() > deadline) {
+        if (clock_ns() > deadline) {
             return complain(STATUS_FAILED, "%s: %s: its jail is still in use", verb, r->id);
         }
         (void)clock_nanosleep(CLOCK_MONOTONIC, 0, &pause, NULL);

@@ -27,6 +27,25 @@ struct option_spec {
     uint64_t max;
 };
 
+/* Rows, for tables that several verbs share. */
+#define FLAG_OPTION(word, key, target)                                                             \
+    {                                                                                              \
+        .name = (word), .letter = (key), .kind = OPTION_FLAG, .out = (target)                      \
+    }
+#define TEXT_OPTION(word, key, target)                                                             \
+    {                                                                                              \
+        .name = (word), .letter = (key), .kind = OPTION_TEXT, .out = (target)                      \
+    }
+#define LIST_OPTION(word, key, target)                                                             \
+    {                                                                                              \
+        .name = (word), .letter = (key), .kind = OPTION_LIST, .out = (target)                      \
+    }
+#define NUMBER_OPTION(word, key, target, least, most)                                              \
+    {                                                                                              \
+        .name = (word), .letter = (key), .kind = OPTION_NUMBER, .out = (target), .min = (least),   \
+        .max = (most)                                                                              \
+    }
+
 struct operands {
     int first;            /* index in argv of the first operand; argc when there is none */
     bool is_after_dashes; /* a `--` stood right before it */

@@ -89,13 +89,15 @@ static int start_template(const struct run_options *o)
     }
     thaw.restore.is_clone = true;
     thaw.restore.is_memory_trusted = true; /* it was verified when it was made, in our folder */
-    thaw_job(&thaw, o->root, &job);
     job.timeout_s = o->timeout_s;
-    if (thaw.description.stdio != DRUPE_STDIO_STREAM || thaw.description.vsock_cid != 0) {
+    status = thaw_job(&thaw, "run", o, &job);
+    if (status == 0 &&
+        (thaw.description.stdio != DRUPE_STDIO_STREAM || thaw.description.vsock_cid != 0)) {
         status = complain(STATUS_USAGE,
                           "run: --template %s: this is a background machine's; use drupe restore",
                           o->template_name);
-    } else {
+    }
+    if (status == 0) {
         status = start(&job, o, &thaw);
     }
     thaw_close(&thaw);
@@ -109,23 +111,10 @@ static int run_run(int argc, char **argv)
                              .root = getenv("UKERNEL_ROOTFS") };
     bool is_real = false;
     const struct option_spec specs[] = {
-        { .name = "root", .kind = OPTION_TEXT, .out = &o.root },
+        JOB_OPTIONS(o),
         { .name = "rootfs", .kind = OPTION_TEXT, .out = &o.root },
-        { .name = "kernel", .kind = OPTION_TEXT, .out = &o.kernel },
         { .name = "kernel-args", .kind = OPTION_TEXT, .out = &o.kernel_args },
         { .name = "accel", .kind = OPTION_TEXT, .out = &o.accel },
-        { .name = "memory",
-          .letter = 'm',
-          .kind = OPTION_NUMBER,
-          .out = &o.memory_mib,
-          .min = DRUPE_MEMORY_MIB_MIN,
-          .max = DRUPE_MEMORY_MIB_MAX },
-        { .name = "cpus",
-          .letter = 'c',
-          .kind = OPTION_NUMBER,
-          .out = &o.vcpus,
-          .min = 1,
-          .max = DRUPE_VCPUS_MAX },
         { .name = "vcpu",
           .kind = OPTION_NUMBER,
           .out = &o.vcpus,
@@ -137,15 +126,14 @@ static int run_run(int argc, char **argv)
           .out = &o.timeout_s,
           .min = 1,
           .max = TIMEOUT_S_MAX },
-        { .name = "env", .letter = 'e', .kind = OPTION_LIST, .out = &o.env },
         { .name = "volume", .letter = 'v', .kind = OPTION_LIST, .out = &o.volumes },
         { .name = "disk", .kind = OPTION_LIST, .out = &o.disks },
         { .name = "scratch", .kind = OPTION_LIST, .out = &o.scratch },
-        { .name = "cwd", .letter = 'w', .kind = OPTION_TEXT, .out = &o.cwd },
         { .name = "log", .kind = OPTION_TEXT, .out = &o.log },
         { .name = "console-log", .kind = OPTION_TEXT, .out = &o.log },
         { .name = "detach", .letter = 'd', .kind = OPTION_FLAG, .out = &o.is_detached },
         { .name = "name", .kind = OPTION_TEXT, .out = &o.name },
+        { .name = "track-dirty", .kind = OPTION_FLAG, .out = &o.is_tracked },
         { .name = "template", .kind = OPTION_TEXT, .out = &o.template_name },
         { .name = "verbose", .kind = OPTION_FLAG, .out = &o.is_verbose },
         { .name = "no-jail", .kind = OPTION_FLAG, .out = &o.has_no_jail },
@@ -155,7 +143,11 @@ static int run_run(int argc, char **argv)
     struct operands operands;
     int status = options_of_verb(&verb_run, specs, array_size(specs), argc, argv, &operands);
 
-    if (status < 0 && o.template_name) {
+    if (status < 0 && !o.is_detached && (o.name || o.is_tracked)) {
+        status =
+            complain(STATUS_USAGE, "run: --%s is for a machine in the background: use it with -d",
+                     o.name ? "name" : "track-dirty");
+    } else if (status < 0 && o.template_name) {
         status = operands.first < argc || o.is_detached
                      ? complain(STATUS_USAGE,
                                 "run: --template takes no command: the template's program goes on")
@@ -208,6 +200,8 @@ const struct verb verb_run = {
         "machine\n"
         "  -d, --detach            run in the background and print the machine's id; see drupe ps\n"
         "      --name NAME         call it so (with -d)\n"
+        "      --track-dirty       record which pages it writes, for drupe snapshot --diff (with "
+        "-d)\n"
         "      --template NAME     a clone of a template (drupe template), with these streams\n"
         "      --log FILE          write console and kernel messages there as well\n"
         "      --no-jail           the monitor in this process, with this user's rights\n"

@@ -14,11 +14,13 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <base/clock.h>
+
 #include "cli.h"
 #include "run_internal.h"
 
 #define INTERRUPT_BYTE      3
-#define INTERRUPT_WINDOW_NS UINT64_C(1000000000)
+#define INTERRUPT_WINDOW_NS NS_PER_S
 
 /* For atexit(): the one console whose terminal is in raw mode. */
 static struct console *raw_console;

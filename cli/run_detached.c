@@ -10,6 +10,7 @@
 
 #include "cli.h"
 #include "background.h"
+#include "jail_limits.h"
 #include "run_internal.h"
 
 static void fill_record(struct vm_record *r, const struct job *j, const drupe_vm_t *vm)
@@ -56,6 +57,10 @@ static int create(struct background *m, const struct job *j, const struct run_op
         return refuse_vm("run", &err);
     }
     fill_record(&m->record, j, m->vm);
+    if (o->is_tracked && strcmp(m->record.backend, "kvm") != 0) {
+        return complain(STATUS_FAILED, "run: --track-dirty: not supported on the %s backend",
+                        m->record.backend);
+    }
     /* QEMU is a program of this host, which a jail does not hold. */
     m->is_jailed = m->is_jailed && strcmp(m->record.backend, "qemu") != 0;
     return 0;
@@ -69,7 +74,7 @@ int run_detached(const struct job *j, const struct run_options *o)
     background_init(&m);
     m.timeout_s = j->timeout_s;
     m.is_jailed = !o->has_no_jail;
-    m.memory_max = ((uint64_t)j->memory_mib << 20) + BACKGROUND_MEMORY_OVERHEAD;
+    m.memory_max = monitor_memory_max(j->memory_mib);
     status = vm_dir_create(&m.record, "run", o->name);
     if (status == 0) {
         status = background_open(&m, "run");

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* drupe run: disks, from files and in memory. */
+/* Disks, from files and in memory. */
 
 #include <errno.h>
 #include <stdlib.h>
@@ -11,11 +11,11 @@
 
 #define SCRATCH_MIB_MAX (UINT64_C(1) << 20)
 
-static int add_disk(struct job *j, const struct drupe_disk *d)
+static int add_disk(struct job *j, const char *verb, const struct drupe_disk *d)
 {
     if (j->disk_count == DRUPE_DISKS_MAX) {
         free((char *)(uintptr_t)d->path);
-        return complain(STATUS_USAGE, "run: more than %u disks", DRUPE_DISKS_MAX);
+        return complain(STATUS_USAGE, "%s: more than %u disks", verb, DRUPE_DISKS_MAX);
     }
     j->disks[j->disk_count++] = *d;
     return 0;
@@ -33,7 +33,7 @@ static bool cut_suffix(const char *text, size_t *size, const char *suffix)
     return true;
 }
 
-static int add_file(struct job *j, const char *text)
+static int add_file(struct job *j, const char *verb, const char *text)
 {
     size_t size = strlen(text);
     const bool is_direct = cut_suffix(text, &size, ":direct");
@@ -41,13 +41,14 @@ static int add_file(struct job *j, const char *text)
     char *path = text_copy_sized(text, size);
 
     if (access(path, is_read_only ? R_OK : R_OK | W_OK) < 0) {
-        int status = complain(STATUS_FAILED, "run: --disk %s: %s", path, strerror(errno));
+        int status = complain(STATUS_FAILED, "%s: --disk %s: %s", verb, path, strerror(errno));
 
         free(path);
         return status;
     }
-    return add_disk(j, &(struct drupe_disk){
-                           .path = path, .is_read_only = is_read_only, .is_direct = is_direct });
+    return add_disk(
+        j, verb,
+        &(struct drupe_disk){ .path = path, .is_read_only = is_read_only, .is_direct = is_direct });
 }
 
 static int add_scratch(struct job *j, const char *text)
@@ -59,16 +60,23 @@ static int add_scratch(struct job *j, const char *text)
         return complain(STATUS_USAGE, "run: --scratch %s: give MiB, 1 to %llu", text,
                         (unsigned long long)SCRATCH_MIB_MAX);
     }
-    return add_disk(j, &(struct drupe_disk){ .memory_size = (uint64_t)mib << 20 });
+    return add_disk(j, "run", &(struct drupe_disk){ .memory_size = (uint64_t)mib << 20 });
+}
+
+int job_add_files(struct job *j, const char *verb, const struct strings *disks)
+{
+    int status = 0;
+
+    for (size_t i = 0; status == 0 && i < disks->count; i++) {
+        status = add_file(j, verb, disks->items[i]);
+    }
+    return status;
 }
 
 int job_add_disks(struct job *j, const struct run_options *o)
 {
-    int status = 0;
+    int status = job_add_files(j, "run", &o->disks);
 
-    for (size_t i = 0; status == 0 && i < o->disks.count; i++) {
-        status = add_file(j, o->disks.items[i]);
-    }
     for (size_t i = 0; status == 0 && i < o->scratch.count; i++) {
         status = add_scratch(j, o->scratch.items[i]);
     }

@@ -32,9 +32,18 @@ struct run_options {
     bool is_verbose;
     bool has_no_jail;
     bool is_detached;
+    bool is_tracked; /* --track-dirty */
     const char *name;
     const char *template_name;
 };
+
+/* Rows of an option table, for verbs that start a program: where its files are, its surroundings,
+ * its machine's size. `o` is a struct run_options. */
+#define JOB_OPTIONS(o)                                                                             \
+    TEXT_OPTION("root", 0, &(o).root), TEXT_OPTION("kernel", 0, &(o).kernel),                      \
+        TEXT_OPTION("cwd", 'w', &(o).cwd), LIST_OPTION("env", 'e', &(o).env),                      \
+        NUMBER_OPTION("memory", 'm', &(o).memory_mib, DRUPE_MEMORY_MIB_MIN, DRUPE_MEMORY_MIB_MAX), \
+        NUMBER_OPTION("cpus", 'c', &(o).vcpus, 1, DRUPE_VCPUS_MAX)
 
 /* What to run, and in what; owned. */
 struct job {
@@ -55,11 +64,14 @@ struct job {
 
 /* run_shares.c. A folder as image becomes a share at "/", and image NULL. */
 int job_share_root(struct job *j) MUST_CHECK;
-int job_share_volumes(struct job *j, const struct strings *volumes) MUST_CHECK;
+int job_share_volumes(struct job *j, const char *verb, const struct strings *volumes) MUST_CHECK;
+int job_share(struct job *j, const char *verb, const char *host, const char *tag, const char *guest,
+              bool is_read_only) MUST_CHECK;
 void job_free_shares(struct job *j);
 
 /* run_disks.c: --disk and --scratch, in this order vda, vdb, ... */
 int job_add_disks(struct job *j, const struct run_options *o) MUST_CHECK;
+int job_add_files(struct job *j, const char *verb, const struct strings *disks) MUST_CHECK;
 void job_free_disks(struct job *j);
 
 void job_free(struct job *j); /* also as a cleanup function */
@@ -141,8 +153,6 @@ void console_read_size(struct console *c);
 
 /* ---- Life
  * ----------------------------------------------------------------------------------------- */
-
-uint64_t clock_ns(void);
 
 struct monitor;
 

@@ -6,28 +6,17 @@
 #include <signal.h>
 #include <string.h>
 #include <sys/signalfd.h>
-#include <time.h>
 #include <unistd.h>
 
 #include <base/assert.h>
+#include <base/clock.h>
 
 #include "cli.h"
 #include "run_internal.h"
 #include "run_monitor.h"
 
-#define NS_PER_S      UINT64_C(1000000000)
-#define NS_PER_MS     UINT64_C(1000000)
 #define STOP_GRACE_S  UINT64_C(5)
-#define NEVER         UINT64_MAX
 #define SIGNAL_STATUS 128
-
-uint64_t clock_ns(void)
-{
-    struct timespec t;
-
-    (void)clock_gettime(CLOCK_MONOTONIC, &t);
-    return (uint64_t)t.tv_sec * NS_PER_S + (uint64_t)t.tv_nsec;
-}
 
 static void fill_signals(sigset_t *set)
 {
@@ -132,14 +121,7 @@ static void fill_polls(const struct loop *l, struct pollfd *polls)
 
 static int poll_timeout_ms(const struct loop *l)
 {
-    uint64_t now = clock_ns();
-    uint64_t until = min_of(l->timeout_ns, l->kill_ns);
-
-    if (until == NEVER) {
-        return -1;
-    }
-    /* Rounded up, so that the loop does not spin through the last millisecond. */
-    return until <= now ? 0 : (int)min_of(div_ceil(until - now, NS_PER_MS), (uint64_t)INT32_MAX);
+    return clock_poll_ms(min_of(l->timeout_ns, l->kill_ns));
 }
 
 static void check_clock(struct loop *l)
@@ -239,7 +221,9 @@ static int stop_vm(struct loop *l)
 
 int run_vm(struct monitor *m, drupe_vm_t *vm, struct console *c, uint64_t timeout_s)
 {
-    struct loop l = { .monitor = m, .console = c, .kill_ns = NEVER, .timeout_ns = NEVER };
+    struct loop l = {
+        .monitor = m, .console = c, .kill_ns = CLOCK_NEVER, .timeout_ns = CLOCK_NEVER
+    };
     struct drupe_error err;
     sigset_t set;
 

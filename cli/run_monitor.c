@@ -9,11 +9,13 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "files.h"
+#include <base/clock.h>
 
-#define MIB         (UINT64_C(1) << 20)
-#define OVERHEAD    (64 * MIB) /* the monitor's own, and page cache that it is charged for */
-#define OWN_THREADS 16u        /* beside the vCPUs: main, loop, shared folders */
+#include "files.h"
+#include "jail_limits.h"
+#include "thaw.h"
+
+#define OWN_THREADS 16u /* beside the vCPUs: main, loop, shared folders */
 
 /* To the child. */
 enum request_kind {
@@ -110,11 +112,8 @@ static int run_child(void *ctx)
 
 static void make_id(char *id, size_t size)
 {
-    struct timespec t;
-
-    (void)clock_gettime(CLOCK_REALTIME, &t);
     (void)snprintf(id, size, "run-%d-%llx", (int)getpid(),
-                   (unsigned long long)t.tv_sec * 1000000000ull + (unsigned long long)t.tv_nsec);
+                   (unsigned long long)clock_ns_of(CLOCK_REALTIME));
 }
 
 drupe_vm_err_t monitor_prepare(struct monitor *m, const struct monitor_limits *limits,
@@ -126,7 +125,7 @@ drupe_vm_err_t monitor_prepare(struct monitor *m, const struct monitor_limits *l
     drupe_jail_config_init(&cfg);
     make_id(id, sizeof(id));
     cfg.id = id;
-    cfg.memory_max = limits->memory_mib * MIB + OVERHEAD;
+    cfg.memory_max = monitor_memory_max(limits->memory_mib);
     cfg.pids_max = (uint32_t)limits->vcpus + OWN_THREADS;
     cfg.are_limits_optional = true;
     if (geteuid() != 0) {
@@ -180,12 +179,12 @@ static drupe_vm_err_t start_jailed(struct monitor *m, struct drupe_error *err)
         err->os_errno = errno;
         return DRUPE_NO_MEMORY;
     }
-    const int keep[] = { ends[1], m->restore ? m->restore->fd : -1 };
+    int keep[1 + THAW_FDS_MAX] = { ends[1] };
+    size_t count = 1 + thaw_fds(m->restore, keep + 1);
 
     c.link = ends[1];
     m->link = ends[0];
-    drupe_vm_err_t r =
-        drupe_jail_spawn(m->jail, m->vm, keep, m->restore ? 2 : 1, run_child, &c, &pid, err);
+    drupe_vm_err_t r = drupe_jail_spawn(m->jail, m->vm, keep, count, run_child, &c, &pid, err);
 
     (void)close(ends[1]);
     if (r != DRUPE_OK) {

@@ -24,26 +24,26 @@ static bool cut_read_only(char *text)
     return true;
 }
 
-static int check_directory(const char *option, const char *path)
+static int check_directory(const char *verb, const char *option, const char *path)
 {
     struct stat st;
 
     if (stat(path, &st) < 0) {
-        return complain(STATUS_FAILED, "run: %s %s: %s", option, path, strerror(errno));
+        return complain(STATUS_FAILED, "%s: %s %s: %s", verb, option, path, strerror(errno));
     }
     if (!S_ISDIR(st.st_mode)) {
-        return complain(STATUS_FAILED, "run: %s %s: not a folder", option, path);
+        return complain(STATUS_FAILED, "%s: %s %s: not a folder", verb, option, path);
     }
     return 0;
 }
 
-static int add_share(struct job *j, const char *host, const char *tag, const char *guest,
-                     bool is_read_only)
+int job_share(struct job *j, const char *verb, const char *host, const char *tag, const char *guest,
+              bool is_read_only)
 {
     struct drupe_share *share;
 
     if (j->share_count == DRUPE_SHARES_MAX) {
-        return complain(STATUS_USAGE, "run: more than %u shared folders", DRUPE_SHARES_MAX);
+        return complain(STATUS_USAGE, "%s: more than %u shared folders", verb, DRUPE_SHARES_MAX);
     }
     share = &j->shares[j->share_count++];
     share->host_path = text_copy(host);
@@ -54,7 +54,7 @@ static int add_share(struct job *j, const char *host, const char *tag, const cha
 }
 
 /* The guest's path is the text behind the last colon: folders of the host may hold colons. */
-static int add_volume(struct job *j, const char *option)
+static int add_volume(struct job *j, const char *verb, const char *option)
 {
     CLEANUP_FREE char *text = text_copy(option);
     CLEANUP_FREE char *tag = text_format("share%u", j->share_count);
@@ -64,21 +64,21 @@ static int add_volume(struct job *j, const char *option)
 
     if (!colon || colon == text || colon[1] != '/' || strspn(colon + 1, "/") == strlen(colon + 1)) {
         return complain(STATUS_USAGE,
-                        "run: -v %s: give HOST:GUEST or HOST:GUEST:ro, GUEST beginning with / and "
+                        "%s: -v %s: give HOST:GUEST or HOST:GUEST:ro, GUEST beginning with / and "
                         "not / itself",
-                        option);
+                        verb, option);
     }
     *colon = '\0';
-    status = check_directory("-v", text);
-    return status != 0 ? status : add_share(j, text, tag, colon + 1, is_read_only);
+    status = check_directory(verb, "-v", text);
+    return status != 0 ? status : job_share(j, verb, text, tag, colon + 1, is_read_only);
 }
 
-int job_share_volumes(struct job *j, const struct strings *volumes)
+int job_share_volumes(struct job *j, const char *verb, const struct strings *volumes)
 {
     int status = 0;
 
     for (size_t i = 0; status == 0 && i < volumes->count; i++) {
-        status = add_volume(j, volumes->items[i]);
+        status = add_volume(j, verb, volumes->items[i]);
     }
     return status;
 }
@@ -97,13 +97,13 @@ int job_share_root(struct job *j)
     }
     free(j->image);
     j->image = NULL;
-    return add_share(j, path, ROOT_TAG, "/", is_read_only);
+    return job_share(j, "run", path, ROOT_TAG, "/", is_read_only);
 }
 
 void job_free_shares(struct job *j)
 {
     for (unsigned i = 0; i < j->share_count; i++) {
-        /* Ours: made by add_share(). */
+        /* Ours: made by job_share(). */
         free((char *)(uintptr_t)j->shares[i].host_path);
         free((char *)(uintptr_t)j->shares[i].tag);
         free((char *)(uintptr_t)j->shares[i].guest_path);

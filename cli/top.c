@@ -10,13 +10,13 @@
 #include <termios.h>
 #include <unistd.h>
 
+#include <base/clock.h>
+
 #include "cli.h"
 #include "options.h"
 #include "run_internal.h"
 #include "vm_dir.h"
 #include "vm_stats.h"
-
-#define NS_PER_S UINT64_C(1000000000)
 
 /* What a machine had used when it was looked at last. */
 struct sample {

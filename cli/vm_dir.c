@@ -14,6 +14,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include <base/clock.h>
 #include <drupe/jail.h>
 
 #include "cli.h"
@@ -36,14 +37,6 @@ void vm_record_free(struct vm_record *r)
 char *vm_path(const struct vm_record *r, const char *name)
 {
     return path_join(r->dir, name);
-}
-
-static int64_t now_ms(void)
-{
-    struct timespec t;
-
-    (void)clock_gettime(CLOCK_REALTIME, &t);
-    return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
 }
 
 /* ---- The base directory ---- */
@@ -399,7 +392,7 @@ int vm_dir_create(struct vm_record *r, const char *verb, const char *name)
         r->dir = path_join(base, r->id);
         if (mkdir(r->dir, 0700) == 0) {
             r->name = text_copy(name ? name : "");
-            r->created_ms = now_ms();
+            r->created_ms = (int64_t)(clock_ns_of(CLOCK_REALTIME) / NS_PER_MS);
             return 0;
         }
         free(r->id);

@@ -15,12 +15,14 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include <base/assert.h>
 
 #include "devices/virtio_blk.h"
 #include "devices/virtio_console.h"
+#include "devices/virtio_net.h"
 #include "devices/virtio_rng.h"
 
 #define RAM_SIZE   (128u << 10)
@@ -29,7 +31,8 @@
 #define QUEUE_AREA ((size_t)4096) /* of each queue: descriptors, avail at 2048, used at 2816 */
 #define DATA_GPA   (64u << 10)
 #define WATCHES    24u
-#define DEVICES    4u
+#define DEVICES    5u
+#define NETWORK    4u /* its index; sockets stand for its tap */
 
 int LLVMFuzzerInitialize(const int *argc, char ***argv);
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
@@ -49,6 +52,7 @@ static struct {
     struct watch watches[WATCHES];
     struct virtio_console *console;
     struct io_window windows[DEVICES];
+    int tap[2]; /* the device's end, and ours */
     int in[2];
     int out[2];
     uint16_t avail_idx[VIRTIO_QUEUES_MAX];
@@ -300,12 +304,18 @@ static void host_side(struct input *in)
     static uint8_t bytes[4096];
     const uint64_t what = take(in, 1);
 
-    switch (what % 3) {
+    switch (what % 5) {
     case 0:
         virtio_console_resize(world.console, (uint16_t)what, (uint16_t)take(in, 2));
         break;
     case 1:
         (void)!write(world.in[1], bytes, what);
+        break;
+    case 2:
+        (void)!write(world.tap[1], bytes, what * 16);
+        break;
+    case 3:
+        (void)!read(world.tap[1], bytes, sizeof(bytes));
         break;
     default:
         (void)!read(world.out[0], bytes, sizeof(bytes));
@@ -363,11 +373,23 @@ static void step(struct input *in, const struct io_window *w)
     }
 }
 
+/* No input finds what an earlier one left. */
+static void drain_tap(void)
+{
+    uint8_t byte = 0;
+
+    for (unsigned i = 0; i < array_size(world.tap); i++) {
+        while (recv(world.tap[i], &byte, 1, 0) >= 0) {
+        }
+    }
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     struct input in = { data, size };
     const uint64_t choice = take(&in, 1);
-    const struct io_window *w = &world.windows[choice % DEVICES];
+    const bool is_net = (choice >= 192 && choice < 224) || choice >= 240;
+    const struct io_window *w = &world.windows[is_net ? NETWORK : choice % NETWORK];
     unsigned rounds = 0;
 
     memset(world.ram, 0, RAM_SIZE);
@@ -383,6 +405,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         assert(rounds < 10000); /* input and output ends are finite, so must be the work */
     }
     reg(w, VIRTIO_MMIO_STATUS, 0);
+    drain_tap();
     for (unsigned i = 0; i < ROM_SIZE; i++) {
         assert(world.rom[i] == 0x5a);
     }
@@ -410,6 +433,19 @@ static struct io_window new_disk(unsigned irq, bool want_sync)
         abort();
     }
     return virtio_mmio_window(virtio_blk_device(blk), 0);
+}
+
+static struct io_window new_net(unsigned irq)
+{
+    struct virtio_net *net = NULL;
+
+    if (socketpair(AF_UNIX, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, world.tap) < 0 ||
+        virtio_net_create(
+            &(struct virtio_net_setup){ .host = &world.host, .irq = irq, .fd = world.tap[0] },
+            &net) < 0) {
+        abort();
+    }
+    return virtio_mmio_window(virtio_net_device(net), 0);
 }
 
 int LLVMFuzzerInitialize(const int *argc, char ***argv)
@@ -452,5 +488,6 @@ int LLVMFuzzerInitialize(const int *argc, char ***argv)
     world.windows[1] = virtio_mmio_window(virtio_rng_device(rng), 0);
     world.windows[2] = new_disk(3, true);
     world.windows[3] = new_disk(4, false);
+    world.windows[NETWORK] = new_net(5);
     return 0;
 }

@@ -20,6 +20,7 @@ help:
 	@echo "make fuzz      every fuzz target for FUZZ_SECONDS (60) each"
 	@echo "make coverage  lines covered by layer"
 	@echo "make demo-lifecycle, test-lifecycle, test-jail, test-api, bench-lifecycle   machines in the background"
+	@echo "make bench-block  a disk under this monitor and under QEMU"
 	@echo "make lona, test-lona, bench-lona   the language VM"
 	@echo "make clean     remove $(BUILD)/"
 

@@ -12,6 +12,7 @@
 
 #include <base/assert.h>
 #include <base/bytes.h>
+#include <base/clock.h>
 #include <base/fmt.h>
 
 #include "error.h"
@@ -25,18 +26,9 @@
 
 static void *connection_main(void *arg);
 
-uint64_t agent_now_ns(void)
-{
-    struct timespec t;
-
-    (void)clock_gettime(CLOCK_MONOTONIC, &t);
-    return (uint64_t)t.tv_sec * SIM_NS_PER_SEC + (uint64_t)t.tv_nsec;
-}
-
 static void wait_locked(struct sim_agent *a, uint64_t until_ns)
 {
-    struct timespec until = { .tv_sec = (time_t)(until_ns / SIM_NS_PER_SEC),
-                              .tv_nsec = (long)(until_ns % SIM_NS_PER_SEC) };
+    const struct timespec until = clock_timespec(until_ns);
 
     if (until_ns == SIM_FOREVER) {
         (void)pthread_cond_wait(&a->changed, &a->lock);
@@ -130,7 +122,7 @@ static struct process *find_locked(struct connection *c, unsigned stream)
 static bool is_dead_locked(struct process *p)
 {
     uint64_t end_ns = p->began_ns + p->timeout_ms * SIM_NS_PER_MS;
-    uint64_t now_ns = agent_now_ns();
+    uint64_t now_ns = clock_ns();
 
     if (p->timeout_ms != 0 && now_ns >= end_ns) {
         p->is_timed_out = true;
@@ -156,18 +148,18 @@ static uint64_t next_limit_locked(const struct process *p)
     if (p->timeout_ms == 0) {
         return SIM_FOREVER;
     }
-    return agent_now_ns() < end_ns ? end_ns : end_ns + AGENT_KILL_AFTER_MS * SIM_NS_PER_MS;
+    return clock_ns() < end_ns ? end_ns : end_ns + AGENT_KILL_AFTER_MS * SIM_NS_PER_MS;
 }
 
 bool process_sleep(struct process *p, uint64_t ms)
 {
     struct sim_agent *a = p->connection->agent;
-    uint64_t until_ns = ms == SIM_FOREVER ? SIM_FOREVER : agent_now_ns() + ms * SIM_NS_PER_MS;
+    uint64_t until_ns = ms == SIM_FOREVER ? SIM_FOREVER : clock_ns() + ms * SIM_NS_PER_MS;
     bool is_dead = false;
 
     (void)pthread_mutex_lock(&a->lock);
     is_dead = is_dead_locked(p);
-    while (!is_dead && agent_now_ns() < until_ns) {
+    while (!is_dead && clock_ns() < until_ns) {
         wait_locked(a, min_of(until_ns, next_limit_locked(p)));
         is_dead = is_dead_locked(p);
     }
@@ -244,7 +236,7 @@ static void send_exit(struct process *p, int code)
 
     store_be32(payload, signal != 0 ? AGENT_CODE_SIGNALED + signal : (uint32_t)code);
     store_be32(payload + 4, signal);
-    store_be64(payload + 8, (agent_now_ns() - p->began_ns) / 1000);
+    store_be64(payload + 8, (clock_ns() - p->began_ns) / 1000);
     store_be32(payload + 16, (p->is_cut[0] ? AGENT_EXIT_STDOUT_CUT : 0u) |
                                  (p->is_cut[1] ? AGENT_EXIT_STDERR_CUT : 0u) |
                                  (p->is_timed_out ? AGENT_EXIT_TIMED_OUT : 0u));
@@ -308,7 +300,7 @@ static void on_exec(struct connection *c, unsigned stream, const uint8_t *payloa
     p->connection = c;
     p->stream = (uint16_t)stream;
     p->credit = AGENT_WINDOW_START;
-    p->began_ns = agent_now_ns();
+    p->began_ns = clock_ns();
     p->max_output = AGENT_OUTPUT_MAX_DEFAULT;
     p->timeout_ms = AGENT_TIMEOUT_MS_DEFAULT;
     if (!process_parse(p, payload, size)) {

@@ -66,8 +66,6 @@ struct process {
     bool is_cut[2];
 };
 
-uint64_t agent_now_ns(void);
-
 /* ---- guest_exec.c ---- */
 
 /* Fill from EXEC's JSON; false when it makes no sense. */

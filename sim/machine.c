@@ -10,6 +10,7 @@
 
 #include <base/assert.h>
 #include <base/bytes.h>
+#include <base/clock.h>
 #include <base/fmt.h>
 
 #include "error.h"
@@ -23,18 +24,9 @@
 #define SIGNAL_TERM      15
 #define IGNORE_TERM_WORD "sim.ignore_term"
 
-static uint64_t now_ns(void)
-{
-    struct timespec t;
-
-    (void)clock_gettime(CLOCK_MONOTONIC, &t);
-    return (uint64_t)t.tv_sec * SIM_NS_PER_SEC + (uint64_t)t.tv_nsec;
-}
-
 static void wait_until_locked(struct sim_machine *m, uint64_t at_ns)
 {
-    struct timespec until = { .tv_sec = (time_t)(at_ns / SIM_NS_PER_SEC),
-                              .tv_nsec = (long)(at_ns % SIM_NS_PER_SEC) };
+    const struct timespec until = clock_timespec(at_ns);
 
     (void)pthread_cond_timedwait(&m->changed, &m->lock, &until);
 }
@@ -67,6 +59,12 @@ void sim_machine_end(struct sim_machine *m, enum drupe_end_kind kind, int status
 
 /* ---- The guest ---- */
 
+void sim_machine_touch(struct sim_machine *m, uint64_t page)
+{
+    m->is_touched[page] = true;
+    m->is_dirty[page] = true;
+}
+
 static void guest_step(struct sim_vcpu *v)
 {
     uint64_t x = v->regs[1] + UINT64_C(0x9e3779b97f4a7c15) * (v->index + 1);
@@ -80,7 +78,7 @@ static void guest_step(struct sim_vcpu *v)
     page = v->regs[1] % SIM_WORKING_PAGES + SIM_WORKING_START / SIM_PAGE;
     store_le64(v->machine->memory + page * SIM_PAGE + (v->regs[1] >> 32) % (SIM_PAGE / 8) * 8,
                v->regs[2]);
-    v->machine->is_touched[page] = true;
+    sim_machine_touch(v->machine, page);
     v->steps++;
     v->exits[DRUPE_EXIT_HLT]++;
 }
@@ -142,8 +140,10 @@ static bool enter_guest(struct sim_vcpu *v)
 
     (void)pthread_mutex_lock(&m->lock);
     while ((!m->is_released || m->is_pausing) && !m->is_ending) {
-        v->is_parked = true;
-        (void)pthread_cond_broadcast(&m->changed);
+        if (!v->is_parked) { /* not at each wake: two would wake each other for ever */
+            v->is_parked = true;
+            (void)pthread_cond_broadcast(&m->changed);
+        }
         (void)pthread_cond_wait(&m->changed, &m->lock);
     }
     v->is_parked = false;
@@ -178,7 +178,7 @@ static void halt(struct sim_vcpu *v)
         guest_workload_locked(m);
     }
     if (!m->is_ending && !m->is_pausing) {
-        wait_until_locked(m, now_ns() + (v->index == 0 ? TICK_NS : TICK_OTHERS_NS));
+        wait_until_locked(m, clock_ns() + (v->index == 0 ? TICK_NS : TICK_OTHERS_NS));
     }
     (void)pthread_mutex_unlock(&m->lock);
 }
@@ -220,10 +220,10 @@ static void *control_main(void *arg)
     while (!m->is_released && !m->is_ending) {
         (void)pthread_cond_wait(&m->changed, &m->lock);
     }
-    deadline_ns = now_ns() + m->config->boot_timeout_ms * SIM_NS_PER_MS;
+    deadline_ns = clock_ns() + m->config->boot_timeout_ms * SIM_NS_PER_MS;
     while (!m->is_ending && !m->is_booted) {
         wait_until_locked(m, deadline_ns);
-        if (now_ns() >= deadline_ns && !m->is_booted && !m->is_pausing) {
+        if (clock_ns() >= deadline_ns && !m->is_booted && !m->is_pausing) {
             end_locked(m, DRUPE_END_BOOT_ERROR, 0, "no sign of life");
         }
     }
@@ -253,13 +253,13 @@ static bool are_all_parked_locked(const struct sim_machine *m)
 
 drupe_vm_err_t sim_machine_park(struct sim_machine *m, struct drupe_error *err)
 {
-    uint64_t deadline_ns = now_ns() + PARK_LIMIT_NS;
+    uint64_t deadline_ns = clock_ns() + PARK_LIMIT_NS;
     bool is_parked = false;
 
     (void)pthread_mutex_lock(&m->lock);
     m->is_pausing = true;
     (void)pthread_cond_broadcast(&m->changed);
-    while (!are_all_parked_locked(m) && !m->is_ending && now_ns() < deadline_ns) {
+    while (!are_all_parked_locked(m) && !m->is_ending && clock_ns() < deadline_ns) {
         wait_until_locked(m, deadline_ns);
     }
     is_parked = are_all_parked_locked(m);
@@ -318,6 +318,8 @@ static void machine_destroy(void *machine)
         (void)munmap(m->memory, m->config->memory_size);
     }
     free(m->is_touched);
+    free(m->is_dirty);
+    free(m->base_path);
     (void)pthread_cond_destroy(&m->changed);
     (void)pthread_mutex_destroy(&m->lock);
     free(m);
@@ -344,7 +346,8 @@ static drupe_vm_err_t map_memory(struct sim_machine *m, struct drupe_error *err)
     }
     m->memory = p;
     m->is_touched = calloc(m->config->memory_size / SIM_PAGE, sizeof(bool));
-    if (m->is_touched == NULL) {
+    m->is_dirty = calloc(m->config->memory_size / SIM_PAGE, sizeof(bool));
+    if (m->is_touched == NULL || m->is_dirty == NULL) {
         return error_set(err, DRUPE_NO_MEMORY, ENOMEM, "make the machine");
     }
     return DRUPE_OK;

@@ -17,6 +17,7 @@
 #include <unistd.h>
 
 #include <base/checked.h>
+#include <base/unix_socket.h>
 
 #include "devices/page_disk.h"
 #include "error.h"
@@ -274,8 +275,7 @@ static drupe_vm_err_t file_size(const char *what, struct config_file *f, struct 
     return DRUPE_OK;
 }
 
-/* "fd:N" -> N; false for any other path. */
-static bool parse_fd_path(const char *path, int *out)
+bool config_parse_fd(const char *path, int *out)
 {
     int fd = 0;
     size_t i = sizeof(FD_PATH_PREFIX) - 1;
@@ -301,7 +301,7 @@ static int open_file(const char *path, bool is_read_only)
     int fd = -1;
     int mode = 0;
 
-    if (!parse_fd_path(path, &fd)) {
+    if (!config_parse_fd(path, &fd)) {
         return open(path, flags);
     }
     mode = fcntl(fd, F_GETFL);
@@ -372,26 +372,17 @@ static drupe_vm_err_t take_strings(const char *const *from, struct config_string
 static drupe_vm_err_t take_vsock(struct config *c, const drupe_vm_config_t *from,
                                  struct drupe_error *err)
 {
-    struct sockaddr_un at = { .sun_family = AF_UNIX };
-
     if (from->vsock_path == NULL) {
         return DRUPE_OK;
     }
-    memcpy(at.sun_path, from->vsock_path, strlen(from->vsock_path));
-    c->vsock_fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    c->vsock_fd = unix_listen(from->vsock_path, SOCK_NONBLOCK);
     if (c->vsock_fd < 0) {
-        return open_failed("vsock socket", from->vsock_path, errno, err);
-    }
-    if (bind(c->vsock_fd, (const struct sockaddr *)&at, sizeof(at)) < 0) {
-        return open_failed("vsock socket", from->vsock_path, errno, err);
+        return open_failed("vsock socket", from->vsock_path, -c->vsock_fd, err);
     }
     c->vsock_path = strdup(from->vsock_path);
     if (c->vsock_path == NULL) {
         (void)unlink(from->vsock_path);
         return error_set(err, DRUPE_NO_MEMORY, ENOMEM, "copy the configuration");
-    }
-    if (listen(c->vsock_fd, SOMAXCONN) < 0) {
-        return open_failed("vsock socket", from->vsock_path, errno, err);
     }
     return DRUPE_OK;
 }
@@ -427,6 +418,9 @@ static drupe_vm_err_t take_all_files(struct config *c, const drupe_vm_config_t *
     }
     if (r == DRUPE_OK) {
         r = config_take_shares(c, from, err);
+    }
+    if (r == DRUPE_OK) {
+        r = config_take_nets(c, from, err);
     }
     if (r == DRUPE_OK) {
         r = take_fd("host_stdin", from->host_stdin, &c->host_stdin, err);
@@ -493,7 +487,7 @@ static drupe_vm_err_t take_texts(struct config *c, const drupe_vm_config_t *from
     return DRUPE_OK;
 }
 
-static void config_clear(struct config *c)
+void config_clear(struct config *c)
 {
     memset(c, 0, sizeof(*c));
     c->kernel.fd = -1;
@@ -505,6 +499,7 @@ static void config_clear(struct config *c)
     c->kvm_fd = -1;
     c->userfaultfd_fd = -1;
     config_clear_shares(c);
+    config_clear_nets(c);
     c->host_stdin = -1;
     c->host_stdout = -1;
     c->host_stderr = -1;
@@ -528,6 +523,9 @@ drupe_vm_err_t config_take(struct config *out, const drupe_vm_config_t *from,
     }
     if (r == DRUPE_OK) {
         r = config_check_shares(from, err);
+    }
+    if (r == DRUPE_OK) {
+        r = config_check_nets(from, err);
     }
     if (r == DRUPE_OK) {
         r = check_cmdline("cmdline_extra", from->cmdline_extra, err);
@@ -616,6 +614,7 @@ void config_deinit(struct config *c)
     close_fd(&c->kvm_fd);
     close_fd(&c->userfaultfd_fd);
     config_deinit_shares(c);
+    config_deinit_nets(c);
     close_fd(&c->host_stdin);
     close_fd(&c->host_stdout);
     close_fd(&c->host_stderr);

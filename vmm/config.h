@@ -24,9 +24,20 @@ struct config_file {
 
 struct config_share {
     char *tag;
+    char *host_path;  /* as given, for messages and snapshots */
     char *guest_path; /* NULL: not mounted */
     int fd;           /* O_PATH, a directory */
     bool is_read_only;
+};
+
+struct config_net {
+    char *name; /* as the caller gave it */
+    int fd;     /* an attached tap (tap.h) */
+    bool has_mac;
+    uint8_t mac[6]; /* made up without has_mac */
+    uint16_t mtu;   /* 0: not told */
+    struct drupe_rate_limit rx_limit;
+    struct drupe_rate_limit tx_limit;
 };
 
 struct config_strings {
@@ -51,6 +62,8 @@ struct config {
     unsigned disk_count;
     struct config_share shares[DRUPE_SHARES_MAX];
     unsigned share_count;
+    struct config_net nets[DRUPE_NETS_MAX];
+    unsigned net_count;
     struct config_strings argv;
     struct config_strings env;
     char *cwd;      /* never NULL */
@@ -90,6 +103,8 @@ struct config {
 drupe_vm_err_t config_take(struct config *out, const drupe_vm_config_t *from,
                            struct drupe_error *err) MUST_CHECK;
 void config_deinit(struct config *c);
+/* Nothing in it, and nothing to free. */
+void config_clear(struct config *c);
 
 /* Disk `index` in the guest's order: the root, when it is a disk, is 0. NULL: there is none. */
 struct config_file *config_disk(struct config *c, unsigned index);
@@ -108,6 +123,16 @@ drupe_vm_err_t config_take_shares(struct config *c, const drupe_vm_config_t *fro
                                   struct drupe_error *err) MUST_CHECK;
 void config_clear_shares(struct config *c); /* no descriptor: before anything was taken */
 void config_deinit_shares(struct config *c);
+
+/* The same for network interfaces (config_net.c). */
+drupe_vm_err_t config_check_nets(const drupe_vm_config_t *from, struct drupe_error *err) MUST_CHECK;
+drupe_vm_err_t config_take_nets(struct config *c, const drupe_vm_config_t *from,
+                                struct drupe_error *err) MUST_CHECK;
+void config_clear_nets(struct config *c);
+void config_deinit_nets(struct config *c);
+
+/* "fd:N" -> N; false for any other name. */
+bool config_parse_fd(const char *path, int *out);
 
 /* The words that tell the kernel what to mount where: root=9p:..., drupe.share=... */
 struct cmdline;

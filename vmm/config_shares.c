@@ -124,8 +124,13 @@ static drupe_vm_err_t take_share(const struct drupe_share *from, struct config_s
 {
     out->is_read_only = from->is_read_only;
     out->tag = strdup(from->tag);
+    out->host_path = realpath(from->host_path, NULL);
+    if (out->host_path == NULL && errno != ENOMEM) {
+        return open_failed(from->host_path, errno, err);
+    }
     out->guest_path = from->guest_path == NULL ? NULL : strdup(from->guest_path);
-    if (out->tag == NULL || (from->guest_path != NULL && out->guest_path == NULL)) {
+    if (out->tag == NULL || out->host_path == NULL ||
+        (from->guest_path != NULL && out->guest_path == NULL)) {
         return error_set(err, DRUPE_NO_MEMORY, ENOMEM, "copy the configuration");
     }
     out->fd = open(from->host_path, O_PATH | O_DIRECTORY | O_CLOEXEC);
@@ -159,6 +164,7 @@ void config_deinit_shares(struct config *c)
             (void)close(share->fd);
         }
         free(share->tag);
+        free(share->host_path);
         free(share->guest_path);
         *share = (struct config_share){ .fd = -1 };
     }

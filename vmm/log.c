@@ -2,8 +2,8 @@
 #include "log.h"
 
 #include <stdarg.h>
-#include <time.h>
 
+#include <base/clock.h>
 #include <base/fmt.h>
 
 #define BURST_MAX      50u
@@ -28,11 +28,8 @@ void log_deinit(struct log *l)
 
 static bool take_token(struct log *l, unsigned *suppressed)
 {
-    struct timespec t;
     bool has_token = false;
-
-    (void)clock_gettime(CLOCK_MONOTONIC, &t);
-    uint64_t now = (uint64_t)t.tv_sec * UINT64_C(1000000000) + (uint64_t)t.tv_nsec;
+    uint64_t now = clock_ns();
 
     (void)pthread_mutex_lock(&l->lock);
     uint64_t earned = (now - l->refilled_ns) / REFILL_NS;

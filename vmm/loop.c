@@ -9,17 +9,10 @@
 #include <unistd.h>
 
 #include <base/assert.h>
+#include <base/clock.h>
 
 #define EVENTS_AT_ONCE 8
 #define WAKE_KEY       UINT64_MAX
-
-static uint64_t now_ns(void)
-{
-    struct timespec t;
-
-    (void)clock_gettime(CLOCK_MONOTONIC, &t);
-    return (uint64_t)t.tv_sec * UINT64_C(1000000000) + (uint64_t)t.tv_nsec;
-}
 
 int loop_init(struct loop *l)
 {
@@ -124,7 +117,7 @@ int loop_watch(struct loop *l, int fd, uint32_t events, device_fd_fn fn, void *d
 void loop_set_deadline(struct loop *l, uint64_t delay_ns, loop_deadline_fn fn, void *ctx)
 {
     (void)pthread_mutex_lock(&l->lock);
-    l->deadline_ns = now_ns() + delay_ns;
+    l->deadline_ns = clock_ns() + delay_ns;
     l->deadline_fn = fn;
     l->deadline_ctx = ctx;
     (void)pthread_mutex_unlock(&l->lock);
@@ -134,17 +127,12 @@ void loop_set_deadline(struct loop *l, uint64_t delay_ns, loop_deadline_fn fn, v
 /* Milliseconds until the deadline for epoll_wait(), -1 without one. */
 static int wait_ms(struct loop *l)
 {
-    uint64_t now = now_ns();
-    uint64_t left_ms = 0;
-    int ms = -1;
+    uint64_t deadline_ns = 0;
 
     (void)pthread_mutex_lock(&l->lock);
-    if (l->deadline_ns != 0) {
-        left_ms = l->deadline_ns <= now ? 0 : (l->deadline_ns - now + 999999) / 1000000;
-        ms = (int)min_of(left_ms, (uint64_t)INT32_MAX);
-    }
+    deadline_ns = l->deadline_ns == 0 ? CLOCK_NEVER : l->deadline_ns;
     (void)pthread_mutex_unlock(&l->lock);
-    return ms;
+    return clock_poll_ms(deadline_ns);
 }
 
 static void run_deadline(struct loop *l)
@@ -153,7 +141,7 @@ static void run_deadline(struct loop *l)
     void *ctx = NULL;
 
     (void)pthread_mutex_lock(&l->lock);
-    if (l->deadline_ns != 0 && l->deadline_ns <= now_ns()) {
+    if (l->deadline_ns != 0 && l->deadline_ns <= clock_ns()) {
         fn = l->deadline_fn;
         ctx = l->deadline_ctx;
         l->deadline_ns = 0;
@@ -203,23 +191,19 @@ static void park(struct loop *l)
 void loop_begin_paused(struct loop *l)
 {
     (void)pthread_mutex_lock(&l->lock);
-    l->paused_ns = now_ns();
+    l->paused_ns = clock_ns();
     atomic_store(&l->is_pause_wanted, true);
     (void)pthread_mutex_unlock(&l->lock);
 }
 
 int loop_pause(struct loop *l, uint64_t timeout_ns)
 {
-    uint64_t until_ns = now_ns() + timeout_ns;
-    const struct timespec until = {
-        .tv_sec = (time_t)(until_ns / UINT64_C(1000000000)),
-        .tv_nsec = (long)(until_ns % UINT64_C(1000000000)),
-    };
+    const struct timespec until = clock_timespec(clock_ns() + timeout_ns);
     int r = 0;
 
     (void)pthread_mutex_lock(&l->lock);
     assert(!atomic_load(&l->is_pause_wanted));
-    l->paused_ns = now_ns();
+    l->paused_ns = clock_ns();
     atomic_store(&l->is_pause_wanted, true);
     wake(l);
     while (r == 0 && !l->is_parked) {
@@ -239,7 +223,7 @@ void loop_resume(struct loop *l)
     (void)pthread_mutex_lock(&l->lock);
     if (atomic_load(&l->is_pause_wanted)) {
         if (l->deadline_ns != 0) {
-            l->deadline_ns += now_ns() - l->paused_ns;
+            l->deadline_ns += clock_ns() - l->paused_ns;
         }
         atomic_store(&l->is_pause_wanted, false);
         (void)pthread_cond_broadcast(&l->changed);

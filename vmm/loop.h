@@ -10,7 +10,7 @@
 
 #include "devices/device.h"
 
-#define LOOP_WATCHES_MAX 32u
+#define LOOP_WATCHES_MAX 48u
 
 typedef void (*loop_deadline_fn)(void *ctx);
 

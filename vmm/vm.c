@@ -20,6 +20,7 @@
 #include <unistd.h>
 
 #include <base/assert.h>
+#include <base/clock.h>
 #include <base/compiler.h>
 #include <base/fmt.h>
 
@@ -32,14 +33,6 @@
 
 #define SIGNAL_MAX  64
 #define SIGNAL_TERM 15
-
-uint64_t vm_now_ns(void)
-{
-    struct timespec t;
-
-    (void)clock_gettime(CLOCK_MONOTONIC, &t);
-    return (uint64_t)t.tv_sec * NS_PER_SECOND + (uint64_t)t.tv_nsec;
-}
 
 enum drupe_vm_state vm_state_of(const drupe_vm_t *vm)
 {
@@ -98,6 +91,21 @@ static void init_locks(drupe_vm_t *vm)
     (void)pthread_mutex_init(&vm->lock, NULL);
 }
 
+static drupe_vm_err_t make_event(drupe_vm_t *vm, struct drupe_error *err)
+{
+    vm->event_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    return vm->event_fd < 0 ? error_set(err, DRUPE_NO_MEMORY, errno, "make the event descriptor")
+                            : DRUPE_OK;
+}
+
+static drupe_vm_err_t init_vm(drupe_vm_t *vm, enum drupe_vm_state state, struct drupe_error *err)
+{
+    init_locks(vm);
+    list_init(&vm->agents);
+    atomic_init(&vm->state, (unsigned)state);
+    return make_event(vm, err);
+}
+
 static void free_vm(drupe_vm_t *vm)
 {
     if (vm->event_fd >= 0) {
@@ -132,13 +140,7 @@ drupe_vm_err_t drupe_vm_create(const drupe_vm_config_t *cfg, drupe_vm_t **out,
         free(vm);
         return r;
     }
-    init_locks(vm);
-    list_init(&vm->agents);
-    atomic_init(&vm->state, (unsigned)DRUPE_VM_CREATED);
-    vm->event_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-    if (vm->event_fd < 0) {
-        r = error_set(err, DRUPE_NO_MEMORY, errno, "make the event descriptor");
-    }
+    r = init_vm(vm, DRUPE_VM_CREATED, err);
     if (r == DRUPE_OK) {
         r = host_pick_backend(vm->config.accel, &vm->backend, &vm->config.kvm_fd, err);
     }
@@ -159,6 +161,48 @@ drupe_vm_err_t drupe_vm_create(const drupe_vm_config_t *cfg, drupe_vm_t **out,
     return DRUPE_OK;
 }
 
+drupe_vm_err_t vm_forked(drupe_vm_t *vm, struct drupe_error *err)
+{
+    if (vm->config.userfaultfd_fd >= 0) {
+        (void)close(vm->config.userfaultfd_fd);
+        vm->config.userfaultfd_fd = -1;
+    }
+    (void)close(vm->event_fd);
+    return make_event(vm, err);
+}
+
+drupe_vm_err_t vm_wrap(const struct backend *backend, void *machine, drupe_vm_t **out,
+                       struct drupe_error *err)
+{
+    drupe_vm_t *vm = calloc(1, sizeof(*vm));
+    drupe_vm_err_t r = DRUPE_OK;
+
+    if (vm == NULL) {
+        return error_set(err, DRUPE_NO_MEMORY, ENOMEM, "make a VM");
+    }
+    config_clear(&vm->config);
+    vm->backend = backend;
+    r = init_vm(vm, DRUPE_VM_PAUSED, err);
+    if (r == DRUPE_OK) {
+        r = make_id(vm, err);
+    }
+    if (r != DRUPE_OK) {
+        free_vm(vm);
+        return r;
+    }
+    vm->machine = machine;
+    vm->has_run = true;
+    vm->started_ns = clock_ns();
+    *out = vm;
+    return DRUPE_OK;
+}
+
+void vm_unwrap(drupe_vm_t *vm)
+{
+    vm->machine = NULL;
+    free_vm(vm);
+}
+
 /* ---- Start and end ---- */
 
 void vm_machine_ended(void *ctx, const struct drupe_vm_outcome *outcome)
@@ -168,7 +212,7 @@ void vm_machine_ended(void *ctx, const struct drupe_vm_outcome *outcome)
     (void)pthread_mutex_lock(&vm->lock);
     assert(vm_state_of(vm) == DRUPE_VM_RUNNING || vm_state_of(vm) == DRUPE_VM_PAUSED);
     vm->outcome = *outcome;
-    vm->ended_ns = vm_now_ns();
+    vm->ended_ns = clock_ns();
     vm_set_state_locked(vm, vm_state_after(outcome->kind));
     (void)pthread_mutex_unlock(&vm->lock);
 }
@@ -197,11 +241,14 @@ static drupe_vm_err_t start_machine(drupe_vm_t *vm, uint64_t began_ns, struct dr
 {
     struct backend_events events = { .ctx = vm, .ended = vm_machine_ended };
     void *machine = NULL;
-    drupe_vm_err_t r = vm->backend->create(&vm->config, &events, &machine, err);
+    drupe_vm_err_t r = DRUPE_OK;
+
+    vm_drop_ahead(vm);
+    r = vm->backend->create(&vm->config, &events, &machine, err);
 
     (void)pthread_mutex_lock(&vm->lock);
     vm->has_run = true;
-    vm->started_ns = vm_now_ns();
+    vm->started_ns = clock_ns();
     vm->ended_ns = 0;
     vm->start_took_ns = vm->started_ns - began_ns;
     vm->machine = machine;
@@ -235,7 +282,7 @@ static void wait_unused_locked(drupe_vm_t *vm)
 drupe_vm_err_t drupe_vm_start(drupe_vm_t *vm, struct drupe_error *err)
 {
     struct drupe_error own; /* the outcome wants the text even when the caller doesn't */
-    uint64_t began_ns = vm_now_ns();
+    uint64_t began_ns = clock_ns();
     drupe_vm_err_t r = DRUPE_OK;
 
     (void)pthread_mutex_lock(&vm->lock);
@@ -267,10 +314,7 @@ static bool wait_state_locked(drupe_vm_t *vm, unsigned mask, uint64_t deadline_n
         if (deadline_ns == 0) {
             (void)pthread_cond_wait(&vm->changed, &vm->lock);
         } else {
-            struct timespec until = {
-                .tv_sec = (time_t)(deadline_ns / NS_PER_SECOND),
-                .tv_nsec = (long)(deadline_ns % NS_PER_SECOND),
-            };
+            const struct timespec until = clock_timespec(deadline_ns);
 
             if (pthread_cond_timedwait(&vm->changed, &vm->lock, &until) == ETIMEDOUT) {
                 return ((unsigned)vm_state_of(vm) & mask) != 0;
@@ -284,7 +328,7 @@ drupe_vm_err_t drupe_vm_wait(drupe_vm_t *vm, unsigned mask, uint32_t timeout_ms,
                              enum drupe_vm_state *state, struct drupe_error *err)
 {
     uint64_t deadline_ns =
-        timeout_ms == DRUPE_WAIT_FOREVER ? 0 : vm_now_ns() + timeout_ms * NS_PER_MS;
+        timeout_ms == DRUPE_WAIT_FOREVER ? 0 : clock_ns() + timeout_ms * NS_PER_MS;
     bool is_reached = false;
     enum drupe_vm_state reached = DRUPE_VM_CREATED;
 
@@ -352,7 +396,7 @@ drupe_vm_err_t drupe_vm_stop(drupe_vm_t *vm, uint32_t grace_ms, struct drupe_err
         /* A paused workload cannot hear a polite word. */
         if (grace_ms > 0 && vm_state_of(vm) == DRUPE_VM_RUNNING &&
             vm->backend->signal(machine, SIGNAL_TERM, NULL) == DRUPE_OK) {
-            (void)wait_state_locked(vm, DRUPE_VM_ENDED, vm_now_ns() + grace_ms * NS_PER_MS);
+            (void)wait_state_locked(vm, DRUPE_VM_ENDED, clock_ns() + grace_ms * NS_PER_MS);
         }
         vm->backend->kill(machine);
         (void)wait_state_locked(vm, DRUPE_VM_ENDED, 0);
@@ -373,6 +417,7 @@ void drupe_vm_destroy(drupe_vm_t *vm)
     (void)pthread_mutex_lock(&vm->lock);
     vm_reap_machine_locked(vm);
     (void)pthread_mutex_unlock(&vm->lock);
+    vm_drop_ahead(vm);
     free_vm(vm);
 }
 
@@ -459,7 +504,7 @@ drupe_vm_err_t drupe_vm_stats(drupe_vm_t *vm, struct drupe_vm_stats *out, struct
     memset(&stats, 0, sizeof(stats));
     (void)pthread_mutex_lock(&vm->lock);
     if (vm->has_run && vm_state_of(vm) != DRUPE_VM_STARTING) {
-        stats.uptime_ns = (vm->ended_ns != 0 ? vm->ended_ns : vm_now_ns()) - vm->started_ns;
+        stats.uptime_ns = (vm->ended_ns != 0 ? vm->ended_ns : clock_ns()) - vm->started_ns;
         stats.start_ns = vm->start_took_ns;
         machine = vm_get_machine_locked(vm);
     }

@@ -25,6 +25,9 @@ size_t vm_descriptors(const drupe_vm_t *vm, int *fds, size_t max)
     for (unsigned i = 0; i < c->share_count; i++) {
         add(c->shares[i].fd, fds, max, &count);
     }
+    for (unsigned i = 0; i < c->net_count; i++) {
+        add(c->nets[i].fd, fds, max, &count);
+    }
     add(c->host_stdin, fds, max, &count);
     add(c->host_stdout, fds, max, &count);
     add(c->host_stderr, fds, max, &count);

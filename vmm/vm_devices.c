@@ -87,6 +87,36 @@ drupe_vm_err_t drupe_vm_update_disk(drupe_vm_t *vm, unsigned index,
     return r;
 }
 
+drupe_vm_err_t drupe_vm_update_net(drupe_vm_t *vm, unsigned index,
+                                   const struct drupe_rate_limit *rx,
+                                   const struct drupe_rate_limit *tx, struct drupe_error *err)
+{
+    struct config_net *net = NULL;
+    void *machine = NULL;
+    drupe_vm_err_t r = DRUPE_OK;
+
+    if (vm->backend->update_net == NULL) {
+        return not_by_backend(vm, "update a network interface", err);
+    }
+    if (index >= vm->config.net_count) {
+        return error_field(err, "nets", "there is no network interface %u", index);
+    }
+    r = get(vm, "update a network interface", &machine, err);
+    if (r != DRUPE_OK) {
+        return r;
+    }
+    vm->backend->update_net(machine, index, rx, tx);
+    net = &vm->config.nets[index];
+    if (rx != NULL) {
+        net->rx_limit = *rx;
+    }
+    if (tx != NULL) {
+        net->tx_limit = *tx;
+    }
+    put(vm);
+    return DRUPE_OK;
+}
+
 drupe_vm_err_t drupe_vm_set_balloon(drupe_vm_t *vm, uint32_t target_mib, struct drupe_error *err)
 {
     void *machine = NULL;

@@ -5,6 +5,8 @@
  */
 #include <string.h>
 
+#include <base/clock.h>
+
 #include "drupe/agent.h"
 #include "error.h"
 #include "vm_internal.h"
@@ -74,12 +76,12 @@ static drupe_vm_err_t explain(drupe_vm_t *vm, drupe_vm_err_t r, struct drupe_err
  */
 static drupe_vm_err_t reach(drupe_vm_t *vm, drupe_agent_t **agent, struct drupe_error *err)
 {
-    uint64_t deadline_ns = vm_now_ns() + vm->config.boot_timeout_ms * NS_PER_MS;
+    uint64_t deadline_ns = clock_ns() + vm->config.boot_timeout_ms * NS_PER_MS;
     uint64_t slice_ms = ATTEMPT_MS;
     drupe_vm_err_t r = DRUPE_OK;
 
     for (;;) {
-        uint64_t now_ns = vm_now_ns();
+        uint64_t now_ns = clock_ns();
         uint64_t left_ms = now_ns >= deadline_ns ? 0 : (deadline_ns - now_ns) / NS_PER_MS + 1;
 
         r = drupe_agent_connect(vm->config.vsock_path, (uint32_t)min_of(slice_ms, left_ms), agent,

@@ -20,10 +20,12 @@
 
 #include "drupe/vm.h"
 
-#define MEMORY_MIB 256u
-#define COLD       3u
-#define ROUNDS     20u
-#define WAIT_MS    60000
+#define MEMORY_MIB  256u
+#define FULL_MIB    1024u
+#define FULL_ROUNDS 7u
+#define COLD        3u
+#define ROUNDS      20u
+#define WAIT_MS     60000
 
 struct guest {
     drupe_vm_config_t cfg;
@@ -217,6 +219,32 @@ static void measure_running(struct guest *g)
     print("live snapshot, the guest stands still", &stopped[1]);
 }
 
+/* A machine that has touched all of its memory: it rests then, or goes on writing to all of it. */
+static void measure_full(struct guest *g, const char *mode)
+{
+    const unsigned memory_mib = g->cfg.memory_mib;
+    const char *was = g->argv[1];
+    struct series stopped = { .count = 0 };
+    struct series took = { .count = 0 };
+    char line[64];
+    drupe_vm_t *vm = NULL;
+
+    g->cfg.memory_mib = FULL_MIB;
+    g->argv[1] = mode;
+    vm = start(g);
+    for (unsigned i = 0; i < FULL_ROUNDS; i++) {
+        drain(g);
+        take(vm, g, true, &stopped, &took);
+    }
+    drupe_vm_destroy(vm);
+    g->cfg.memory_mib = memory_mib;
+    g->argv[1] = was;
+    (void)snprintf(line, sizeof(line), "live, 1 GiB in use, %s: all of it", mode);
+    print(line, &took);
+    (void)snprintf(line, sizeof(line), "live, 1 GiB in use, %s: it stands still", mode);
+    print(line, &stopped);
+}
+
 static unsigned long private_kib(void)
 {
     FILE *f = fopen("/proc/self/smaps_rollup", "re");
@@ -344,6 +372,10 @@ int main(int argc, char **argv)
     print("bare KVM program: make a VM, run to hlt", &bare);
     measure_running(&g);
     measure_clones(&g);
+    if (argc == 3) {
+        measure_full(&g, "fill");
+        measure_full(&g, "sweep");
+    }
     (void)unlink(g.snapshot);
     return 0;
 }

@@ -94,11 +94,16 @@ enum snapshot_kind {
     SNAPSHOT_STATUS = 7,  /* struct snapshot_status */
     SNAPSHOT_VIRTIO = 8,  /* index: slot; struct snapshot_virtio, its queues */
     SNAPSHOT_PRIVATE = 9, /* index: slot; the device's own, by its kind and version */
+    /* struct snapshot_run[], as above: what machines touch that go on from here. May be absent. */
+    SNAPSHOT_WORKING_SET = 10,
+    SNAPSHOT_SHARE = 12, /* index: shared folder; struct snapshot_share and its strings */
 };
 
 enum snapshot_run_kind {
     SNAPSHOT_RUN_DATA = 0,
     SNAPSHOT_RUN_ZERO = 1, /* in a diff: zero now, whatever the base has */
+    SNAPSHOT_RUN_READ = 2, /* these two in a working set only */
+    SNAPSHOT_RUN_WRITTEN = 3,
 };
 
 struct snapshot_run {
@@ -115,7 +120,7 @@ struct snapshot_file_id {
     uint64_t device; /* with the next two: the same file, unchanged */
     uint64_t inode;
     uint64_t mtime_ns;
-    uint8_t sha256[32]; /* zero: not computed (disks) */
+    uint8_t sha256[32]; /* zero: not computed (disks); of a base: memory_sha256 of its header */
     uint32_t is_read_only;
     uint32_t path_offset; /* into the strings; 0: none */
 };
@@ -138,6 +143,15 @@ struct snapshot_config {
 
 _Static_assert(sizeof(struct snapshot_file_id) == 72, "state layout is fixed");
 _Static_assert(sizeof(struct snapshot_config) == 40 + 72 * 11, "state layout is fixed");
+
+struct snapshot_share {
+    uint32_t is_read_only;
+    uint32_t host_size; /* of three texts that stand behind, each with its NUL: */
+    uint32_t tag_size;
+    uint32_t guest_size; /* "": not mounted */
+};
+
+_Static_assert(sizeof(struct snapshot_share) == 16, "state layout is fixed");
 
 /* ---- Devices -------------------------------------------------------------------------------- */
 
@@ -227,9 +241,55 @@ struct snapshot_balloon {
     uint32_t actual_pages;
 };
 
+/* The network device, version 1. */
+struct snapshot_net {
+    uint8_t mac[6];
+    uint16_t mtu; /* 0: the driver was not told */
+    uint64_t reserved;
+};
+
+_Static_assert(sizeof(struct snapshot_net) == 16, "state layout is fixed");
 _Static_assert(sizeof(struct snapshot_balloon) == 8, "state layout is fixed");
 _Static_assert(sizeof(struct snapshot_console_port) == 16, "state layout is fixed");
 _Static_assert(sizeof(struct snapshot_block) == 16, "state layout is fixed");
+
+/* The private part of the shared folders' device, version 1. */
+struct snapshot_9p_share {
+    char tag[40]; /* the rest zero */
+};
+
+enum snapshot_9p_flags {
+    SNAPSHOT_9P_HAS_EXTENSIONS = 1u << 0,
+};
+
+struct snapshot_9p {
+    uint32_t message_max; /* 0: no session yet */
+    uint32_t flags;
+    uint32_t share_count;
+    uint32_t device_count;
+    uint32_t fid_count;
+    uint32_t reserved;
+    struct snapshot_9p_share shares[16];
+    uint64_t devices[64]; /* of the host, in the order in which the guest saw them */
+    /* fid_count of the next, each with its path behind it, padded to a multiple of 8 bytes */
+};
+
+enum snapshot_9p_fid_flags {
+    SNAPSHOT_9P_FID_IS_OPEN = 1u << 0,
+    SNAPSHOT_9P_FID_IS_LOST = 1u << 1, /* the file had no path any more */
+};
+
+struct snapshot_9p_fid {
+    uint32_t id;
+    uint32_t uid;
+    uint32_t open_flags; /* Linux's */
+    uint16_t share;      /* index */
+    uint16_t flags;
+    uint32_t path_size; /* without a NUL; below the share's root, no slash in front */
+};
+
+_Static_assert(sizeof(struct snapshot_9p) == 24 + 40 * 16 + 8 * 64, "state layout is fixed");
+_Static_assert(sizeof(struct snapshot_9p_fid) == 20, "state layout is fixed");
 
 /* ---- x86-64 --------------------------------------------------------------------------------- */
 

@@ -182,6 +182,19 @@ struct drupe_balloon {
     bool has_reporting;        /* the guest tells which pages are free, the host drops them */
 };
 
+/*
+ * A network interface of the guest on a tap of the host, which the caller has made (`ip tuntap add
+ * mode tap`) and connected to whatever the guest may reach. docs/network.md.
+ */
+struct drupe_net {
+    const char *tap; /* its name, at most 15 bytes; or "fd:N" (see drupe_disk): an attached tap */
+    bool has_mac;    /* false: one is made up; a restored machine keeps its own */
+    uint8_t mac[6];
+    uint16_t mtu;                     /* 0: the guest is not told; 68 to 65535 */
+    struct drupe_rate_limit rx_limit; /* towards the guest */
+    struct drupe_rate_limit tx_limit;
+};
+
 /* One register of a CPUID leaf: result = (value & ~mask) | set. */
 struct drupe_cpuid_modifier {
     uint32_t leaf;
@@ -209,6 +222,9 @@ struct drupe_share {
 #define DRUPE_MEMORY_MIB_MIN      4u
 #define DRUPE_MEMORY_MIB_MAX      16384u
 #define DRUPE_DISKS_MAX           8u
+#define DRUPE_NETS_MAX            4u
+#define DRUPE_TAP_NAME_SIZE_MAX   15u
+#define DRUPE_MTU_MIN             68u
 #define DRUPE_PATH_SIZE_MAX       4096u
 #define DRUPE_CMDLINE_SIZE_MAX    2047u /* after our additions */
 #define DRUPE_ENV_COUNT_MAX       256u
@@ -253,6 +269,9 @@ typedef struct drupe_vm_config {
     enum drupe_root_mode root_mode;
     const struct drupe_disk *disks; /* vda, vdb, ... (from vdb when the root is a disk) */
     size_t disk_count;
+
+    const struct drupe_net *nets; /* kvm and qemu only */
+    size_t net_count;
 
     /* Shared folders. One whose guest_path is "/" is the root, then root_path is NULL. */
     const struct drupe_share *shares;
@@ -412,6 +431,16 @@ enum drupe_snapshot_kind {
     DRUPE_SNAPSHOT_DIFF, /* pages written since the last snapshot or restore: is_dirty_tracked */
 };
 
+/* How long a chain of incremental snapshots may be. */
+#define DRUPE_SNAPSHOT_BASES_MAX 48u
+
+/* A file by its path, or open. */
+struct drupe_snapshot_base {
+    const char *path; /* NULL: the descriptor counts */
+    int fd;
+    const char *name; /* of the descriptor: its absolute path; NULL: not known */
+};
+
 /* Zero it, set struct_size, then what differs. Paths and descriptors are borrowed for the call. */
 struct drupe_snapshot_options {
     size_t struct_size;
@@ -425,9 +454,21 @@ struct drupe_snapshot_options {
     /* Where to: a path, written under another name and renamed when complete; or an open file. */
     const char *path;
     int fd; /* used when path is NULL; -1: none */
+    /*
+     * With fd: the absolute path by which the file will be found, for a DIFF that builds on it.
+     * NULL: not known; such a base is looked for by its id.
+     */
+    const char *name;
     /* Firecracker's two files: guest memory by itself. NULL and -1: in the same container. */
     const char *memory_path;
     int memory_fd;
+    /*
+     * Of a DIFF: the file that it builds on, and where it is now. It must be the last snapshot of
+     * this VM, or what it was restored from: else IMAGE_MISMATCH. NULL: that is not looked at.
+     */
+    const struct drupe_snapshot_base *base;
+    /* Beside the others: the next DIFF builds on the same as it would without this snapshot. */
+    bool is_aside;
 };
 
 struct drupe_snapshot_info {
@@ -446,10 +487,23 @@ DRUPE_API DRUPE_MUST_CHECK drupe_vm_err_t
 drupe_vm_snapshot(drupe_vm_t *vm, const struct drupe_snapshot_options *options,
                   struct drupe_snapshot_info *info, struct drupe_error *err);
 
+/* What the next DIFF of a VM would build on. */
+struct drupe_snapshot_last {
+    bool is_dirty_tracked;
+    char id[64];                    /* "": no snapshot yet, and not restored */
+    char path[DRUPE_PATH_SIZE_MAX]; /* "": not known */
+};
+
+/* NOT_RUNNING without a machine; UNSUPPORTED where the backend takes no snapshots of its own. */
+DRUPE_API DRUPE_MUST_CHECK drupe_vm_err_t drupe_vm_snapshot_last(drupe_vm_t *vm,
+                                                                 struct drupe_snapshot_last *out,
+                                                                 struct drupe_error *err);
+
 struct drupe_restore_options {
     size_t struct_size;
     const char *path; /* or fd when NULL */
     int fd;
+    const char *name;        /* with fd: its absolute path; NULL: not known */
     const char *memory_path; /* of a snapshot in two files */
     int memory_fd;
     /*
@@ -460,6 +514,18 @@ struct drupe_restore_options {
     /* The memory's hashes are not computed: the caller vouches for the file (a pool that checked
      * it before, and keeps it open). The state is always verified. */
     bool is_memory_trusted;
+    /*
+     * Memory comes from a page-fault handler that listens at this Unix socket, as Firecracker's
+     * clients have it (docs/snapshot.md); then memory_path and memory_fd are not looked at. It has
+     * to live as long as the machine: what it does not bring, the guest waits for.
+     */
+    const char *memory_handler;
+    /*
+     * Of a DIFF: open files, among which are those that it builds on, in any order
+     * (drupe_snapshot_open_bases()); for a process that can open none. NULL: they are looked for.
+     */
+    const int *base_fds;
+    unsigned base_count;
 };
 
 /*
@@ -470,6 +536,48 @@ struct drupe_restore_options {
  */
 DRUPE_API DRUPE_MUST_CHECK drupe_vm_err_t drupe_vm_restore(
     drupe_vm_t *vm, const struct drupe_restore_options *options, struct drupe_error *err);
+
+/*
+ * CREATED, and stays so: make ahead of drupe_vm_restore() all of the machine that needs no snapshot
+ * (KVM's objects, threads), most of what a restore takes. UNSUPPORTED where the backend cannot.
+ */
+DRUPE_API DRUPE_MUST_CHECK drupe_vm_err_t drupe_vm_prepare(drupe_vm_t *vm, struct drupe_error *err);
+
+/* -1: none, as in the configuration; with a TTY host_stderr is not used. */
+struct drupe_vm_streams {
+    int host_stdin;
+    int host_stdout;
+    int host_stderr;
+    int serial_log;
+};
+
+/*
+ * PAUSED: from now on the guest's streams are these, and the serial line's log, in place of the
+ * configuration's. Duplicated, as those are. UNSUPPORTED where the backend cannot.
+ */
+DRUPE_API DRUPE_MUST_CHECK drupe_vm_err_t drupe_vm_set_streams(
+    drupe_vm_t *vm, const struct drupe_vm_streams *streams, struct drupe_error *err);
+
+/*
+ * Which memory the machine has touched since it was restored becomes part of its snapshot: machines
+ * that go on from it later get that memory at once, and not page by page. The snapshot is written
+ * again to `path`, usually where it was; it is the same moment with the same id, and who runs from
+ * the old file keeps that. Called when the machine has answered, or has ended. *bytes (may be NULL)
+ * is how much it touched. NOT_RUNNING: it never ran; UNSUPPORTED: it was not restored, or /proc is
+ * not seen here (a jail).
+ */
+DRUPE_API DRUPE_MUST_CHECK drupe_vm_err_t drupe_vm_record_working_set(drupe_vm_t *vm,
+                                                                      const char *path,
+                                                                      uint64_t *bytes,
+                                                                      struct drupe_error *err);
+
+/* A shared folder that the guest uses. */
+struct drupe_snapshot_share {
+    char host_path[DRUPE_PATH_SIZE_MAX];
+    char tag[DRUPE_TAG_SIZE_MAX + 1];
+    char guest_path[DRUPE_PATH_SIZE_MAX]; /* "": not mounted */
+    bool is_read_only;
+};
 
 /* What a snapshot needs of a VM's configuration, and where its files were when it was taken. */
 struct drupe_snapshot_description {
@@ -485,14 +593,30 @@ struct drupe_snapshot_description {
     char root_path[DRUPE_PATH_SIZE_MAX]; /* "": none */
     char disk_paths[DRUPE_DISKS_MAX][DRUPE_PATH_SIZE_MAX];
     bool is_disk_read_only[DRUPE_DISKS_MAX];
+    unsigned share_count; /* the VM needs as many, of the same tags */
+    struct drupe_snapshot_share shares[DRUPE_SHARES_MAX];
     char cmdline_extra[DRUPE_CMDLINE_SIZE_MAX + 1];
-    char argv0[256]; /* may be cut */
+    char argv0[256];                     /* may be cut */
+    char base_id[64];                    /* of a DIFF */
+    char base_path[DRUPE_PATH_SIZE_MAX]; /* where that was; "": not known */
 };
 
-/* From the same options as a restore; reads and verifies all but the memory. */
+/* From the same options as a restore; reads and verifies all of this file but the memory, and does
+ * not look at the files that a DIFF builds on. */
 DRUPE_API DRUPE_MUST_CHECK drupe_vm_err_t
 drupe_snapshot_describe(const struct drupe_restore_options *options,
                         struct drupe_snapshot_description *out, struct drupe_error *err);
+
+/*
+ * Open the files that a DIFF builds on, the nearest first; none for a full snapshot. Each is where
+ * it was when the DIFF was taken, or of that name in the folder of the snapshot given, or there
+ * under any name with the right id. At most DRUPE_SNAPSHOT_BASES_MAX: `fds` has as much room. The
+ * descriptors are the caller's. NOT_FOUND names the one that is missing, IMAGE_MISMATCH what is now
+ * in its place.
+ */
+DRUPE_API DRUPE_MUST_CHECK drupe_vm_err_t
+drupe_snapshot_open_bases(const struct drupe_restore_options *options, int *fds, unsigned *count,
+                          struct drupe_error *err);
 
 /* create and restore; destroyed on failure. */
 DRUPE_API DRUPE_MUST_CHECK drupe_vm_err_t drupe_vm_create_from_snapshot(
@@ -540,6 +664,33 @@ enum drupe_exit_reason {
     DRUPE_EXIT_REASONS,
 };
 
+/*
+ * Of one network interface since the machine began; "rx" is towards the guest. The names are those
+ * of the control API's metrics.
+ */
+struct drupe_net_stats {
+    uint64_t rx_count; /* times that frames were looked for */
+    uint64_t rx_packets;
+    uint64_t rx_bytes;
+    uint64_t rx_fails; /* frames too large for the driver's buffers */
+    uint64_t rx_queue_event_count;
+    uint64_t rx_tap_event_count;
+    uint64_t rx_rate_limiter_event_count;
+    uint64_t rx_rate_limiter_throttled;
+    uint64_t no_rx_avail_buffer;
+    uint64_t tap_read_fails;
+    uint64_t tx_count;
+    uint64_t tx_packets;
+    uint64_t tx_bytes;
+    uint64_t tx_fails;
+    uint64_t tx_malformed_frames;
+    uint64_t tx_queue_event_count;
+    uint64_t tx_rate_limiter_event_count;
+    uint64_t tx_rate_limiter_throttled;
+    uint64_t tx_spoofed_mac_count; /* sent, although the sender's address is not the device's */
+    uint64_t tap_write_fails;
+};
+
 /* Real figures; with QEMU those about exits and vCPU time are 0. */
 struct drupe_vm_stats {
     uint64_t uptime_ns;       /* since start, or start to end */
@@ -549,6 +700,9 @@ struct drupe_vm_stats {
     uint64_t exits[DRUPE_EXIT_REASONS]; /* over all vCPUs */
     uint64_t vcpu_exits[DRUPE_VCPUS_MAX];
     unsigned vcpu_count;
+    unsigned net_count;
+    struct drupe_net_stats nets[DRUPE_NETS_MAX];
+    uint64_t entered_ns; /* CLOCK_MONOTONIC: when the first vCPU last began or went on */
 };
 
 DRUPE_API DRUPE_MUST_CHECK drupe_vm_err_t drupe_vm_stats(drupe_vm_t *vm, struct drupe_vm_stats *out,
@@ -561,6 +715,19 @@ DRUPE_API DRUPE_MUST_CHECK drupe_vm_err_t drupe_vm_stats(drupe_vm_t *vm, struct 
 DRUPE_API DRUPE_MUST_CHECK drupe_vm_err_t
 drupe_vm_update_disk(drupe_vm_t *vm, unsigned index, const struct drupe_disk_update *update,
                      struct drupe_error *err);
+
+/*
+ * Attach to a tap: its name, or "fd:N" for a duplicate of a descriptor that is attached. Header and
+ * flags become those that struct drupe_net wants. A descriptor of the caller's, or -errno: -ENODEV
+ * there is none of that name (none is made), -EBUSY another has it, -EPERM, -EINVAL it is no tap.
+ */
+DRUPE_API DRUPE_MUST_CHECK int drupe_tap_open(const char *tap);
+
+/* Other limits of interface `index`; NULL: the same. RUNNING or PAUSED, kvm only. */
+DRUPE_API DRUPE_MUST_CHECK drupe_vm_err_t drupe_vm_update_net(drupe_vm_t *vm, unsigned index,
+                                                              const struct drupe_rate_limit *rx,
+                                                              const struct drupe_rate_limit *tx,
+                                                              struct drupe_error *err);
 
 /* The balloon's new target: the guest follows as it can. UNSUPPORTED without a balloon. */
 DRUPE_API DRUPE_MUST_CHECK drupe_vm_err_t drupe_vm_set_balloon(drupe_vm_t *vm, uint32_t target_mib,

@@ -203,6 +203,7 @@ int virtqueue_create(struct virtio_device *d, unsigned index, unsigned size,
     reg_write_address(d, REG_QUEUE_DEVICE, pa + (uint64_t)(q->used - (uint8_t *)q->desc));
     reg_write(d, REG_QUEUE_READY, 1);
     d->queues[index] = q;
+    d->queue_count = max_of(d->queue_count, index + 1);
     *out = q;
     return 0;
 }
@@ -390,7 +391,7 @@ static void interrupt(void *arg)
     if (status & 2 && d->config_changed) {
         d->config_changed(d);
     }
-    for (unsigned i = 0; i < VIRTIO_QUEUES_MAX; i++) {
+    for (unsigned i = 0; i < d->queue_count; i++) {
         if (d->queues[i] && d->queues[i]->ready) {
             d->queues[i]->ready(d->queues[i]);
         }

@@ -46,6 +46,7 @@ struct virtio_device {
     uint32_t id;
     uint64_t features; /* negotiated */
     struct virtqueue *queues[VIRTIO_QUEUES_MAX];
+    unsigned queue_count;                            /* one past the last that was made */
     void (*config_changed)(struct virtio_device *d); /* may be NULL */
     void *private;
 };

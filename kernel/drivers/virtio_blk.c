@@ -8,10 +8,16 @@
 #include <drivers/virtio.h>
 #include <fs/dev.h>
 #include <mm/slab.h>
+#include <sched/cpu.h>
+#include <sched/task.h>
 #include <sched/wait.h>
 
 #define F_READ_ONLY UINT64_C(0x20)
 #define F_FLUSH     UINT64_C(0x200)
+#define F_MQ        UINT64_C(0x1000)
+
+#define CONFIG_QUEUES 34u /* le16: how many there are, with F_MQ */
+#define QUEUES_MAX    4u
 
 #define REQUEST_BYTES_MAX (256u << 10)
 
@@ -23,8 +29,9 @@ enum {
 
 struct blk {
     struct block_device device;
-    struct virtqueue *queue;
-    struct wait_queue room; /* tasks that found the ring full */
+    struct virtqueue *queues[QUEUES_MAX]; /* a CPU uses the one of its number */
+    struct wait_queue rooms[QUEUES_MAX];  /* tasks that found that ring full */
+    unsigned queue_count;
     uint64_t features;
     char name[8];
 };
@@ -49,6 +56,10 @@ static void ready(struct virtqueue *q)
     uint32_t written;
     bool any = false;
 
+    /* One interrupt for all queues; those with nothing new go on asking for theirs. */
+    if (!virtqueue_has_used(q)) {
+        return;
+    }
     do {
         while ((r = virtqueue_take(q, &written)) != NULL) {
             struct wait_queue *done = &r->done;
@@ -71,37 +82,41 @@ static void ready(struct virtqueue *q)
         }
     } while (virtqueue_interrupts(q, true));
     if (any) {
-        wake_all(&b->room, 0);
+        wake_all(&b->rooms[q->index], 0);
     }
 }
 
-static int add_waiting(struct blk *b, const struct virtio_segment *segments, unsigned out,
-                       unsigned in, struct request *r)
+static int add_waiting(struct blk *b, unsigned queue, const struct virtio_segment *segments,
+                       unsigned out, unsigned in, struct request *r)
 {
     struct waiter w;
-    int err = virtqueue_add(b->queue, segments, out, in, r);
+    int err = virtqueue_add(b->queues[queue], segments, out, in, r);
 
     if (err != -ENOSPC) {
         return err;
     }
     wait_begin(&w, WAIT_UNINTERRUPTIBLE, TIME_FOREVER);
-    wait_add(&b->room, &w, 0);
-    while ((err = virtqueue_add(b->queue, segments, out, in, r)) == -ENOSPC) {
+    wait_add(&b->rooms[queue], &w, 0);
+    while ((err = virtqueue_add(b->queues[queue], segments, out, in, r)) == -ENOSPC) {
         wait_sleep_surely(&w);
     }
     wait_end(&w);
     return err;
 }
 
-static int run(struct blk *b, uint32_t type, uint64_t sector, void *data, uint32_t size)
+static int run(struct blk *b, uint32_t type, uint64_t sector, const struct block_segment *data,
+               unsigned data_count)
 {
     struct request *r = kmalloc(sizeof(*r), GFP_KERNEL);
-    struct virtio_segment segments[3];
+    struct virtio_segment segments[BLOCK_SEGMENTS_MAX + 2];
+    const unsigned queue =
+        this_cpu()->index % b->queue_count; /* moving on meanwhile does no harm */
     unsigned count = 0;
     unsigned out;
     struct waiter w;
     int err;
 
+    assert(data_count <= BLOCK_SEGMENTS_MAX);
     if (!r) {
         return -ENOMEM;
     }
@@ -112,17 +127,17 @@ static int run(struct blk *b, uint32_t type, uint64_t sector, void *data, uint32
     atomic_init(&r->is_done, false);
     wait_queue_init(&r->done);
     segments[count++] = (struct virtio_segment){ &r->header, sizeof(r->header) };
-    if (size > 0) {
-        segments[count++] = (struct virtio_segment){ data, size };
+    for (unsigned i = 0; i < data_count; i++) {
+        segments[count++] = (struct virtio_segment){ data[i].at, data[i].size };
     }
     out = type == REQUEST_OUT ? count : 1;
     segments[count++] = (struct virtio_segment){ &r->status, 1 };
 
     wait_begin(&w, WAIT_UNINTERRUPTIBLE, TIME_FOREVER);
     wait_add(&r->done, &w, 0);
-    err = add_waiting(b, segments, out, count - out, r);
+    err = add_waiting(b, queue, segments, out, count - out, r);
     if (err == 0) {
-        virtqueue_kick(b->queue);
+        virtqueue_kick(b->queues[queue]);
         /* acquire: pairs with the release in ready(). */
         while (!atomic_load_explicit(&r->is_done, memory_order_acquire)) {
             wait_sleep_surely(&w);
@@ -148,7 +163,8 @@ static int transfer(struct block_device *d, uint32_t type, uint64_t sector, void
     }
     while (count > 0) {
         size_t n = min_of(count, (size_t)REQUEST_BYTES_MAX / 512);
-        int err = run(b, type, sector, at, (uint32_t)(n * 512));
+        const struct block_segment segment = { at, (uint32_t)(n * 512) };
+        int err = run(b, type, sector, &segment, 1);
 
         if (err < 0) {
             return err;
@@ -174,6 +190,24 @@ static int blk_write(struct block_device *d, uint64_t sector, const void *buf, s
     return transfer(d, REQUEST_OUT, sector, (void *)(uintptr_t)buf, count);
 }
 
+static int blk_move(struct block_device *d, bool is_write, uint64_t sector,
+                    const struct block_segment *segments, unsigned count)
+{
+    uint64_t size = 0;
+
+    for (unsigned i = 0; i < count; i++) {
+        size += segments[i].size;
+    }
+    assert(size > 0 && size % 512 == 0 && size <= REQUEST_BYTES_MAX);
+    if (!range_fits(sector, size / 512, d->sectors)) {
+        return -EIO;
+    }
+    if (is_write && d->is_read_only) {
+        return -EROFS;
+    }
+    return run(d->private, is_write ? REQUEST_OUT : REQUEST_IN, sector, segments, count);
+}
+
 static int blk_flush(struct block_device *d)
 {
     struct blk *b = d->private;
@@ -181,11 +215,22 @@ static int blk_flush(struct block_device *d)
     return b->features & F_FLUSH ? run(b, REQUEST_FLUSH, 0, NULL, 0) : 0;
 }
 
+static unsigned queue_count(struct virtio_device *d)
+{
+    unsigned offered = 1;
+
+    if ((d->features & F_MQ) != 0) {
+        offered = virtio_config8(d, CONFIG_QUEUES) | (unsigned)virtio_config8(d, CONFIG_QUEUES + 1)
+                                                         << 8;
+    }
+    return max_of(1u, min_of(offered, min_of(cpu_count, QUEUES_MAX)));
+}
+
 static int probe(struct virtio_device *d)
 {
     static unsigned found;
     struct blk *b;
-    int err = virtio_negotiate(d, F_READ_ONLY | F_FLUSH);
+    int err = virtio_negotiate(d, F_READ_ONLY | F_FLUSH | F_MQ);
 
     if (err < 0) {
         return err;
@@ -198,10 +243,13 @@ static int probe(struct virtio_device *d)
         return -ENOMEM;
     }
     *b = (struct blk){ .features = d->features };
-    wait_queue_init(&b->room);
     (void)fmt_snprintf(b->name, sizeof(b->name), "vd%c", (int)('a' + found));
     d->private = b;
-    err = virtqueue_create(d, 0, VIRTQUEUE_SIZE_MAX, ready, &b->queue);
+    b->queue_count = queue_count(d);
+    for (unsigned i = 0; err == 0 && i < b->queue_count; i++) {
+        wait_queue_init(&b->rooms[i]);
+        err = virtqueue_create(d, i, VIRTQUEUE_SIZE_MAX, ready, &b->queues[i]);
+    }
     if (err == 0) {
         err = virtio_start(d);
     }
@@ -215,6 +263,7 @@ static int probe(struct virtio_device *d)
         .is_read_only = (d->features & F_READ_ONLY) != 0,
         .read = blk_read,
         .write = blk_write,
+        .move = blk_move,
         .flush = blk_flush,
         .private = b,
     };

@@ -43,6 +43,14 @@ void device_register(struct device_node *d);
 struct device_node *device_find(bool is_block, dev_t dev);
 struct device_node *device_find_name(const char *name);
 
+/* Memory that a block device moves bytes to or from; any alignment, in the direct map. */
+struct block_segment {
+    void *at;
+    uint32_t size;
+};
+
+#define BLOCK_SEGMENTS_MAX 16u
+
 /* A block device as file systems see it: whole sectors of 512 bytes; sleeps. 0 or -EIO. */
 struct block_device {
     const char *name;
@@ -51,6 +59,10 @@ struct block_device {
     int (*read)(struct block_device *b, uint64_t sector, void *buf,
                 size_t count); /* buf: kernel direct map */
     int (*write)(struct block_device *b, uint64_t sector, const void *buf, size_t count);
+    /* One request of up to BLOCK_SEGMENTS_MAX segments, whole sectors in all. NULL: by read and
+     * write alone. */
+    int (*move)(struct block_device *b, bool is_write, uint64_t sector,
+                const struct block_segment *segments, unsigned count);
     int (*flush)(struct block_device *b);
     void *private;
 };

@@ -14,8 +14,9 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/un.h>
 #include <unistd.h>
+
+#include <base/unix_socket.h>
 
 #include "context.h"
 
@@ -41,17 +42,6 @@ struct connection {
     int host;
     int guest;
 };
-
-static int address_of(const char *path, struct sockaddr_un *out)
-{
-    memset(out, 0, sizeof(*out));
-    out->sun_family = AF_UNIX;
-    if (strlen(path) >= sizeof(out->sun_path)) {
-        return -ENAMETOOLONG;
-    }
-    memcpy(out->sun_path, path, strlen(path));
-    return 0;
-}
 
 static bool send_all(int fd, const char *bytes, size_t size)
 {
@@ -125,14 +115,11 @@ static bool read_ok(int fd)
 /* A stream to the guest's port, or -1. */
 static int connect_guest(const struct listener *l)
 {
-    struct sockaddr_un address;
     char request[32];
-    const int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    const int fd = unix_connect(l->vsock_path, 0);
 
     (void)snprintf(request, sizeof(request), "CONNECT %u\n", l->port);
-    if (fd >= 0 && address_of(l->vsock_path, &address) == 0 &&
-        connect(fd, (const struct sockaddr *)&address, sizeof(address)) == 0 &&
-        send_all(fd, request, strlen(request)) && read_ok(fd)) {
+    if (fd >= 0 && send_all(fd, request, strlen(request)) && read_ok(fd)) {
         return fd;
     }
     if (fd >= 0) {
@@ -192,18 +179,8 @@ static void *serve_listener(void *arg)
 
 static int listen_at(struct listener *l)
 {
-    struct sockaddr_un address;
-    int err = address_of(l->path, &address);
-
-    if (err < 0) {
-        return err;
-    }
-    l->fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    if (l->fd < 0 || bind(l->fd, (const struct sockaddr *)&address, sizeof(address)) < 0 ||
-        listen(l->fd, 16) < 0) {
-        return -errno;
-    }
-    return start_thread(serve_listener, l);
+    l->fd = unix_listen(l->path, 0);
+    return l->fd < 0 ? l->fd : start_thread(serve_listener, l);
 }
 
 int krun_ports_begin(const struct krun_ctx *c, drupe_vm_config_t *cfg, struct krun_ports **out)

@@ -62,6 +62,36 @@ run --disk /proc/version:ro:direct /bin/busybox true
 [ $? != 0 ] && grep -q 'direct I/O\|is empty' "$work/err"
 report $? "a file system without direct I/O"
 
+# Each writer has its own megabyte, and its own queue while it stays on its CPU.
+head -c 4194304 /dev/zero >"$work/disk"
+run --cpus 4 --disk "$work/disk" /bin/busybox sh -c '
+    for i in 0 1 2 3; do
+        (dd if=/bin/busybox of=/dev/vda bs=64k count=4 skip=$i seek=$((i * 16)) conv=notrunc 2>/dev/null
+         dd if=/dev/vda bs=64k skip=$((i * 16)) count=4 2>/dev/null | md5sum >/tmp/read.$i) &
+    done
+    wait
+    cat /tmp/read.0 /tmp/read.1 /tmp/read.2 /tmp/read.3'
+[ $? = 0 ] && for i in 0 1 2 3; do dd if=/bin/busybox bs=64k count=4 skip=$i 2>/dev/null | md5sum; done |
+    cmp -s - "$work/out" && for i in 0 1 2 3; do dd if="$work/disk" bs=64k count=4 skip=$((i * 16)) 2>/dev/null | md5sum; done |
+    cmp -s - "$work/out"
+report $? "four processes on four CPUs, each with its part of a disk"
+
+# Whole sectors go to and from the program's own pages, the rest through the kernel's: all sizes, odd places.
+for suffix in '' :direct; do
+    head -c 1048576 "$work/other" >"$work/disk"
+    cp "$work/disk" "$work/expected"
+    dd if=/bin/busybox of="$work/expected" bs=1000 count=70 seek=3 conv=notrunc 2>/dev/null
+    dd if=/bin/busybox of="$work/expected" bs=200k count=2 seek=1 conv=notrunc 2>/dev/null
+    dd if=/bin/busybox of="$work/expected" bs=512 count=9 seek=1999 conv=notrunc 2>/dev/null
+    run --disk "$work/disk$suffix" /bin/busybox sh -c '
+        dd if=/bin/busybox of=/dev/vda bs=1000 count=70 seek=3 conv=notrunc 2>/dev/null
+        dd if=/bin/busybox of=/dev/vda bs=200k count=2 seek=1 conv=notrunc 2>/dev/null
+        dd if=/bin/busybox of=/dev/vda bs=512 count=9 seek=1999 conv=notrunc 2>/dev/null
+        for size in 777 4k 100k; do dd if=/dev/vda bs=$size 2>/dev/null | md5sum; done'
+    [ $? = 0 ] && cmp -s "$work/disk" "$work/expected" && [ "$(sort -u "$work/out")" = "$(md5sum <"$work/expected")" ]
+    report $? "writes and reads of any size and place ${suffix#:}"
+done
+
 for bad in 0 x 9999999999 -1; do
     run --scratch "$bad" /bin/busybox true
     [ $? = 2 ] && grep -q 'scratch' "$work/err"

@@ -5,59 +5,14 @@
 # own; a monitor killed while it writes.
 set -u
 
-drupe=$(realpath "${DRUPE:-build/drupe}")
+# shellcheck source=tests/lifecycle/lib.sh
+. "$(dirname "$0")/lib.sh"
 python_image=$(realpath "${PYTHON_IMAGE:-build/tests/python.erofs}" 2>/dev/null)
-work=$(mktemp -d)
-DRUPE_RUN_DIR=$work/run
-HOME=$work
-export DRUPE_RUN_DIR HOME
-[ -n "${DRUPE_CACHE:-}" ] || export DRUPE_CACHE="$work/cache"
-number=0
-
-clean_up() {
-    for id in $("$drupe" ps -q 2>/dev/null); do
-        "$drupe" kill "$id" >/dev/null 2>&1
-    done
-    "$drupe" rm --dead >/dev/null 2>&1
-    rm -rf "$work"
-}
-trap clean_up EXIT
-trap 'exit 1' INT TERM
-
-if [ ! -r /dev/kvm ] || [ ! -w /dev/kvm ]; then
-    echo "1..0 # SKIP /dev/kvm does not open"
-    exit 0
-fi
-if [ ! -x /bin/busybox ]; then
-    echo "1..0 # SKIP busybox-static is not installed"
-    exit 0
-fi
-
-report() { # STATUS-OF-CHECK NAME
-    number=$((number + 1))
-    if [ "$1" -eq 0 ]; then
-        echo "ok $number - $2"
-    else
-        echo "not ok $number - $2"
-        [ -s "$work/err" ] && sed 's/^/# err: /' "$work/err" | tail -n 8
-    fi
-}
 
 run() { # NAME COMMAND...: it succeeds
     name=$1
     shift
-    timeout 300 "$drupe" "$@" >"$work/out" 2>"$work/err" </dev/null
-    report $? "$name"
-}
-
-until_true() {
-    for _ in $(seq 600); do
-        if "$@"; then
-            return 0
-        fi
-        sleep 0.2
-    done
-    return 1
+    expect "$name" 0 '' "$@"
 }
 
 numbers() { # MACHINE

@@ -10,6 +10,7 @@
 
 #include "abi/boot.h"
 #include "guest_console.h"
+#include "guest_net.h"
 
 #define SERIAL       0x3f8
 #define I8042        0x64
@@ -19,6 +20,7 @@
 #define VIRTIO_MAGIC 0x74726976u
 #define TRAMPOLINE   0x8000u
 #define PAGE_TABLES  0x300000u /* two tables of our own, above the image */
+#define SWEEP_FROM   0x800000u /* above them */
 #define VECTOR_TIMER 0x40
 #define VECTOR_LINE  0x41
 #define SERIAL_LINE  4
@@ -547,6 +549,25 @@ static void echo(const struct boot_args *args, const char *cmdline)
     }
 }
 
+static void drive_net(const char *cmdline, const char *mode)
+{
+    uint64_t base = 0;
+    unsigned line = 0;
+
+    check(find_device(cmdline, 1, &base, &line), "network device");
+    if (failures != 0) {
+        return;
+    }
+    check(net_start(base), "features");
+    check(net_resolve(GUEST_NET_HOST), "arp");
+    if (is_equal(mode, "net-flood")) {
+        net_flood(60);
+    } else if (is_equal(mode, "net-break")) {
+        check(net_break(base), "broken rings");
+    }
+    check(net_echo(20), "echo");
+}
+
 /* The byte that arrives on the signal line. */
 static uint8_t wait_signal(void)
 {
@@ -591,6 +612,30 @@ static uint8_t count(uint64_t tsc_khz, const volatile struct boot_identity *iden
         }
         if ((in8(SERIAL + 5) & 1) != 0) {
             return in8(SERIAL);
+        }
+    }
+}
+
+/*
+ * Write the number of the round to each page from 8 MiB up to the boot arguments, then look whether
+ * each has it: a snapshot that mixes two moments would show. Without `repeats` one round is all.
+ */
+static uint8_t sweep(uint64_t end, bool repeats)
+{
+    for (uint32_t n = 1;; n++) {
+        uint64_t torn = 0;
+
+        for (uint64_t at = SWEEP_FROM; at + 4096 <= end; at += 4096) {
+            *(volatile uint64_t *)at = n;
+        }
+        for (uint64_t at = SWEEP_FROM; at + 4096 <= end; at += 4096) {
+            torn |= *(const volatile uint64_t *)at ^ n;
+        }
+        print("n ");
+        print_number(n);
+        print(torn == 0 ? " swept\n" : " torn\n");
+        if (!repeats || (in8(SERIAL + 5) & 1) != 0) {
+            return repeats ? in8(SERIAL) : 0;
         }
     }
 }
@@ -653,8 +698,16 @@ void guest_main(const uint8_t *zero_page)
     } else if (is_equal(mode, "echo")) {
         echo(args, cmdline);
         report(BOOT_STATUS_EXIT, 0);
+    } else if (find(mode, "net") != NULL) {
+        drive_net(cmdline, mode);
+        report(BOOT_STATUS_EXIT, (uint8_t)failures);
     } else if (is_equal(mode, "count")) {
         report(BOOT_STATUS_EXIT, (uint8_t)(128 + count(args->tsc_khz, find_identity(cmdline))));
+    } else if (is_equal(mode, "fill")) {
+        (void)sweep((uint64_t)args, false);
+        report(BOOT_STATUS_EXIT, (uint8_t)(128 + count(args->tsc_khz, find_identity(cmdline))));
+    } else if (is_equal(mode, "sweep")) {
+        report(BOOT_STATUS_EXIT, (uint8_t)(128 + sweep((uint64_t)args, true)));
     } else if (is_equal(mode, "panic")) {
         report(BOOT_STATUS_PANIC, 7);
     } else if (is_equal(mode, "error")) {

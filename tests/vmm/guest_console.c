@@ -5,11 +5,10 @@
  * sent on as they are.
  */
 #include "guest_console.h"
+#include "guest_queue.h"
 
 #include "abi/boot.h"
 
-/* QEMU drops a control message that finds no buffer, and sends a burst of them for each port. */
-#define QUEUE_SIZE   16u
 #define BUFFER_SIZE  1024u
 #define QUEUE_CTL_RX 2u
 #define QUEUE_CTL_TX 3u
@@ -18,36 +17,6 @@
 #define EVENT_DEVICE_ADD   1
 #define EVENT_PORT_READY   3
 #define EVENT_PORT_OPEN    6
-
-struct desc {
-    uint64_t addr;
-    uint32_t len;
-    uint16_t flags;
-    uint16_t next;
-};
-
-struct queue {
-    struct desc desc[QUEUE_SIZE] __attribute__((aligned(16)));
-
-    struct {
-        uint16_t flags;
-        uint16_t index;
-        uint16_t ring[QUEUE_SIZE];
-    } avail __attribute__((aligned(4)));
-
-    struct {
-        uint16_t flags;
-        uint16_t index;
-
-        struct {
-            uint32_t id;
-            uint32_t len;
-        } ring[QUEUE_SIZE];
-    } used __attribute__((aligned(4)));
-
-    unsigned number;
-    uint16_t seen;
-};
 
 struct control {
     uint32_t id;
@@ -70,60 +39,7 @@ static uint64_t base;
 
 static volatile uint32_t *reg(uint64_t offset)
 {
-    return (volatile uint32_t *)(base + offset);
-}
-
-static void write_address(uint64_t offset, const void *p)
-{
-    *reg(offset) = (uint32_t)(uint64_t)p;
-    *reg(offset + 4) = (uint32_t)((uint64_t)p >> 32);
-}
-
-static void queue_init(struct queue *q, unsigned number)
-{
-    q->number = number;
-    *reg(0x30) = number;
-    *reg(0x38) = QUEUE_SIZE;
-    write_address(0x80, q->desc);
-    write_address(0x90, &q->avail);
-    write_address(0xa0, &q->used);
-    *reg(0x44) = 1;
-}
-
-static void queue_put(struct queue *q, unsigned slot, const void *buffer, uint32_t size,
-                      bool is_written)
-{
-    uint16_t index = q->avail.index;
-
-    q->desc[slot] =
-        (struct desc){ .addr = (uint64_t)buffer, .len = size, .flags = is_written ? 2 : 0 };
-    q->avail.ring[index % QUEUE_SIZE] = (uint16_t)slot;
-    __atomic_store_n(&q->avail.index, (uint16_t)(index + 1), __ATOMIC_SEQ_CST);
-    *reg(0x50) = q->number;
-}
-
-static bool queue_has_used(const struct queue *q)
-{
-    return __atomic_load_n(&q->used.index, __ATOMIC_ACQUIRE) != q->seen;
-}
-
-static unsigned queue_take(struct queue *q, uint32_t *size)
-{
-    unsigned at = q->seen++ % QUEUE_SIZE;
-
-    *size = q->used.ring[at].len;
-    return q->used.ring[at].id % QUEUE_SIZE;
-}
-
-static void queue_send(struct queue *q, const void *buffer, uint32_t size)
-{
-    uint32_t done = 0;
-
-    queue_put(q, 0, buffer, size, false);
-    while (!queue_has_used(q)) {
-        __asm__ volatile("pause");
-    }
-    (void)queue_take(q, &done);
+    return guest_reg(base, offset);
 }
 
 static void say(uint32_t id, uint16_t event, uint16_t value)
@@ -142,10 +58,10 @@ static void start(uint32_t in_port)
     *reg(0x24) = 0;
     *reg(0x20) = 2; /* MULTIPORT */
     *reg(0x70) = 11;
-    queue_init(&ctl_rx, QUEUE_CTL_RX);
-    queue_init(&ctl_tx, QUEUE_CTL_TX);
-    queue_init(&in, 2 + 2 * in_port);
-    queue_init(&out, 3 + 2 * BOOT_CONSOLE_PORT_STDIO);
+    queue_init(&ctl_rx, base, QUEUE_CTL_RX);
+    queue_init(&ctl_tx, base, QUEUE_CTL_TX);
+    queue_init(&in, base, 2 + 2 * in_port);
+    queue_init(&out, base, 3 + 2 * BOOT_CONSOLE_PORT_STDIO);
     *reg(0x70) = 15;
     for (unsigned i = 0; i < QUEUE_SIZE; i++) {
         queue_put(&ctl_rx, i, &ctl_buffers[i], sizeof(ctl_buffers[i]), true);

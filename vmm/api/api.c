@@ -130,8 +130,7 @@ bool read_rate_limit(const json_t *object, struct drupe_rate_limit *out, struct 
     return true;
 }
 
-/* "fd:N": N counts the descriptors of this request. */
-static int take_passed_fd(struct api_call *call, const char *digits)
+int call_take_fd(struct api_call *call, const char *digits)
 {
     char *end = NULL;
     unsigned long n = strtoul(digits, &end, 10);
@@ -151,7 +150,7 @@ int call_open(struct api_call *call, const char *path, int flags, struct named_f
     char *copy = NULL;
 
     if (strncmp(path, "fd:", 3) == 0) {
-        fd = take_passed_fd(call, path + 3);
+        fd = call_take_fd(call, path + 3);
     } else {
         fd = open(path, flags | O_CLOEXEC | O_NONBLOCK | O_NOCTTY, 0600);
         fd = fd < 0 ? -errno : fd;

@@ -80,6 +80,12 @@ bool call_read(struct api_call *call, const struct body_field *fields, size_t co
 int call_open(struct api_call *call, const char *path, int flags,
               struct named_file *out) MUST_CHECK;
 
+/* The N-th descriptor of this request, owned; "N" in digits. -EBADF when there is none. */
+int call_take_fd(struct api_call *call, const char *digits) MUST_CHECK;
+
+/* May this be an id? False with the answer given. */
+bool call_check_id(struct api_call *call, const char *id) MUST_CHECK;
+
 bool read_rate_limit(const json_t *object, struct drupe_rate_limit *out,
                      struct body_detail *d) MUST_CHECK;
 bool read_token_bucket(const json_t *object, struct drupe_token_bucket *out,

@@ -4,7 +4,7 @@
 
 vmm_api.srcs := $(filter-out %_test.c,$(wildcard vmm/api/*.c))
 vmm_api.sees := vmm/api base/include include
-vmm_api.variants := host asan cov fuzz
+vmm_api.variants := host asan cov fuzz sim
 vmm_api.libs := -l:libjansson.a
 $(call component,vmm_api)
 
@@ -25,9 +25,9 @@ $(BUILD)/libdrupe_control.a: $(OUT)/host/vmm_api.a
 programs += $(BUILD)/libdrupe_control.a
 
 # End to end: what clients see, and the session of the document.
-checks += tests/api/conformance.py tests/api/session.sh tests/api/linux.sh
-check_needs += $(BUILD)/drupe
+checks += tests/api/conformance.py tests/api/network.py tests/api/page_faults.py tests/api/session.sh tests/api/linux.sh
+check_needs += $(BUILD)/drupe $(BUILD)/drupe-vmm
 
 .PHONY: test-api
-test-api: $(BUILD)/drupe
-	@tools/run-tests tests/api/conformance.py tests/api/session.sh tests/api/linux.sh
+test-api: $(BUILD)/drupe $(BUILD)/drupe-vmm
+	@tools/run-tests tests/api/conformance.py tests/api/network.py tests/api/page_faults.py tests/api/session.sh tests/api/linux.sh

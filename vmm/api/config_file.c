@@ -141,6 +141,7 @@ bool api_take_sections(struct api *a, const json_t *sections, struct drupe_error
     } kept[] = {
         { "machine-config", NULL, put_machine_config },
         { "drives", "drive_id", put_drive },
+        { "network-interfaces", "iface_id", put_network },
         { "vsock", NULL, put_vsock },
         { "balloon", NULL, put_balloon },
         { "entropy", NULL, put_entropy },

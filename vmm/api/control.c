@@ -12,15 +12,13 @@
 #include <time.h>
 #include <unistd.h>
 
+#include <base/clock.h>
 #include <base/fmt.h>
 
 #include "api.h"
 
 #define ID_DEFAULT         "anonymous-instance"
 #define METRICS_INTERVAL_S 60
-#define NS_PER_S           UINT64_C(1000000000)
-#define NS_PER_MS          UINT64_C(1000000)
-#define WAIT_MS_MAX        3600000
 
 enum {
     POLL_SIGNAL,
@@ -37,14 +35,6 @@ struct control {
     uint64_t timeout_ns; /* CLOCK_MONOTONIC; UINT64_MAX: none */
     bool is_signalled;
 };
-
-static uint64_t now_ns(void)
-{
-    struct timespec t;
-
-    (void)clock_gettime(CLOCK_MONOTONIC, &t);
-    return (uint64_t)t.tv_sec * NS_PER_S + (uint64_t)t.tv_nsec;
-}
 
 void drupe_control_options_init(struct drupe_control_options *options)
 {
@@ -96,6 +86,7 @@ static int open_log(struct api *a, struct drupe_error *err)
     const struct drupe_control_options *o = &a->options;
     struct logger *l = &a->logger;
     int fd = -1;
+    int r = 0;
 
     if (o->log_level != NULL && !logger_parse_level(o->log_level, &l->level)) {
         return failed(DRUPE_CONTROL_BAD_ARGUMENTS, err, 0,
@@ -110,9 +101,12 @@ static int open_log(struct api *a, struct drupe_error *err)
         return DRUPE_CONTROL_OK;
     }
     fd = logger_open(o->log_path);
-    if (fd < 0 || logger_set_sink(l, o->log_path, fd) < 0) {
-        return failed(DRUPE_CONTROL_FAILED, err, -fd, "open log %s: %s", o->log_path,
-                      strerror(-fd));
+    r = fd < 0 ? fd : logger_set_sink(l, o->log_path, fd);
+    if (r < 0) {
+        if (fd >= 0) {
+            (void)close(fd);
+        }
+        return failed(DRUPE_CONTROL_FAILED, err, -r, "open log %s: %s", o->log_path, strerror(-r));
     }
     return DRUPE_CONTROL_OK;
 }
@@ -129,8 +123,10 @@ static int open_metrics(struct api *a, struct drupe_error *err)
     a->metrics.fd = logger_open(o->metrics_path);
     a->metrics.path = strdup(o->metrics_path);
     if (a->metrics.fd < 0 || a->metrics.path == NULL) {
-        return failed(DRUPE_CONTROL_FAILED, err, -a->metrics.fd, "open metrics file %s: %s",
-                      o->metrics_path, strerror(-a->metrics.fd));
+        int e = a->metrics.fd < 0 ? -a->metrics.fd : ENOMEM;
+
+        return failed(DRUPE_CONTROL_FAILED, err, e, "open metrics file %s: %s", o->metrics_path,
+                      strerror(e));
     }
     return DRUPE_CONTROL_OK;
 }
@@ -214,6 +210,23 @@ static int open_events(struct control *c, struct drupe_error *err)
     return DRUPE_CONTROL_OK;
 }
 
+/* What asked us to end has been obeyed: it does not end whom the caller serves next. */
+static void close_events(const struct control *c)
+{
+    struct signalfd_siginfo info;
+    ssize_t n = 1;
+
+    if (c->signal_fd >= 0) {
+        while (n > 0 || (n < 0 && errno == EINTR)) {
+            n = read(c->signal_fd, &info, sizeof(info));
+        }
+        (void)close(c->signal_fd);
+    }
+    if (c->timer_fd >= 0) {
+        (void)close(c->timer_fd);
+    }
+}
+
 static int open_server(struct control *c, struct drupe_error *err)
 {
     const struct drupe_control_options *o = &c->api.options;
@@ -236,6 +249,15 @@ static int open_server(struct control *c, struct drupe_error *err)
     return DRUPE_CONTROL_OK;
 }
 
+/* Answers that are under way are sent. */
+static void close_server(struct control *c)
+{
+    if (c->server != NULL) {
+        server_destroy(c->server);
+        c->server = NULL;
+    }
+}
+
 /* ---- The loop ---- */
 
 static bool has_ended(const struct api *a)
@@ -247,22 +269,19 @@ static bool has_ended(const struct api *a)
 static int wait_ms(const struct control *c)
 {
     uint64_t until = min_of(c->timeout_ns, c->api.kill_ns);
-    uint64_t now = now_ns();
-
-    if (until == UINT64_MAX) {
-        return -1;
-    }
-    return until <= now ? 0 : (int)min_of((until - now) / NS_PER_MS + 1, (uint64_t)WAIT_MS_MAX);
+    return clock_poll_ms(until);
 }
 
 static void check_deadlines(struct control *c)
 {
     struct api *a = &c->api;
 
-    if (now_ns() >= min_of(c->timeout_ns, a->kill_ns)) {
+    if (clock_ns() >= min_of(c->timeout_ns, a->kill_ns)) {
         c->timeout_ns = UINT64_MAX;
         a->kill_ns = UINT64_MAX;
-        (void)!drupe_vm_stop(a->vm, 0, NULL); /* one that has ended meanwhile is as good */
+        if (a->vm != NULL) {
+            (void)!drupe_vm_stop(a->vm, 0, NULL); /* one that has ended meanwhile is as good */
+        }
     }
 }
 
@@ -323,9 +342,7 @@ static int serve(struct control *c, struct drupe_error *err)
     while (!c->is_signalled && !a->must_exit && !has_ended(a)) {
         run_once(c);
     }
-    if (c->server != NULL) {
-        server_destroy(c->server); /* answers that are under way are sent */
-    }
+    close_server(c);
     (void)metrics_write(&a->metrics, a->vm, a->logger.lines_lost);
     return end_status(a, err);
 }
@@ -347,7 +364,8 @@ int drupe_control_run(const struct drupe_control_options *options, struct drupe_
     err = err == NULL ? &own : err;
     c->signal_fd = -1;
     c->timer_fd = -1;
-    c->timeout_ns = options->timeout_s == 0 ? UINT64_MAX : now_ns() + options->timeout_s * NS_PER_S;
+    c->timeout_ns =
+        options->timeout_s == 0 ? UINT64_MAX : clock_ns() + options->timeout_s * NS_PER_S;
     status = init_api(&c->api, options, err);
     if (status == DRUPE_CONTROL_OK) {
         status = open_events(c, err);
@@ -363,19 +381,12 @@ int drupe_control_run(const struct drupe_control_options *options, struct drupe_
         api_apply_config(&c->api, options->config_text, options->config_size, err) != DRUPE_OK) {
         status = DRUPE_CONTROL_BAD_CONFIG;
         api_log(&c->api, LOGGER_ERROR, "%s", err->text);
-        if (c->server != NULL) {
-            server_destroy(c->server);
-        }
     } else if (status == DRUPE_CONTROL_OK) {
         status = serve(c, err);
     }
+    close_server(c);
     deinit_api(&c->api);
-    if (c->signal_fd >= 0) {
-        (void)close(c->signal_fd);
-    }
-    if (c->timer_fd >= 0) {
-        (void)close(c->timer_fd);
-    }
+    close_events(c);
     free(c);
     return status;
 }

@@ -11,7 +11,7 @@
 #include <base/assert.h>
 #include <base/fmt.h>
 
-static bool check_id(struct api_call *call, const char *id)
+bool call_check_id(struct api_call *call, const char *id)
 {
     if (id[0] == '\0') {
         reply_fault(call, "The ID cannot be empty.");
@@ -164,8 +164,8 @@ void put_drive(struct api_call *call)
     char *partuuid = NULL;
     int r = 0;
 
-    if (!check_id(call, call->tokens[1]) || !read_drive(call, &b) || refuse_after_start(call) ||
-        !check_drive(call, &b)) {
+    if (!call_check_id(call, call->tokens[1]) || !read_drive(call, &b) ||
+        refuse_after_start(call) || !check_drive(call, &b)) {
         return;
     }
     r = open_drive(call, b.path, b.is_read_only, &file);
@@ -241,7 +241,7 @@ void patch_drive(struct api_call *call)
         FIELD("rate_limiter", BODY_OBJECT, BODY_OPTIONAL, &limiter),
     };
 
-    if (!check_id(call, call->tokens[1]) || !call_read(call, fields, array_size(fields)) ||
+    if (!call_check_id(call, call->tokens[1]) || !call_read(call, fields, array_size(fields)) ||
         !check_same_id(call, id)) {
         return;
     }
@@ -271,7 +271,7 @@ void patch_drive(struct api_call *call)
 
 void delete_device(struct api_call *call)
 {
-    if (check_id(call, call->tokens[1]) && !refuse_before_start(call)) {
+    if (call_check_id(call, call->tokens[1]) && !refuse_before_start(call)) {
         reply_fault(call, "PCI is not enabled");
     }
 }
@@ -296,7 +296,7 @@ void put_pmem(struct api_call *call)
         FIELD("rate_limiter", BODY_OBJECT, BODY_OPTIONAL, &limiter),
     };
 
-    if (check_id(call, call->tokens[1]) && call_read(call, fields, array_size(fields)) &&
+    if (call_check_id(call, call->tokens[1]) && call_read(call, fields, array_size(fields)) &&
         check_same_id(call, id) && !refuse_after_start(call)) {
         refuse_device(call, "persistent-memory devices");
     }
@@ -311,58 +311,8 @@ void patch_pmem(struct api_call *call)
         FIELD("rate_limiter", BODY_OBJECT, BODY_OPTIONAL, &limiter),
     };
 
-    if (check_id(call, call->tokens[1]) && call_read(call, fields, array_size(fields)) &&
+    if (call_check_id(call, call->tokens[1]) && call_read(call, fields, array_size(fields)) &&
         check_same_id(call, id) && !refuse_before_start(call)) {
-        reply_fault(call, "Device not found");
-    }
-}
-
-static bool check_interface_id(struct api_call *call, const char *id)
-{
-    if (strcmp(id, call->tokens[1]) == 0) {
-        return true;
-    }
-    reply_fault(call, "The id from the path [%.64s] does not match the id from the body [%.64s]!",
-                call->tokens[1], id);
-    return false;
-}
-
-void put_network(struct api_call *call)
-{
-    const char *id = "";
-    const char *device = NULL;
-    const char *mac = NULL;
-    uint64_t mtu = 0;
-    json_t *rx = NULL;
-    json_t *tx = NULL;
-    const struct body_field fields[] = {
-        FIELD("iface_id", BODY_TEXT, BODY_REQUIRED, &id),
-        FIELD("host_dev_name", BODY_TEXT, BODY_REQUIRED, &device),
-        FIELD("guest_mac", BODY_TEXT, BODY_OPTIONAL, &mac),
-        FIELD("mtu", BODY_NUMBER, BODY_OPTIONAL, &mtu, .max = UINT16_MAX),
-        FIELD("rx_rate_limiter", BODY_OBJECT, BODY_OPTIONAL, &rx),
-        FIELD("tx_rate_limiter", BODY_OBJECT, BODY_OPTIONAL, &tx),
-    };
-
-    if (check_id(call, call->tokens[1]) && call_read(call, fields, array_size(fields)) &&
-        check_interface_id(call, id) && !refuse_after_start(call)) {
-        refuse_device(call, "network interfaces");
-    }
-}
-
-void patch_network(struct api_call *call)
-{
-    const char *id = "";
-    json_t *rx = NULL;
-    json_t *tx = NULL;
-    const struct body_field fields[] = {
-        FIELD("iface_id", BODY_TEXT, BODY_REQUIRED, &id),
-        FIELD("rx_rate_limiter", BODY_OBJECT, BODY_OPTIONAL, &rx),
-        FIELD("tx_rate_limiter", BODY_OBJECT, BODY_OPTIONAL, &tx),
-    };
-
-    if (check_id(call, call->tokens[1]) && call_read(call, fields, array_size(fields)) &&
-        check_interface_id(call, id) && !refuse_before_start(call)) {
         reply_fault(call, "Device not found");
     }
 }

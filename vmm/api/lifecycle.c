@@ -1,24 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Endpoints for the VM's life: what it is, start, pause, resume, snapshot, load. */
 #include <string.h>
-#include <time.h>
+
+#include <base/clock.h>
 
 #include "api.h"
 
-#define NS_PER_S  UINT64_C(1000000000)
-#define NS_PER_US UINT64_C(1000)
-
-static uint64_t now_us(void)
+static void count_latency(struct api *a, enum metric_latency kind, uint64_t began_ns)
 {
-    struct timespec t;
-
-    (void)clock_gettime(CLOCK_MONOTONIC, &t);
-    return ((uint64_t)t.tv_sec * NS_PER_S + (uint64_t)t.tv_nsec) / NS_PER_US;
-}
-
-static void count_latency(struct api *a, enum metric_latency kind, uint64_t began_us)
-{
-    a->metrics.latency_us[kind] = now_us() - began_us;
+    a->metrics.latency_us[kind] = (clock_ns() - began_ns) / NS_PER_US;
     a->metrics.vmm_latency_us[kind] = a->metrics.latency_us[kind];
 }
 
@@ -71,14 +61,14 @@ void get_vm_config(struct api_call *call)
     const struct settings *s = &a->settings;
 
     reply_json(call,
-               json_pack("{s:o, s:o, s:o, s:O?, s:o, s:o, s:o, s:O?, s:[], s:o, s:o, s:[], s:n}",
+               json_pack("{s:o, s:o, s:o, s:O?, s:o, s:o, s:o, s:O?, s:o, s:o, s:o, s:[], s:n}",
                          "balloon", settings_balloon_json(&s->balloon), "drives", drives_json(s),
                          "boot-source", boot_json(a), "cpu-config", s->cpu_config, "logger",
                          logger_json(&a->logger), "machine-config",
                          settings_machine_json(&s->machine), "metrics", metrics_json(&a->metrics),
-                         "mmds-config", a->mmds_config, "network-interfaces", "vsock",
-                         settings_vsock_json(&s->vsock), "entropy",
-                         settings_entropy_json(&s->entropy), "pmem", "memory-hotplug"));
+                         "mmds-config", a->mmds_config, "network-interfaces",
+                         settings_networks_json(s), "vsock", settings_vsock_json(&s->vsock),
+                         "entropy", settings_entropy_json(&s->entropy), "pmem", "memory-hotplug"));
 }
 
 /* ---- Actions ---- */
@@ -146,7 +136,7 @@ void patch_vm(struct api_call *call)
     struct api *a = call->api;
     struct drupe_error err;
     unsigned wanted = 0;
-    uint64_t began_us = now_us();
+    uint64_t began_ns = clock_ns();
     drupe_vm_err_t r = DRUPE_OK;
     bool is_paused = false;
     const struct body_field fields[] = {
@@ -159,10 +149,10 @@ void patch_vm(struct api_call *call)
     is_paused = drupe_vm_state(a->vm) == DRUPE_VM_PAUSED;
     if (wanted == 0 && !is_paused) {
         r = drupe_vm_pause(a->vm, &err);
-        count_latency(a, LATENCY_PAUSE_VM, began_us);
+        count_latency(a, LATENCY_PAUSE_VM, began_ns);
     } else if (wanted == 1 && is_paused) {
         r = drupe_vm_resume(a->vm, &err);
-        count_latency(a, LATENCY_RESUME_VM, began_us);
+        count_latency(a, LATENCY_RESUME_VM, began_ns);
     }
     if (r != DRUPE_OK) {
         reply_fault(call, "Internal VMM error: %s", err.text);

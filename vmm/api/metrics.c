@@ -5,6 +5,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include <base/fmt.h>
+
 #include "observe.h"
 
 #define US_PER_S  UINT64_C(1000000)
@@ -79,8 +81,7 @@ static json_t *section(json_t *line, const char *name)
 {
     json_t *o = json_object();
 
-    (void)json_object_set_new(line, name, o);
-    return o;
+    return json_object_set_new(line, name, o) < 0 ? NULL : o; /* which has then freed it */
 }
 
 static void set_requests(struct metrics *m, json_t *line)
@@ -142,6 +143,70 @@ static void set_vcpu(struct metrics *m, json_t *line, const struct drupe_vm_stat
     set(vmm, "uptime_us", now->uptime_ns / NS_PER_US);
 }
 
+/* One section an interface, and "net" with their sum. */
+static void set_nets(const struct metrics *m, json_t *line, const struct drupe_vm_stats *now)
+{
+#define COUNTER(name)                                                                              \
+    {                                                                                              \
+#name, offsetof(struct drupe_net_stats, name)                                              \
+    }
+
+    static const struct {
+        const char *name;
+        size_t offset;
+    } counters[] = {
+        COUNTER(rx_count),
+        { "rx_packets_count", offsetof(struct drupe_net_stats, rx_packets) },
+        { "rx_bytes_count", offsetof(struct drupe_net_stats, rx_bytes) },
+        COUNTER(rx_fails),
+        COUNTER(rx_queue_event_count),
+        COUNTER(rx_tap_event_count),
+        { "rx_event_rate_limiter_count",
+          offsetof(struct drupe_net_stats, rx_rate_limiter_event_count) },
+        COUNTER(rx_rate_limiter_throttled),
+        COUNTER(no_rx_avail_buffer),
+        COUNTER(tap_read_fails),
+        COUNTER(tx_count),
+        { "tx_packets_count", offsetof(struct drupe_net_stats, tx_packets) },
+        { "tx_bytes_count", offsetof(struct drupe_net_stats, tx_bytes) },
+        COUNTER(tx_fails),
+        COUNTER(tx_malformed_frames),
+        COUNTER(tx_queue_event_count),
+        COUNTER(tx_rate_limiter_event_count),
+        COUNTER(tx_rate_limiter_throttled),
+        COUNTER(tx_spoofed_mac_count),
+        COUNTER(tap_write_fails),
+    };
+
+#undef COUNTER
+    json_t *sum = section(line, "net");
+    json_t *own[DRUPE_NETS_MAX] = { NULL };
+    char name[sizeof("net_") + SETTINGS_ID_SIZE_MAX];
+
+    for (unsigned n = 0; n < now->net_count; n++) {
+        if (m->net_ids[n] != NULL) {
+            (void)fmt_snprintf(name, sizeof(name), "net_%s", m->net_ids[n]);
+        } else {
+            (void)fmt_snprintf(name, sizeof(name), "net_eth%u", n);
+        }
+        own[n] = section(line, name);
+    }
+    for (size_t i = 0; i < array_size(counters); i++) {
+        uint64_t total = 0;
+
+        for (unsigned n = 0; n < now->net_count; n++) {
+            uint64_t after = 0;
+            uint64_t before = 0;
+
+            memcpy(&after, (const char *)&now->nets[n] + counters[i].offset, sizeof(after));
+            memcpy(&before, (const char *)&m->last.nets[n] + counters[i].offset, sizeof(before));
+            set(own[n], counters[i].name, after - min_of(after, before));
+            total += after - min_of(after, before);
+        }
+        set(sum, counters[i].name, total);
+    }
+}
+
 static json_t *make_line(struct metrics *m, const struct drupe_vm_stats *now, uint64_t lines_lost)
 {
     json_t *line = json_object();
@@ -167,6 +232,7 @@ static json_t *make_line(struct metrics *m, const struct drupe_vm_stats *now, ui
     set(o, "missed_log_count", lines_lost);
     set(o, "missed_metrics_count", m->missed_lines);
     set_vcpu(m, line, now);
+    set_nets(m, line, now);
     return line;
 }
 

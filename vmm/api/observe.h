@@ -8,6 +8,7 @@
 #include <base/compiler.h>
 
 #include "drupe/vm.h"
+#include "settings.h"
 
 enum logger_level {
     LOGGER_OFF,
@@ -89,7 +90,8 @@ struct metrics {
     char *path;
     const char *instance_id;
     bool emits_id;
-    json_t *properties; /* NULL: none */
+    json_t *properties;                  /* NULL: none */
+    const char *net_ids[DRUPE_NETS_MAX]; /* of the VM's interfaces; owned by the settings */
     uint64_t start_time_us;
     uint64_t start_time_cpu_us;
     uint64_t counts[METRIC_APIS][METRIC_ENDPOINTS];

@@ -5,6 +5,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#include <base/fmt.h>
+
 const char *const huge_pages_names[] = { "None", "Transparent", "2M", NULL };
 const char *const cpu_template_names[] = { "C3", "T2", "T2S", "T2CL", "T2A", "V1N1", "None", NULL };
 const char *const cache_type_names[] = { "Unsafe", "Writeback", NULL };
@@ -47,6 +49,9 @@ void settings_deinit(struct settings *s)
         named_file_deinit(&s->drives[i].file);
         free(s->drives[i].partuuid);
     }
+    for (unsigned i = 0; i < s->network_count; i++) {
+        named_file_deinit(&s->networks[i].tap);
+    }
     free(s->vsock.uds_path);
     json_decref(s->cpu_config);
     free(s->cpuid);
@@ -58,6 +63,16 @@ struct drive_settings *settings_drive(struct settings *s, const char *id)
     for (unsigned i = 0; i < s->drive_count; i++) {
         if (strcmp(s->drives[i].id, id) == 0) {
             return &s->drives[i];
+        }
+    }
+    return NULL;
+}
+
+struct network_settings *settings_network(struct settings *s, const char *id)
+{
+    for (unsigned i = 0; i < s->network_count; i++) {
+        if (strcmp(s->networks[i].id, id) == 0) {
+            return &s->networks[i];
         }
     }
     return NULL;
@@ -117,6 +132,39 @@ json_t *settings_drive_json(const struct drive_settings *d)
                      cache_type_names[d->cache_type], "is_read_only", (int)d->is_read_only,
                      "path_on_host", d->file.path, "rate_limiter", limit_json(&d->limit),
                      "io_engine", io_engine_names[d->io_engine], "socket");
+}
+
+static json_t *mac_json(const struct network_settings *n)
+{
+    char text[18];
+
+    if (!n->has_mac) {
+        return json_null();
+    }
+    (void)fmt_snprintf(text, sizeof(text), "%02x:%02x:%02x:%02x:%02x:%02x", n->mac[0], n->mac[1],
+                       n->mac[2], n->mac[3], n->mac[4], n->mac[5]);
+    return json_string(text);
+}
+
+static json_t *network_json(const struct network_settings *n)
+{
+    return json_pack("{s:s, s:s, s:o, s:o, s:o, s:o}", "iface_id", n->id, "host_dev_name",
+                     n->tap.path, "guest_mac", mac_json(n), "mtu",
+                     n->mtu == 0 ? json_null() : json_integer(n->mtu), "rx_rate_limiter",
+                     limit_json(&n->rx_limit), "tx_rate_limiter", limit_json(&n->tx_limit));
+}
+
+json_t *settings_networks_json(const struct settings *s)
+{
+    json_t *list = json_array();
+
+    for (unsigned i = 0; list != NULL && i < s->network_count; i++) {
+        if (json_array_append_new(list, network_json(&s->networks[i])) < 0) {
+            json_decref(list);
+            return NULL;
+        }
+    }
+    return list;
 }
 
 json_t *settings_vsock_json(const struct vsock_settings *v)

@@ -57,6 +57,16 @@ struct drive_settings {
 extern const char *const cache_type_names[];
 extern const char *const io_engine_names[];
 
+struct network_settings {
+    char id[SETTINGS_ID_SIZE_MAX];
+    struct named_file tap; /* path: the client's name for it */
+    bool has_mac;
+    uint8_t mac[6];
+    uint16_t mtu; /* 0: the guest is not told */
+    struct drupe_rate_limit rx_limit;
+    struct drupe_rate_limit tx_limit;
+};
+
 struct vsock_settings {
     bool is_set;
     uint64_t guest_cid;
@@ -82,6 +92,8 @@ struct settings {
     struct boot_settings boot;
     struct drive_settings drives[DRUPE_DISKS_MAX]; /* the root, if any, first */
     unsigned drive_count;
+    struct network_settings networks[DRUPE_NETS_MAX];
+    unsigned network_count;
     struct vsock_settings vsock;
     struct balloon_settings balloon;
     struct entropy_settings entropy;
@@ -101,8 +113,11 @@ void settings_deinit(struct settings *s);
 json_t *settings_machine_json(const struct machine_settings *m);
 json_t *settings_boot_json(const struct boot_settings *b);
 json_t *settings_drive_json(const struct drive_settings *d);
+/* All interfaces, as a list. */
+json_t *settings_networks_json(const struct settings *s);
 json_t *settings_vsock_json(const struct vsock_settings *v);
 json_t *settings_balloon_json(const struct balloon_settings *b);
 json_t *settings_entropy_json(const struct entropy_settings *e);
 
 struct drive_settings *settings_drive(struct settings *s, const char *id);
+struct network_settings *settings_network(struct settings *s, const char *id);

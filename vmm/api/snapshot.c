@@ -32,8 +32,9 @@ static json_t *host_config(const struct settings *s)
         }
     }
     version = json_string(API_VERSION);
-    return json_pack("{s:o, s:o, s:o, s:o, s:o, s:o}", "api-version", version, "machine-config",
-                     settings_machine_json(&s->machine), "drives", drives, "vsock",
+    return json_pack("{s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "api-version", version,
+                     "machine-config", settings_machine_json(&s->machine), "drives", drives,
+                     "network-interfaces", settings_networks_json(s), "vsock",
                      settings_vsock_json(&s->vsock), "balloon", settings_balloon_json(&s->balloon),
                      "entropy", settings_entropy_json(&s->entropy));
 }
@@ -136,11 +137,13 @@ static void put_create(struct api_call *call)
 
 struct load_body {
     const char *state_path;
-    const char *memory_path;
+    const char *memory_path; /* or the socket of the client's page-fault handler */
+    bool has_handler;
     bool is_dirty_tracked;
     bool is_resumed;
     bool is_deprecated;
     const char *vsock_path; /* NULL: the snapshot's */
+    const json_t *networks; /* NULL, or a list of overrides */
 };
 
 static bool read_backend(struct api_call *call, const json_t *object, struct load_body *b)
@@ -157,11 +160,7 @@ static bool read_backend(struct api_call *call, const json_t *object, struct loa
         reply_bad_body(call, &d);
         return false;
     }
-    if (type == 1) {
-        reply_fault(call, "The requested operation is not supported: a page-fault handler of the "
-                          "client's (Uffd)");
-        return false;
-    }
+    b->has_handler = type == 1;
     return true;
 }
 
@@ -175,6 +174,32 @@ static bool read_vsock_override(struct api_call *call, const json_t *object, str
     if (!body_read(object, fields, array_size(fields), BODY_UNKNOWN_IGNORED, &d)) {
         reply_bad_body(call, &d);
         return false;
+    }
+    return true;
+}
+
+static bool read_override(const json_t *object, const char **id, const char **device,
+                          struct body_detail *d)
+{
+    const struct body_field fields[] = {
+        FIELD("iface_id", BODY_TEXT, BODY_REQUIRED, id),
+        FIELD("host_dev_name", BODY_TEXT, BODY_REQUIRED, device),
+    };
+
+    return body_read(object, fields, array_size(fields), BODY_UNKNOWN_IGNORED, d);
+}
+
+static bool check_overrides(struct api_call *call, const struct load_body *b)
+{
+    struct body_detail d;
+    const char *id = NULL;
+    const char *device = NULL;
+
+    for (size_t i = 0; i < json_array_size(b->networks); i++) {
+        if (!read_override(json_array_get(b->networks, i), &id, &device, &d)) {
+            reply_bad_body(call, &d);
+            return false;
+        }
     }
     return true;
 }
@@ -219,16 +244,13 @@ static bool read_load(struct api_call *call, struct load_body *b)
     b->memory_path = old_memory_path;
     b->is_dirty_tracked = b->is_dirty_tracked || has_diffs;
     b->is_deprecated = old_memory_path != NULL || has_had_diffs;
-    if (json_array_size(network) != 0) {
-        reply_fault(call, "The requested operation is not supported: network interfaces");
-        return false;
-    }
+    b->networks = network;
     if (huge_pages == 3) {
         reply_fault(call, "The requested operation is not supported: huge_pages 2M");
         return false;
     }
     return (backend == NULL || read_backend(call, backend, b)) &&
-           (vsock == NULL || read_vsock_override(call, vsock, b));
+           (vsock == NULL || read_vsock_override(call, vsock, b)) && check_overrides(call, b);
 }
 
 static bool override_vsock(json_t *config, const struct load_body *b, struct drupe_error *err)
@@ -246,17 +268,58 @@ static bool override_vsock(json_t *config, const struct load_body *b, struct dru
     return true;
 }
 
+/* The interface of the snapshot's configuration with this id; NULL: there is none. */
+static json_t *find_interface(const json_t *config, const char *id)
+{
+    const json_t *list = json_object_get(config, "network-interfaces");
+
+    for (size_t i = 0; i < json_array_size(list); i++) {
+        json_t *here = json_array_get(list, i);
+        const char *its = json_string_value(json_object_get(here, "iface_id"));
+
+        if (its != NULL && strcmp(its, id) == 0) {
+            return here;
+        }
+    }
+    return NULL;
+}
+
+static bool override_networks(const json_t *config, const struct load_body *b,
+                              struct drupe_error *err)
+{
+    struct body_detail d;
+    const char *id = NULL;
+    const char *device = NULL;
+
+    for (size_t i = 0; i < json_array_size(b->networks); i++) {
+        json_t *interface = NULL;
+
+        if (!read_override(json_array_get(b->networks, i), &id, &device, &d)) {
+            return false; /* check_overrides() saw it */
+        }
+        interface = find_interface(config, id);
+        if (interface == NULL ||
+            json_object_set_new(interface, "host_dev_name", json_string(device)) < 0) {
+            (void)fmt_snprintf(err->text, sizeof(err->text), "Unknown Network Device: %.64s", id);
+            return false;
+        }
+    }
+    return true;
+}
+
 static bool load_machine(struct api *a, const struct load_body *b, json_t *config, int state_fd,
                          int memory_fd, struct drupe_error *err)
 {
     struct drupe_restore_options options = {
         .struct_size = sizeof(options),
         .fd = state_fd,
-        .memory_path = memory_fd >= 0 ? NULL : b->memory_path,
+        .memory_path = memory_fd >= 0 || b->has_handler ? NULL : b->memory_path,
         .memory_fd = memory_fd,
+        .memory_handler = b->has_handler ? b->memory_path : NULL,
     };
 
-    if (!override_vsock(config, b, err) || !api_take_sections(a, config, err)) {
+    if (!override_vsock(config, b, err) || !override_networks(config, b, err) ||
+        !api_take_sections(a, config, err)) {
         return false;
     }
     a->settings.machine.is_dirty_tracked = b->is_dirty_tracked;
@@ -282,7 +345,7 @@ static void load(struct api_call *call, const struct load_body *b)
     if (r == 0) {
         r = snapshot_split(state.fd, &config, &state_fd);
     }
-    if (r == 0 && strncmp(b->memory_path, "fd:", 3) == 0) {
+    if (r == 0 && !b->has_handler && strncmp(b->memory_path, "fd:", 3) == 0) {
         r = call_open(call, b->memory_path, O_RDONLY, &memory);
     }
     if (r == 0) {

@@ -17,6 +17,8 @@
 struct vm_plan {
     drupe_vm_config_t cfg;
     struct drupe_disk disks[DRUPE_DISKS_MAX];
+    struct drupe_net nets[DRUPE_NETS_MAX];
+    char net_paths[DRUPE_NETS_MAX][FD_PATH_SIZE];
     char disk_paths[DRUPE_DISKS_MAX][FD_PATH_SIZE];
     char kernel_path[FD_PATH_SIZE];
     char initrd_path[FD_PATH_SIZE];
@@ -56,6 +58,24 @@ static void plan_disks(struct vm_plan *p, const struct settings *s)
     }
     p->cfg.disks = p->disks;
     p->cfg.disk_count = s->drive_count;
+}
+
+static void plan_nets(struct vm_plan *p, const struct settings *s)
+{
+    for (unsigned i = 0; i < s->network_count; i++) {
+        const struct network_settings *n = &s->networks[i];
+
+        p->nets[i] = (struct drupe_net){
+            .tap = fd_path(p->net_paths[i], n->tap.fd),
+            .has_mac = n->has_mac,
+            .mtu = n->mtu,
+            .rx_limit = n->rx_limit,
+            .tx_limit = n->tx_limit,
+        };
+        memcpy(p->nets[i].mac, n->mac, sizeof(n->mac));
+    }
+    p->cfg.nets = p->nets;
+    p->cfg.net_count = s->network_count;
 }
 
 /* The client's line, with what follows from its configuration before any " -- ". False: too long.
@@ -149,7 +169,11 @@ drupe_vm_err_t api_create_vm(struct api *a, struct drupe_error *err)
     p->cfg.log_ctx = a;
     plan_kernel(p, a);
     plan_disks(p, s);
+    plan_nets(p, s);
     plan_devices(p, a);
+    for (unsigned i = 0; i < s->network_count; i++) {
+        a->metrics.net_ids[i] = s->networks[i].id;
+    }
     if (plan_cmdline(p, s)) {
         r = drupe_vm_create(&p->cfg, &a->vm, err);
         a->owns_vm = r == DRUPE_OK;

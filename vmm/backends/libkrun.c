@@ -144,6 +144,8 @@ static drupe_vm_err_t check(const struct config *c, const struct krun_calls *cal
         what = "an initrd or a command line";
     } else if (c->vsock_path != NULL) {
         what = "a vsock device with Firecracker's convention, and with it an agent";
+    } else if (c->net_count > 0) {
+        what = "a network interface on a tap";
     } else if (c->balloon.is_present || c->cpuid_count > 0 || c->has_boot_timer) {
         what = "a balloon, CPUID modifiers, a boot timer";
     } else if (c->uid != 0 || c->gid != 0) {

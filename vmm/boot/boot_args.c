@@ -7,6 +7,7 @@
 #include <time.h>
 
 #include <base/assert.h>
+#include <base/clock.h>
 
 #include "config.h"
 
@@ -50,13 +51,10 @@ static char *append(char *at, const char *text)
 
 int boot_args_facts_now(struct boot_args_facts *facts)
 {
-    struct timespec now;
-
     if (getrandom(facts->entropy, sizeof(facts->entropy), 0) != (ssize_t)sizeof(facts->entropy)) {
         return -errno;
     }
-    (void)clock_gettime(CLOCK_REALTIME, &now);
-    facts->realtime_ns = (uint64_t)now.tv_sec * UINT64_C(1000000000) + (uint64_t)now.tv_nsec;
+    facts->realtime_ns = clock_ns_of(CLOCK_REALTIME);
     return 0;
 }
 

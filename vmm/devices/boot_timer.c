@@ -3,19 +3,8 @@
 
 #include <time.h>
 
+#include <base/clock.h>
 #include <base/fmt.h>
-
-#define NS_PER_S  UINT64_C(1000000000)
-#define NS_PER_MS UINT64_C(1000000)
-#define NS_PER_US UINT64_C(1000)
-
-static uint64_t clock_ns(clockid_t clock)
-{
-    struct timespec t;
-
-    (void)clock_gettime(clock, &t);
-    return (uint64_t)t.tv_sec * NS_PER_S + (uint64_t)t.tv_nsec;
-}
 
 void boot_timer_init(struct boot_timer *t, const struct device_host *host)
 {
@@ -25,7 +14,7 @@ void boot_timer_init(struct boot_timer *t, const struct device_host *host)
 
 void boot_timer_start(struct boot_timer *t)
 {
-    atomic_store_explicit(&t->start_ns, clock_ns(CLOCK_MONOTONIC), memory_order_relaxed);
+    atomic_store_explicit(&t->start_ns, clock_ns(), memory_order_relaxed);
 }
 
 uint64_t boot_timer_read(void *device, uint64_t offset, unsigned size)
@@ -52,8 +41,8 @@ void boot_timer_write(void *device, uint64_t offset, unsigned size, uint64_t val
     if (start_ns == 0) {
         return;
     }
-    wall_ns = clock_ns(CLOCK_MONOTONIC) - start_ns;
-    cpu_ns = clock_ns(CLOCK_PROCESS_CPUTIME_ID);
+    wall_ns = clock_ns() - start_ns;
+    cpu_ns = clock_ns_of(CLOCK_PROCESS_CPUTIME_ID);
     (void)fmt_snprintf(
         text, sizeof(text), "Guest-boot-time = %6llu us %llu ms, %6llu CPU us %llu CPU ms",
         (unsigned long long)(wall_ns / NS_PER_US), (unsigned long long)(wall_ns / NS_PER_MS),

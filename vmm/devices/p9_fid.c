@@ -28,7 +28,10 @@ struct p9_fid *p9_fid_find(const struct p9_server *s, uint32_t id)
 
 struct p9_fid *p9_take_fid(struct p9_request *r)
 {
-    return p9_fid_find(r->server, p9_get32(&r->in));
+    struct p9_fid *f = p9_fid_find(r->server, p9_get32(&r->in));
+
+    r->is_stale = r->is_stale || (f != NULL && f->fd < 0);
+    return f != NULL && f->fd >= 0 ? f : NULL;
 }
 
 int p9_fid_add(struct p9_server *s, uint32_t id, const struct p9_share *share, uint32_t uid, int fd,
@@ -37,7 +40,6 @@ int p9_fid_add(struct p9_server *s, uint32_t id, const struct p9_share *share, u
     struct p9_fid **bucket = bucket_of(s, id);
     struct p9_fid *f;
 
-    assert(fd >= 0);
     if (id == P9_FID_NONE || p9_fid_find(s, id) != NULL) {
         return -EBADF;
     }
@@ -57,7 +59,9 @@ int p9_fid_add(struct p9_server *s, uint32_t id, const struct p9_share *share, u
 
 static void fid_free(struct p9_fid *f)
 {
-    (void)close(f->fd);
+    if (f->fd >= 0) {
+        (void)close(f->fd);
+    }
     free(f);
 }
 
@@ -93,6 +97,13 @@ void p9_fid_replace(struct p9_fid *f, int fd)
     assert(fd >= 0);
     (void)close(f->fd);
     f->fd = fd;
+}
+
+void p9_fid_opened(struct p9_fid *f, uint32_t flags)
+{
+    f->is_open = true;
+    f->can_write = (flags & O_ACCMODE) != O_RDONLY;
+    f->open_flags = (int)flags & P9_OPEN_FLAGS & ~O_TRUNC;
 }
 
 /* ---- names and files */

@@ -11,7 +11,6 @@
 
 #include "p9_internal.h"
 
-#define OPEN_FLAGS   (O_ACCMODE | O_TRUNC | O_APPEND | O_DSYNC | O_SYNC | O_DIRECTORY)
 #define IOV_MAX_USED 128u
 #define DENTS_SIZE   8192u
 #define DENT_FIXED   (P9_QID_SIZE + 8u + 1u + 2u)
@@ -41,7 +40,7 @@ static int open_file(struct p9_request *r, const struct p9_fid *f, uint32_t flag
         /* A fifo would block us, a device is not the client's to open. */
         return S_ISLNK(st->st_mode) ? -ELOOP : -ENXIO;
     }
-    return p9_reopen(r->server, f->fd, (int)flags & OPEN_FLAGS);
+    return p9_reopen(r->server, f->fd, (int)flags & P9_OPEN_FLAGS);
 }
 
 static void put_opened(struct p9_request *r, const struct p9_fid *f, const struct stat *st)
@@ -70,8 +69,7 @@ int p9_lopen(struct p9_request *r)
         return fd;
     }
     p9_fid_replace(f, fd);
-    f->is_open = true;
-    f->can_write = (flags & O_ACCMODE) != O_RDONLY;
+    p9_fid_opened(f, flags);
     put_opened(r, f, &st);
     return 0;
 }
@@ -102,8 +100,7 @@ int p9_open_new(struct p9_request *r)
         (void)close(fd);
         return err;
     }
-    made->is_open = true;
-    made->can_write = (flags & O_ACCMODE) != O_RDONLY;
+    p9_fid_opened(made, flags);
     put_opened(r, made, &st);
     return 0;
 }
@@ -130,7 +127,7 @@ static int create_file(struct p9_request *r, const struct p9_fid *dir, const cha
 {
     /* O_EXCL: never through a link, never a fifo or device that stands there. */
     int fd = openat(dir->fd, name,
-                    ((int)flags & OPEN_FLAGS & ~O_DIRECTORY) | O_CREAT | O_EXCL | O_NOFOLLOW |
+                    ((int)flags & P9_OPEN_FLAGS & ~O_DIRECTORY) | O_CREAT | O_EXCL | O_NOFOLLOW |
                         O_CLOEXEC | O_NOCTTY,
                     mode);
     int err;
@@ -175,8 +172,7 @@ int p9_lcreate(struct p9_request *r)
         return fd;
     }
     p9_fid_replace(f, fd); /* the fid was the directory and is the file now */
-    f->is_open = true;
-    f->can_write = (flags & O_ACCMODE) != O_RDONLY;
+    p9_fid_opened(f, flags);
     err = p9_stat(f, &st);
     if (err == 0) {
         put_opened(r, f, &st);

@@ -2,12 +2,14 @@
 /* Between the files of the 9P server: fids, shares, and one function a message. */
 #pragma once
 
+#include <fcntl.h>
 #include <sys/stat.h>
 
 #include "p9_server.h"
 
 #define P9_BUCKETS     256u
 #define P9_DEVICES_MAX 64u
+#define P9_OPEN_FLAGS  (O_ACCMODE | O_TRUNC | O_APPEND | O_DSYNC | O_SYNC | O_DIRECTORY)
 
 struct p9_share {
     char tag[P9_TAG_MAX + 1];
@@ -20,10 +22,11 @@ struct p9_fid {
     struct p9_fid *next; /* in its bucket */
     const struct p9_share *share;
     uint32_t id;
-    int fd;       /* O_PATH, or what Tlopen gave when is_open */
+    int fd; /* O_PATH, or what Tlopen gave when is_open; -1: lost, restored without its file */
     uint32_t uid; /* who attached; P9_FID_NONE: not said */
     bool is_open;
     bool can_write; /* is_open: for writing */
+    int open_flags; /* is_open: as the host was asked, without O_TRUNC */
 };
 
 struct p9_server {
@@ -49,6 +52,7 @@ struct p9_request {
     struct p9_in in;
     struct p9_out out;
     size_t data_size; /* Rread: bytes that went to data_out */
+    bool is_stale;    /* it named a lost fid */
 };
 
 /* Read the fields, do it, write the reply's fields. 0 or -errno. */
@@ -57,16 +61,19 @@ typedef int (*p9_handler)(struct p9_request *r);
 /* ---- fids (p9_fid.c) */
 
 struct p9_fid *p9_fid_find(const struct p9_server *s, uint32_t id);
-/* The fid that the next field names, or NULL: -EBADF. */
+/* The fid that the next field names, or NULL: -EBADF (what the client hears of a lost one is
+ * -ESTALE). */
 struct p9_fid *p9_take_fid(struct p9_request *r);
-/* A new fid that owns `fd`; -EBADF: in use or NOFID, -ENFILE: too many, -ENOMEM. On failure `fd`
- * stays the caller's. */
+/* A new fid that owns `fd` (-1: lost); -EBADF: in use or NOFID, -ENFILE: too many, -ENOMEM. On
+ * failure `fd` stays the caller's. */
 int p9_fid_add(struct p9_server *s, uint32_t id, const struct p9_share *share, uint32_t uid, int fd,
                struct p9_fid **out) MUST_CHECK;
 void p9_fid_remove(struct p9_server *s, struct p9_fid *f);
 void p9_fid_remove_all(struct p9_server *s);
 /* The fid stands for another file from now on; takes `fd`. */
 void p9_fid_replace(struct p9_fid *f, int fd);
+/* Its descriptor was opened with these flags. */
+void p9_fid_opened(struct p9_fid *f, uint32_t flags);
 
 /* ---- names and files (p9_fid.c) */
 

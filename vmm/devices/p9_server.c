@@ -240,7 +240,7 @@ int p9_lookup(struct p9_request *r)
 
 int p9_clunk(struct p9_request *r)
 {
-    struct p9_fid *f = p9_take_fid(r);
+    struct p9_fid *f = p9_fid_find(r->server, p9_get32(&r->in)); /* a lost one as well */
 
     if (f == NULL) {
         return -EBADF;
@@ -334,6 +334,7 @@ long p9_server_call(struct p9_server *s, struct p9_call *call)
         r.in.left = min_of(r.in.left, size - P9_HEADER_SIZE);
         call->message_size = size;
         err = serve(&r, type);
+        err = err == -EBADF && r.is_stale ? -ESTALE : err;
     }
     if (err == 0 && r.out.is_full) {
         err = -EMSGSIZE; /* the client left too little room; what was done stays done */

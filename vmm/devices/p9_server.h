@@ -67,5 +67,19 @@ struct p9_call {
  */
 long p9_server_call(struct p9_server *s, struct p9_call *call) MUST_CHECK;
 
+/*
+ * What a snapshot holds of the session (struct snapshot_9p): the most bytes that it takes now, and
+ * the bytes, written to zeroed memory; how many of them. A file that its path no longer leads to
+ * (unlinked, renamed away) is written down as lost. No call is under way.
+ */
+size_t p9_server_state_size(const struct p9_server *s);
+size_t p9_server_save(const struct p9_server *s, void *state, size_t room);
+/*
+ * Hostile bytes into a server just created, with shares of the same tags. Files are found by their
+ * paths; whoever uses one that is not there gets ESTALE. 0, or -errno and a text in *why.
+ */
+int p9_server_load(struct p9_server *s, const void *state, size_t size,
+                   const char **why) MUST_CHECK;
+
 /* For tests: fids alive. */
 unsigned p9_server_fid_count(const struct p9_server *s);

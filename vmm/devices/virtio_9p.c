@@ -47,6 +47,7 @@ struct virtio_9p {
 
     pthread_mutex_t serving; /* after dev.lock; guards what follows */
     struct p9_server *server;
+    size_t state_room; /* as state_size() said last */
     struct p9_call call;
     struct vq_chain chain;
     struct iovec data_in[VQ_SEGMENTS_MAX];
@@ -171,11 +172,36 @@ static void reset(struct virtio_device *dev)
     (void)pthread_mutex_unlock(&v->serving);
 }
 
+/* The device's lock is held, the worker is at rest. */
+static size_t state_size(struct virtio_device *dev)
+{
+    struct virtio_9p *v = of(dev);
+
+    v->state_room = p9_server_state_size(v->server);
+    return v->state_room;
+}
+
+static size_t save(struct virtio_device *dev, void *state)
+{
+    return p9_server_save(of(dev)->server, state, of(dev)->state_room);
+}
+
+static int load(struct virtio_device *dev, uint32_t version, const void *state, size_t size,
+                const char **why)
+{
+    *why = "its state is of another version";
+    return version == 1 ? p9_server_load(of(dev)->server, state, size, why) : -EINVAL;
+}
+
 static const struct virtio_device_ops ops = {
     .name = "virtio-9p",
     .device_id = VIRTIO_ID_9P,
     .kick = kick,
     .reset = reset,
+    .state_version = 1,
+    .state_size = state_size,
+    .save = save,
+    .load = load,
 };
 
 static int start_thread(struct virtio_9p *v)

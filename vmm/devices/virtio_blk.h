@@ -15,7 +15,8 @@
 #define VIRTIO_BLK_SECTOR_SIZE   512u
 #define VIRTIO_BLK_SEGMENTS_MAX  64u
 #define VIRTIO_BLK_SEGMENT_MAX   (256u << 10) /* bytes */
-#define VIRTIO_BLK_IN_FLIGHT_MAX 32u
+#define VIRTIO_BLK_IN_FLIGHT_MAX 32u          /* of all queues together */
+#define VIRTIO_BLK_QUEUES_MAX    4u
 
 struct page_disk;
 struct virtio_blk;
@@ -28,6 +29,7 @@ struct virtio_blk_setup {
     bool is_read_only;
     bool want_sync;        /* do without io_uring */
     bool is_flush_ignored; /* no FLUSH is offered, and writes need not reach the medium */
+    unsigned queue_count;  /* 1..VIRTIO_BLK_QUEUES_MAX; 0: 1 */
     struct drupe_rate_limit limit;
     const char *id; /* at most 20 characters of it; may be NULL */
 };

@@ -9,6 +9,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "abi/snapshot.h"
 #include "virtio_blk.h"
 
 #define F(bit)       (UINT64_C(1) << (bit))
@@ -23,13 +24,15 @@
 struct fixture {
     struct test_machine m;
     struct test_driver d;
-    struct test_queue q;
+    struct test_queue q; /* the one that is used now */
+    struct test_queue queues[VIRTIO_BLK_QUEUES_MAX];
     struct virtio_blk *blk;
     int fd;
     unsigned requests;
 };
 
-static struct fixture *start(bool want_sync, bool is_read_only, uint64_t features)
+static struct fixture *start_with(unsigned queue_count, bool want_sync, bool is_read_only,
+                                  uint64_t features)
 {
     struct fixture *f = aligned_alloc(4096, align_up(sizeof(*f), 4096u));
     struct virtio_blk_setup setup;
@@ -52,14 +55,23 @@ static struct fixture *start(bool want_sync, bool is_read_only, uint64_t feature
         .fd = f->fd,
         .is_read_only = is_read_only,
         .want_sync = want_sync,
+        .queue_count = queue_count,
         .id = "a-serial-longer-than-twenty",
     };
     assert_int_equal(virtio_blk_create(&setup, &f->blk), 0);
     test_driver_attach(&f->d, &f->m, virtio_blk_device(f->blk));
     test_negotiate(&f->d, features & (test_offered(&f->d)));
-    test_queue_init(&f->d, &f->q, 0);
+    for (unsigned i = 0; i < queue_count; i++) {
+        test_queue_init(&f->d, &f->queues[i], i);
+    }
+    f->q = f->queues[0];
     test_driver_ok(&f->d);
     return f;
+}
+
+static struct fixture *start(bool want_sync, bool is_read_only, uint64_t features)
+{
+    return start_with(1, want_sync, is_read_only, features);
 }
 
 static void stop(struct fixture *f)
@@ -413,6 +425,92 @@ static void another_file(void **state)
     }
 }
 
+/* Requests on all queues at once, more than the device keeps under way: each queue gets its own. */
+static void several_queues(void **state)
+{
+    (void)state;
+    for (unsigned sync = 0; sync < 2; sync++) {
+        struct fixture *f =
+            start_with(VIRTIO_BLK_QUEUES_MAX, sync == 1, false, F_ZEROES | F(VIRTIO_BLK_F_MQ));
+        struct test_queue queues[VIRTIO_BLK_QUEUES_MAX];
+        uint64_t status[VIRTIO_BLK_QUEUES_MAX][16];
+
+        assert_int_equal(reg_read(&f->d, VIRTIO_MMIO_CONFIG + 32) >> 16, VIRTIO_BLK_QUEUES_MAX);
+        for (unsigned q = 0; q < VIRTIO_BLK_QUEUES_MAX; q++) {
+            queues[q] = f->queues[q];
+            f->q = queues[q];
+            for (unsigned i = 0; i < 16; i++) {
+                const uint32_t n = q * 16u + i;
+
+                status[q][i] = post(f, VIRTIO_BLK_T_IN, n, DATA_GPA + n * 512u, 512, IN);
+            }
+            queues[q] = f->q;
+        }
+        for (unsigned q = 0; q < VIRTIO_BLK_QUEUES_MAX; q++) {
+            test_kick(&f->d, &queues[q]);
+        }
+        for (unsigned q = 0; q < VIRTIO_BLK_QUEUES_MAX; q++) {
+            f->q = queues[q];
+            for (unsigned i = 0; i < 16; i++) {
+                assert_int_equal(wait_used(f), 513);
+            }
+            for (unsigned i = 0; i < 16; i++) {
+                const uint32_t n = q * 16u + i;
+
+                assert_int_equal(f->m.ram[status[q][i]], VIRTIO_BLK_S_OK);
+                assert_int_equal(f->m.ram[DATA_GPA + n * 512u], n + 1);
+            }
+        }
+        stop(f);
+    }
+}
+
+/* The state of a disk with fewer queues is taken, and its driver goes on; that of one with more is
+ * not. */
+static void queues_of_another_monitor(void **state)
+{
+    (void)state;
+    for (unsigned older = 0; older < 2; older++) {
+        struct fixture *f = start_with(older == 1 ? 1 : VIRTIO_BLK_QUEUES_MAX, true, false,
+                                       F_ZEROES | F(VIRTIO_BLK_F_MQ));
+        const struct virtio_blk_setup setup = {
+            .host = &f->m.host,
+            .irq = TEST_IRQ,
+            .fd = f->fd,
+            .want_sync = true,
+            .queue_count = older == 1 ? VIRTIO_BLK_QUEUES_MAX : 1,
+        };
+        const size_t size = virtio_transport_size(virtio_blk_device(f->blk));
+        struct snapshot_virtio *saved = calloc(1, size);
+        const char *why = NULL;
+        int r;
+
+        assert_non_null(saved);
+        virtio_transport_save(virtio_blk_device(f->blk), saved);
+        virtio_blk_destroy(f->blk);
+        assert_int_equal(virtio_blk_create(&setup, &f->blk), 0);
+        r = virtio_transport_load(virtio_blk_device(f->blk), saved, size, &why);
+        if (older == 0) {
+            assert_int_equal(r, -EINVAL);
+            assert_string_equal(why, "another number of queues");
+        } else {
+            assert_int_equal(r, 0);
+            test_driver_attach(&f->d, &f->m, virtio_blk_device(f->blk));
+            const uint64_t status = post(f, VIRTIO_BLK_T_IN, 5, DATA_GPA, 512, IN);
+
+            test_kick(&f->d, &f->q);
+            assert_int_equal(wait_used(f), 513);
+            assert_int_equal(f->m.ram[status], VIRTIO_BLK_S_OK);
+            assert_int_equal(f->m.ram[DATA_GPA], 6);
+            /* A size that does not go with the number of queues. */
+            assert_int_equal(
+                virtio_transport_load(virtio_blk_device(f->blk), saved, size - 1, &why), -EINVAL);
+        }
+        free(saved);
+        stop(f);
+    }
+}
+
 static void not_a_disk(void **state)
 {
     struct test_machine *m = aligned_alloc(4096, align_up(sizeof(*m), 4096u));
@@ -437,12 +535,19 @@ static void not_a_disk(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(configuration), cmocka_unit_test(transfers_work),
-        cmocka_unit_test(clearing),      cmocka_unit_test(refusals),
-        cmocka_unit_test(shrunk_file),   cmocka_unit_test(odd_framing),
-        cmocka_unit_test(many_at_once),  cmocka_unit_test(reset_in_flight),
-        cmocka_unit_test(not_a_disk),    cmocka_unit_test(limits),
+        cmocka_unit_test(configuration),
+        cmocka_unit_test(transfers_work),
+        cmocka_unit_test(clearing),
+        cmocka_unit_test(refusals),
+        cmocka_unit_test(shrunk_file),
+        cmocka_unit_test(odd_framing),
+        cmocka_unit_test(many_at_once),
+        cmocka_unit_test(reset_in_flight),
+        cmocka_unit_test(not_a_disk),
+        cmocka_unit_test(limits),
         cmocka_unit_test(another_file),
+        cmocka_unit_test(several_queues),
+        cmocka_unit_test(queues_of_another_monitor),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -511,7 +511,9 @@ static const char *refuse_transport(const struct virtio_device *dev,
     if (size < sizeof(*in) || in->device_id != dev->setup.ops->device_id) {
         return "another kind of device";
     }
-    if (in->queue_count != dev->setup.queue_count || size != virtio_transport_size(dev)) {
+    /* Fewer is well: those of an older monitor. The driver does not know of the others. */
+    if (in->queue_count > dev->setup.queue_count ||
+        size != sizeof(*in) + in->queue_count * sizeof(in->queues[0])) {
         return "another number of queues";
     }
     if ((in->features & ~dev->features_offered) != 0) {
@@ -542,7 +544,7 @@ int virtio_transport_load(struct virtio_device *dev, const struct snapshot_virti
     dev->queue_select = in->queue_select;
     dev->config_generation = in->config_generation;
     __atomic_store_n(&dev->interrupt_status, in->interrupt_status, __ATOMIC_RELEASE);
-    for (unsigned i = 0; r == 0 && i < dev->setup.queue_count; i++) {
+    for (unsigned i = 0; r == 0 && i < in->queue_count; i++) {
         r = vq_load(&dev->setup.queues[i], dev->features, &in->queues[i]);
     }
     virtio_device_unlock(dev);

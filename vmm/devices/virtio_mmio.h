@@ -60,7 +60,8 @@ struct virtio_device_ops {
      * (abi/snapshot.h), of this version; NULL and 0: nothing. docs/snapshot.md, "Devices".
      *
      * save: the guest stands still, nothing is under way in the host; write at most
-     * state_size_max bytes to zeroed memory, and return how many. load: hostile bytes of a device
+     * state_size_max bytes (state_size() of them, asked a moment before, when that is not NULL) to
+     * zeroed memory, and return how many. load: hostile bytes of a device
      * just created, after transport and queues are as saved; 0, or -errno with a text in *why for
      * what this device cannot be. Neither touches guest memory or raises interrupts; what the
      * driver has to hear is raised by loaded(), which runs with the machine complete and still.
@@ -68,6 +69,7 @@ struct virtio_device_ops {
      */
     uint32_t state_version;
     size_t state_size_max;
+    size_t (*state_size)(struct virtio_device *dev);
     size_t (*save)(struct virtio_device *dev, void *state);
     int (*load)(struct virtio_device *dev, uint32_t version, const void *state, size_t size,
                 const char **why);

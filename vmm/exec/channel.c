@@ -11,39 +11,23 @@
 
 #include <base/assert.h>
 #include <base/bytes.h>
+#include <base/clock.h>
 #include <base/fmt.h>
 
 #include "error.h"
 
-#define SEND_MS       10000u
-#define IN_START      65536u
-#define NS_PER_MS     UINT64_C(1000000)
-#define NS_PER_SECOND UINT64_C(1000000000)
-
-uint64_t channel_now_ns(void)
-{
-    struct timespec t;
-
-    (void)clock_gettime(CLOCK_MONOTONIC, &t);
-    return (uint64_t)t.tv_sec * NS_PER_SECOND + (uint64_t)t.tv_nsec;
-}
+#define SEND_MS  10000u
+#define IN_START 65536u
 
 uint64_t channel_deadline(uint32_t timeout_ms)
 {
-    return timeout_ms == UINT32_MAX ? 0 : channel_now_ns() + timeout_ms * NS_PER_MS;
+    return timeout_ms == UINT32_MAX ? 0 : clock_ns() + timeout_ms * NS_PER_MS;
 }
 
 /* Milliseconds until the deadline for poll(2), rounded up; -1: none. */
 static int left_ms(uint64_t deadline_ns)
 {
-    uint64_t now = channel_now_ns();
-
-    if (deadline_ns == 0) {
-        return -1;
-    }
-    return now >= deadline_ns
-               ? 0
-               : (int)min_of((deadline_ns - now + NS_PER_MS - 1) / NS_PER_MS, UINT64_C(3600000));
+    return clock_poll_ms(deadline_ns == 0 ? CLOCK_NEVER : deadline_ns);
 }
 
 /* Nothing works any more; the first reason stays. */
@@ -453,8 +437,7 @@ static void read_locked(drupe_agent_t *a, uint64_t deadline_ns)
 /* Sleep until somebody else has read something; false at the deadline. */
 static bool sleep_locked(drupe_agent_t *a, uint64_t deadline_ns)
 {
-    struct timespec until = { .tv_sec = (time_t)(deadline_ns / NS_PER_SECOND),
-                              .tv_nsec = (long)(deadline_ns % NS_PER_SECOND) };
+    const struct timespec until = clock_timespec(deadline_ns);
 
     if (deadline_ns == 0) {
         (void)pthread_cond_wait(&a->changed, &a->lock);
@@ -489,7 +472,7 @@ drupe_vm_err_t channel_wait(drupe_agent_t *a, uint64_t deadline_ns,
         read_locked(a, deadline_ns);
         a->is_reading = false;
         (void)pthread_cond_broadcast(&a->changed);
-        is_late = deadline_ns != 0 && channel_now_ns() >= deadline_ns;
+        is_late = deadline_ns != 0 && clock_ns() >= deadline_ns;
     }
     (void)pthread_mutex_unlock(&a->lock);
     return r;

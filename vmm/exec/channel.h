@@ -65,7 +65,6 @@ struct drupe_agent {
     size_t in_room;
 };
 
-uint64_t channel_now_ns(void);
 /* UINT32_MAX ms: 0, for ever. */
 uint64_t channel_deadline(uint32_t timeout_ms);
 

@@ -7,11 +7,12 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <sys/un.h>
 #include <unistd.h>
 
 #include <base/bytes.h>
+#include <base/clock.h>
 #include <base/fmt.h>
+#include <base/unix_socket.h>
 
 #include "error.h"
 #include "exec/channel.h"
@@ -26,12 +27,7 @@ static bool wait_readable(int fd, uint64_t deadline_ns)
     struct pollfd p = { .fd = fd, .events = POLLIN };
 
     for (;;) {
-        uint64_t now = channel_now_ns();
-        int ms = deadline_ns == 0 ? -1
-                 : now >= deadline_ns
-                     ? 0
-                     : (int)min_of((deadline_ns - now) / 1000000 + 1, UINT64_C(3600000));
-        int n = poll(&p, 1, ms);
+        int n = poll(&p, 1, clock_poll_ms(deadline_ns == 0 ? CLOCK_NEVER : deadline_ns));
 
         if (n >= 0 || errno != EINTR) {
             return n > 0;
@@ -68,24 +64,15 @@ static int read_line(int fd, char line[LINE_SIZE_MAX], uint64_t deadline_ns)
 /* 0 and *fd, or -errno: -ECONNRESET: nobody listens in the guest. */
 static int connect_once(const char *path, uint32_t port, uint64_t deadline_ns, int *fd)
 {
-    struct sockaddr_un at = { .sun_family = AF_UNIX };
     char line[LINE_SIZE_MAX];
     size_t size = fmt_snprintf(line, sizeof(line), "CONNECT %u\n", port);
     int r = 0;
-    int s = -1;
+    int s = unix_connect(path, SOCK_NONBLOCK);
 
-    if (strlen(path) >= sizeof(at.sun_path)) {
-        return -ENAMETOOLONG;
-    }
-    memcpy(at.sun_path, path, strlen(path));
-    s = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     if (s < 0) {
-        return -errno;
+        return s == -EAGAIN ? -ECONNRESET : s; /* its queue is full: as good as not there yet */
     }
-    if (connect(s, (const struct sockaddr *)&at, sizeof(at)) < 0) {
-        r = errno == EAGAIN ? -ECONNRESET
-                            : -errno; /* its queue is full: as good as not there yet */
-    } else if (send(s, line, size, MSG_NOSIGNAL) != (ssize_t)size) {
+    if (send(s, line, size, MSG_NOSIGNAL) != (ssize_t)size) {
         r = -ECONNRESET;
     } else {
         r = read_line(s, line, deadline_ns);
@@ -214,7 +201,7 @@ drupe_vm_err_t drupe_agent_connect(const char *vsock_path, uint32_t timeout_ms, 
         if (r != -ECONNRESET) {
             return connect_failed(r, vsock_path, err);
         }
-        if (deadline_ns != 0 && channel_now_ns() >= deadline_ns) {
+        if (deadline_ns != 0 && clock_ns() >= deadline_ns) {
             return connect_failed(-ETIMEDOUT, vsock_path, err);
         }
         const struct timespec t = { .tv_nsec = (long)pause_ns };

@@ -282,11 +282,11 @@ static int limit_memory(const struct jail_setup *s, const char *dir, bool is_v2)
     int r = 0;
 
     if (is_v2) {
+        int swap = 0;
+
         r = file_write_number(dir, "memory.max", s->memory_max);
-        if (r == 0 && file_write(dir, "memory.swap.max", "0") < 0 && errno != ENOENT) {
-            r = -errno;
-        }
-        return r;
+        swap = r < 0 ? 0 : file_write(dir, "memory.swap.max", "0");
+        return swap == 0 || swap == -ENOENT ? r : swap; /* not there: swap isn't accounted */
     }
     r = file_write_number(dir, "memory.limit_in_bytes", s->memory_max);
     if (r == 0 && file_write_number(dir, "memory.memsw.limit_in_bytes", s->memory_max) < 0) {
@@ -343,6 +343,11 @@ static int make_group(struct jail_setup *s, enum controller c, enum jail_joiner 
         r = r == -EEXIST ? 0 : r;
     }
     r = r < 0 ? r : set_limit(s, c, dir);
+    if (r == -ENOENT && is_version_2(c)) {
+        /* The parent was made when others were needed, and does not hand this one down yet. */
+        r = make_parent(c);
+        r = r < 0 ? r : set_limit(s, c, dir);
+    }
     return r < 0 ? r : join(s, c, dir, who);
 }
 

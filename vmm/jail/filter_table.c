@@ -2,8 +2,8 @@
 /*
  * The one table of system calls that threads of a jailed monitor may make. A row allows a call to
  * some kinds of thread, if the masked low half of one argument has a value (a mask of 0: whatever
- * the arguments). Several rows of one call are alternatives. Rows that a thread needs most often
- * stand first: the filter compares in this order.
+ * the arguments). Several rows of one call are alternatives, compared in this order: those that are
+ * needed most often stand first.
  *
  * A thread has the filters of the thread that made it as well as its own: SETUP and API, which
  * make the others, allow what these do (filter_test.c looks).
@@ -14,6 +14,7 @@
 #include "jail/filter_table.h"
 
 #include <errno.h>
+#include <linux/if_tun.h>
 #include <linux/kvm.h>
 #include <linux/prctl.h>
 #include <linux/userfaultfd.h>
@@ -82,6 +83,7 @@ const struct filter_rule filter_rules[] = {
 
     /* Devices that talk over sockets. */
     ALLOW_IF(S | A, socket, 0, EXACT, AF_UNIX, "AF_UNIX", "the VM's vsock socket"),
+    ALLOW(S | A, connect, "a page-fault handler inside the jail's root"),
     ALLOW(S | A, bind, "the VM's vsock socket"),
     ALLOW(S | A, listen, "the VM's vsock socket"),
     ALLOW(S | M | L | A, recvfrom, "vsock and network streams"),
@@ -101,7 +103,7 @@ const struct filter_rule filter_rules[] = {
     ALLOW(S | M | L | A | F, madvise, "stacks of ended threads; pages that the balloon gave back"),
     ALLOW(S | M | L | A | F, brk, "heap"),
     ALLOW(S | A | F, mremap, "heap"),
-    ALLOW(S | A, mincore, "resident guest memory for statistics"),
+    ALLOW(S | M | A, mincore, "resident guest memory for statistics"),
     ALLOW(S | A, sysinfo, "a snapshot asks if the host swaps"),
 
     /* Life and end. */
@@ -212,6 +214,11 @@ const struct filter_rule filter_rules[] = {
     ALLOW(S | A, epoll_create1, "the event loop"),
     ALLOW(S | A, timerfd_create, "rate limiters"),
     ALLOW(S | L | A, timerfd_settime, "rate limiters"),
+    ALLOW_IOCTL(S | L | A, TUNSETOFFLOAD, "a tap takes what the guest's driver negotiated"),
+    ALLOW_IOCTL(S | A, SIOCGIFINDEX, "is there a tap of this name"),
+    ALLOW_IOCTL(S | A, TUNSETIFF, "attach a tap"),
+    ALLOW_IOCTL(S | A, TUNGETIFF, "what kind of tap a client passed"),
+    ALLOW_IOCTL(S | A, TUNSETVNETHDRSZ, "the header before each frame"),
     ALLOW(S | A, pipe2, "wake-ups"),
     ALLOW(S | A, memfd_create, "guest memory with a descriptor"),
     ALLOW(S | A, userfaultfd, "live branch, lazy restore"),

@@ -20,6 +20,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include <base/clock.h>
 #include <base/fmt.h>
 
 #include "error.h"
@@ -40,10 +41,7 @@ struct jailer {
 
 static uint64_t clock_us(clockid_t clock)
 {
-    struct timespec t;
-
-    (void)clock_gettime(clock, &t);
-    return (uint64_t)t.tv_sec * 1000000u + (uint64_t)t.tv_nsec / 1000u;
+    return clock_ns_of(clock) / NS_PER_US;
 }
 
 /* ---- Looking at the arguments ---- */

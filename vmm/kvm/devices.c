@@ -19,6 +19,7 @@
 #include "devices/virtio_blk.h"
 #include "devices/virtio_console.h"
 #include "devices/virtio_mmio.h"
+#include "devices/virtio_net.h"
 #include "devices/virtio_rng.h"
 #include "devices/virtio_vsock.h"
 #include "error.h"
@@ -32,6 +33,8 @@ struct machine_virtio {
     struct virtio_blk *disks[DRUPE_DISKS_MAX + 1];   /* the root may be one */
     struct page_disk *memories[DRUPE_DISKS_MAX + 1]; /* of those in memory; else NULL */
     unsigned disk_count;
+    struct virtio_net *nets[DRUPE_NETS_MAX];
+    unsigned net_count;
     struct virtio_9p *shares; /* all of them */
     struct virtio_rng *rng;
     struct virtio_balloon *balloon;
@@ -146,6 +149,7 @@ static int add_disk(struct machine *m, const struct config_file *f)
         .is_read_only = f->is_read_only,
         .is_flush_ignored = f->is_flush_ignored,
         .want_sync = f->is_synchronous,
+        .queue_count = min_of(m->config->vcpus, VIRTIO_BLK_QUEUES_MAX),
         .limit = f->limit,
     };
     struct virtio_blk **disk = &m->virtio->disks[m->virtio->disk_count];
@@ -179,6 +183,32 @@ static int add_disks(struct machine *m)
     }
     for (unsigned i = 0; r == 0 && i < c->disk_count; i++) {
         r = add_disk(m, &c->disks[i]);
+    }
+    return r;
+}
+
+static int add_nets(struct machine *m)
+{
+    const struct config *c = m->config;
+    int r = 0;
+
+    for (unsigned i = 0; r == 0 && i < c->net_count; i++) {
+        struct virtio_net_setup setup = {
+            .host = &m->device_host,
+            .irq = next_irq(m),
+            .fd = c->nets[i].fd,
+            .is_mac_kept = c->nets[i].has_mac,
+            .mtu = c->nets[i].mtu,
+            .rx_limit = c->nets[i].rx_limit,
+            .tx_limit = c->nets[i].tx_limit,
+        };
+
+        memcpy(setup.mac, c->nets[i].mac, sizeof(setup.mac));
+        r = virtio_net_create(&setup, &m->virtio->nets[i]);
+        if (r == 0) {
+            m->virtio->net_count++;
+            r = add_virtio(m, virtio_net_device(m->virtio->nets[i]));
+        }
     }
     return r;
 }
@@ -260,7 +290,7 @@ static drupe_vm_err_t failed(int r, const char *what, struct drupe_error *err)
 /* Each virtio device takes a slot with an interrupt line of its own. */
 static drupe_vm_err_t check_slots(const struct config *c, struct drupe_error *err)
 {
-    const unsigned wanted = (c->stdio != DRUPE_STDIO_NONE) + c->disk_count +
+    const unsigned wanted = (c->stdio != DRUPE_STDIO_NONE) + c->disk_count + c->net_count +
                             (c->root.fd >= 0 && c->root_mode != DRUPE_ROOT_MAPPED) +
                             (c->share_count > 0) + (c->vsock_path != NULL) + c->balloon.is_present +
                             1;
@@ -317,6 +347,9 @@ drupe_vm_err_t machine_devices_init(struct machine *m, struct drupe_error *err)
         r = failed(add_disks(m), "the disks", err);
     }
     if (r == DRUPE_OK) {
+        r = failed(add_nets(m), "the network interfaces", err);
+    }
+    if (r == DRUPE_OK) {
         r = failed(add_shares(m), "the shared folders", err);
     }
     if (r == DRUPE_OK) {
@@ -344,6 +377,9 @@ void machine_devices_deinit(struct machine *m)
             if (m->virtio->memories[i] != NULL) {
                 page_disk_destroy(m->virtio->memories[i]);
             }
+        }
+        for (unsigned i = 0; i < m->virtio->net_count; i++) {
+            virtio_net_destroy(m->virtio->nets[i]);
         }
         if (m->virtio->shares != NULL) {
             virtio_9p_destroy(m->virtio->shares);
@@ -390,6 +426,21 @@ drupe_vm_err_t machine_update_disk(struct machine *m, unsigned index, int fd,
     return failed(virtio_blk_update(m->virtio->disks[index], fd, limit), "the disk's change", err);
 }
 
+void machine_update_net(struct machine *m, unsigned index, const struct drupe_rate_limit *rx,
+                        const struct drupe_rate_limit *tx)
+{
+    assert(index < m->virtio->net_count);
+    virtio_net_update(m->virtio->nets[index], rx, tx);
+}
+
+void machine_net_stats(const struct machine *m, struct drupe_vm_stats *out)
+{
+    out->net_count = m->virtio->net_count;
+    for (unsigned i = 0; i < m->virtio->net_count; i++) {
+        virtio_net_stats(m->virtio->nets[i], &out->nets[i]);
+    }
+}
+
 struct virtio_balloon *machine_balloon(const struct machine *m)
 {
     return m->virtio->balloon;
@@ -403,6 +454,20 @@ void machine_devices_quiesce(struct machine *m)
     if (m->virtio->shares != NULL) {
         virtio_9p_quiesce(m->virtio->shares);
     }
+}
+
+static void save_private(struct virtio_device *dev, unsigned slot, struct state_writer *w)
+{
+    const struct virtio_device_ops *ops = dev->setup.ops;
+    void *own = NULL;
+
+    virtio_device_lock(dev);
+    own = state_add(w, SNAPSHOT_PRIVATE, slot, ops->state_version,
+                    ops->state_size != NULL ? ops->state_size(dev) : ops->state_size_max);
+    if (own != NULL) {
+        state_trim(w, ops->save(dev, own));
+    }
+    virtio_device_unlock(dev);
 }
 
 void machine_devices_save(struct machine *m, struct state_writer *w)
@@ -426,13 +491,7 @@ void machine_devices_save(struct machine *m, struct state_writer *w)
             virtio_transport_save(dev, transport);
         }
         if (ops->save != NULL) {
-            void *own = state_add(w, SNAPSHOT_PRIVATE, i, ops->state_version, ops->state_size_max);
-
-            if (own != NULL) {
-                virtio_device_lock(dev);
-                state_trim(w, ops->save(dev, own));
-                virtio_device_unlock(dev);
-            }
+            save_private(dev, i, w);
         }
     }
 }
@@ -498,6 +557,24 @@ drupe_vm_err_t machine_devices_load(struct machine *m, const struct state_reader
         code = load_virtio(m, i, r, err);
     }
     return code;
+}
+
+void machine_devices_set_streams(struct machine *m, const struct drupe_vm_streams *streams)
+{
+    struct virtio_console *console = m->virtio->console;
+
+    uart_set_output(&m->uart, streams->serial_log);
+    if (console == NULL) {
+        return;
+    }
+    if (m->config->stdio == DRUPE_STDIO_TTY) {
+        virtio_console_set_port(console, BOOT_CONSOLE_PORT_TTY, streams->host_stdin,
+                                streams->host_stdout);
+        return;
+    }
+    virtio_console_set_port(console, BOOT_CONSOLE_PORT_STDIO, streams->host_stdin,
+                            streams->host_stdout);
+    virtio_console_set_port(console, BOOT_CONSOLE_PORT_STDERR, -1, streams->host_stderr);
 }
 
 unsigned machine_virtio_count(const struct machine *m)

@@ -10,6 +10,7 @@
 #include <time.h>
 
 #include <base/checked.h>
+#include <base/clock.h>
 
 #include "kvm/machine.h"
 #include "layout.h"
@@ -24,14 +25,6 @@
 
 static const gpa_t page = { LAYOUT_IDENTITY };
 
-static uint64_t realtime_ns(void)
-{
-    struct timespec t;
-
-    (void)clock_gettime(CLOCK_REALTIME, &t);
-    return (uint64_t)t.tv_sec * UINT64_C(1000000000) + (uint64_t)t.tv_nsec;
-}
-
 /* The monitor's half, with everything that is new each time. */
 static void fill(struct boot_identity *p, uint64_t counter)
 {
@@ -40,7 +33,7 @@ static void fill(struct boot_identity *p, uint64_t counter)
     (void)!getrandom(p->id, sizeof(p->id), 0);
     (void)!getrandom(p->entropy, sizeof(p->entropy), 0);
     p->counter = counter;
-    p->realtime_ns = realtime_ns();
+    p->realtime_ns = clock_ns_of(CLOCK_REALTIME);
 }
 
 int machine_identity_init(struct machine *m)

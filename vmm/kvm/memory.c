@@ -17,6 +17,7 @@
 
 #include "error.h"
 #include "layout.h"
+#include "snapshot/handler.h"
 #include "snapshot/memory.h"
 
 enum slot {
@@ -63,6 +64,19 @@ static drupe_vm_err_t add_slot(struct machine *m, enum slot slot, uint64_t gpa, 
     return DRUPE_OK;
 }
 
+/* Where the guest sees it, so that an offset is one of the memory's file. */
+static drupe_vm_err_t hand_over_ram(struct machine *m, struct drupe_error *err)
+{
+    const uint64_t offset = m->snapshot->memory_offset;
+    const struct handler_region regions[] = {
+        { m->ram, m->ram_low_size, offset },
+        { m->ram + m->ram_low_size, m->ram_size - m->ram_low_size, offset + m->ram_low_size },
+    };
+
+    return handler_start(m->snapshot->handler, m->config->userfaultfd_fd, regions,
+                         regions[1].size > 0 ? 2 : 1, &m->handler_uffd, err);
+}
+
 static drupe_vm_err_t map_ram(struct machine *m, struct drupe_error *err)
 {
     void *ram = mmap(NULL, m->config->memory_size, PROT_READ | PROT_WRITE,
@@ -79,15 +93,20 @@ static drupe_vm_err_t map_ram(struct machine *m, struct drupe_error *err)
      */
     (void)madvise(ram, m->ram_size, MADV_DONTDUMP);
     (void)madvise(ram, m->ram_size, MADV_DONTFORK);
-    if (m->snapshot != NULL) {
-        int r = memory_map(m->snapshot, ram);
-
-        if (r < 0) {
-            return error_set(err, DRUPE_RESTORE_FAILED, -r, "map the memory of snapshot %s",
-                             m->snapshot->name);
-        }
-    }
     return DRUPE_OK;
+}
+
+drupe_vm_err_t machine_memory_load(struct machine *m, struct drupe_error *err)
+{
+    int r = 0;
+
+    if (m->snapshot->handler != NULL) {
+        return hand_over_ram(m, err);
+    }
+    r = memory_map(m->snapshot, m->ram);
+    return r == 0 ? DRUPE_OK
+                  : error_set(err, DRUPE_RESTORE_FAILED, -r, "map the memory of snapshot %s",
+                              m->snapshot->name);
 }
 
 /* Below the device hole if it fits there, else above all RAM. 0 when the image is too large for
@@ -159,6 +178,10 @@ void machine_memory_deinit(struct machine *m)
     if (m->ram != NULL) {
         (void)munmap(m->ram, m->ram_size);
     }
+    if (m->handler_uffd >= 0) {
+        (void)close(m->handler_uffd);
+    }
+    m->handler_uffd = -1;
     m->root = NULL;
     m->ram = NULL;
     page_set_deinit(&m->dirty);

@@ -6,10 +6,11 @@
 #include <errno.h>
 #include <time.h>
 
+#include <base/clock.h>
+
 #include "error.h"
 #include "kvm/machine.h"
 
-#define NS_PER_SECOND   UINT64_C(1000000000)
 #define PAUSE_TIMEOUT_S 5 /* a vCPU inside a call of the host's that does not come back */
 
 void machine_park_vcpu(struct machine *m)
@@ -35,13 +36,11 @@ static void let_vcpus_go(struct machine *m)
 /* All vCPUs at the gate. */
 static drupe_vm_err_t park_vcpus(struct machine *m, struct drupe_error *err)
 {
-    struct timespec until;
+    const struct timespec until = clock_timespec(clock_ns() + PAUSE_TIMEOUT_S * NS_PER_S);
     bool is_parked = false;
     bool is_ended = false;
     int r = 0;
 
-    (void)clock_gettime(CLOCK_MONOTONIC, &until);
-    until.tv_sec += PAUSE_TIMEOUT_S;
     (void)pthread_mutex_lock(&m->lock);
     atomic_store(&m->is_pausing, true);
     machine_kick_all_locked(m);
@@ -65,7 +64,7 @@ drupe_vm_err_t machine_pause(void *machine, struct drupe_error *err)
     struct machine *m = machine;
     drupe_vm_err_t r = park_vcpus(m, err);
 
-    if (r == DRUPE_OK && loop_pause(&m->loop, PAUSE_TIMEOUT_S * NS_PER_SECOND) < 0) {
+    if (r == DRUPE_OK && loop_pause(&m->loop, PAUSE_TIMEOUT_S * NS_PER_S) < 0) {
         r = error_set(err, DRUPE_PAUSE_FAILED, ETIMEDOUT, "a device does not come to rest");
     }
     if (r != DRUPE_OK) {
@@ -109,8 +108,9 @@ drupe_vm_err_t machine_resume(void *machine, struct drupe_error *err)
     (void)pthread_mutex_unlock(&m->control);
     arch_clock_go(m);
     machine_identity_renew(m);
+    let_vcpus_go(m); /* somebody waits for the guest; what it asks of the loop waits a moment */
     loop_resume(&m->loop);
-    let_vcpus_go(m);
+    machine_bring_working_set(m); /* beside the guest: its first instruction does not wait */
     return DRUPE_OK;
 }
 

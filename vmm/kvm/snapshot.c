@@ -7,21 +7,12 @@
 #include <time.h>
 #include <unistd.h>
 
+#include <base/clock.h>
 #include <base/fmt.h>
 
 #include "error.h"
 #include "kvm/snapshot_job.h"
 #include "snapshot/describe.h"
-
-#define NS_PER_MS UINT64_C(1000000)
-
-static uint64_t now_ns(clockid_t clock)
-{
-    struct timespec t;
-
-    (void)clock_gettime(clock, &t);
-    return (uint64_t)t.tv_sec * UINT64_C(1000000000) + (uint64_t)t.tv_nsec;
-}
 
 static drupe_vm_err_t no_memory(struct drupe_error *err)
 {
@@ -32,14 +23,6 @@ static drupe_vm_err_t no_memory(struct drupe_error *err)
 
 static drupe_vm_err_t check(const struct snapshot_job *j, struct drupe_error *err)
 {
-    if (job_is_diff(j) && j->m->base_id[0] == '\0') {
-        return error_field(err, "kind",
-                           "an incremental snapshot builds on one before it, and there is none");
-    }
-    if (j->m->config->share_count > 0) {
-        return error_set(err, DRUPE_UNSUPPORTED, 0,
-                         "a machine with shared folders: what it has open there is the host's");
-    }
     for (unsigned i = 0; i < j->m->config->disk_count; i++) {
         if (j->m->config->disks[i].memory_size != 0) {
             return error_set(err, DRUPE_UNSUPPORTED, 0,
@@ -47,16 +30,6 @@ static drupe_vm_err_t check(const struct snapshot_job *j, struct drupe_error *er
         }
     }
     return DRUPE_OK;
-}
-
-/* What comes next builds on this one. */
-static void become_base(struct snapshot_job *j)
-{
-    struct machine *m = j->m;
-
-    memcpy(m->base_id, j->id, sizeof(m->base_id));
-    free(m->base_path);
-    m->base_path = j->options->path != NULL ? realpath(j->options->path, NULL) : NULL;
 }
 
 static drupe_vm_err_t make_id(struct snapshot_job *j, struct drupe_error *err)
@@ -80,6 +53,10 @@ static drupe_vm_err_t prepare(struct snapshot_job *j, struct drupe_error *err)
     drupe_vm_err_t r = make_id(j, err);
     int e = 0;
 
+    if (r == DRUPE_OK && job_is_diff(j)) {
+        r = job_find_base(j, err);
+    }
+
     if (r == DRUPE_OK && c->root.fd >= 0) {
         e = file_identify(c->root.fd, is_constant, &j->root);
     }
@@ -87,7 +64,7 @@ static drupe_vm_err_t prepare(struct snapshot_job *j, struct drupe_error *err)
         return error_set(err, DRUPE_SNAPSHOT_FAILED, -e, "read root image %s", c->root.path);
     }
     state_writer_init(&j->state);
-    j->created_ms = now_ns(CLOCK_REALTIME) / NS_PER_MS;
+    j->created_ms = clock_ns_of(CLOCK_REALTIME) / NS_PER_MS;
     arch_state_prepare(j->m);
     if (r == DRUPE_OK && (!page_set_init(&j->pages, j->m->ram_size / SNAPSHOT_PAGE_SIZE) ||
                           !page_set_init(&j->dirty, j->m->ram_size / SNAPSHOT_PAGE_SIZE))) {
@@ -120,7 +97,8 @@ static drupe_vm_err_t gather(struct snapshot_job *j, struct drupe_error *err)
     machine_devices_save(m, &j->state);
     (void)pthread_mutex_unlock(&m->control);
     if (r == DRUPE_OK &&
-        !describe_config(&j->state, m->config, &j->root, job_is_diff(j) ? m->base_path : NULL)) {
+        (!describe_config(&j->state, m->config, &j->root, job_is_diff(j) ? &j->base : NULL) ||
+         !describe_shares(&j->state, m->config))) {
         r = no_memory(err);
     }
     return r;
@@ -288,6 +266,7 @@ static void clean_up(struct snapshot_job *j)
     output_end(&j->file);
     output_end(&j->memory);
     free(j->metadata);
+    free(j->base.path);
     memory_runs_deinit(&j->runs);
     page_set_deinit(&j->pages);
     page_set_deinit(&j->dirty);
@@ -306,7 +285,9 @@ static drupe_vm_err_t open_live(struct snapshot_job *j, struct drupe_error *err)
                          "does not have, not for us, or not for this memory");
     }
     j->is_live = true;
-    return DRUPE_OK;
+    r = live_protect_ahead(&j->live);
+    return r == 0 ? DRUPE_OK
+                  : error_set(err, DRUPE_SNAPSHOT_FAILED, -r, "protect the guest's memory");
 }
 
 /* This thread will serve who waits for a page, so it must not wait itself. */
@@ -343,7 +324,7 @@ static drupe_vm_err_t take(struct snapshot_job *j, struct drupe_error *err)
 static drupe_vm_err_t take_and_resume(struct snapshot_job *j, bool is_paused, uint64_t *stopped_ns,
                                       struct drupe_error *err)
 {
-    uint64_t began_ns = now_ns(CLOCK_MONOTONIC);
+    uint64_t began_ns = clock_ns();
     drupe_vm_err_t r = is_paused ? DRUPE_OK : machine_pause(j->m, err);
     drupe_vm_err_t resumed = DRUPE_OK;
 
@@ -356,7 +337,7 @@ static drupe_vm_err_t take_and_resume(struct snapshot_job *j, bool is_paused, ui
         return r;
     }
     resumed = machine_resume(j->m, r == DRUPE_OK ? err : NULL);
-    *stopped_ns = now_ns(CLOCK_MONOTONIC) - began_ns;
+    *stopped_ns = clock_ns() - began_ns;
     return r == DRUPE_OK ? resumed : r;
 }
 
@@ -370,8 +351,9 @@ drupe_vm_err_t machine_snapshot(void *machine, bool is_paused,
                               .file.fd = -1,
                               .memory.fd = -1,
                               .live.uffd = -1,
-                              .live.pagemap_fd = -1 };
-    uint64_t began_ns = now_ns(CLOCK_MONOTONIC);
+                              .live.pagemap_fd = -1,
+                              .live.stop_fd = -1 };
+    uint64_t began_ns = clock_ns();
     uint64_t stopped_ns = 0;
     drupe_vm_err_t r = check(&j, err);
 
@@ -392,16 +374,17 @@ drupe_vm_err_t machine_snapshot(void *machine, bool is_paused,
         r = commit(&j, err);
     }
     if (r == DRUPE_OK) {
-        become_base(&j);
+        job_become_base(&j);
         *info = (struct drupe_snapshot_info){
             .size = j.size,
             .memory_bytes = j.runs.data_pages * SNAPSHOT_PAGE_SIZE,
             .stopped_ns = stopped_ns,
-            .took_ns = now_ns(CLOCK_MONOTONIC) - began_ns,
+            .took_ns = clock_ns() - began_ns,
         };
         memcpy(info->id, j.id, sizeof(j.id));
-    } else if (j.has_taken_dirty) {
-        page_set_add_set(&m->dirty, &j.dirty);
+    }
+    if (j.has_taken_dirty && (r != DRUPE_OK || options->is_aside)) {
+        page_set_add_set(&m->dirty, &j.dirty); /* the next diff's, still */
     }
     clean_up(&j);
     return r;

@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 #include <base/assert.h>
+#include <base/clock.h>
 
 #include "error.h"
 #include "jail/filter.h"
@@ -43,7 +44,7 @@ drupe_vm_err_t vcpu_create(struct machine *m, unsigned index, struct drupe_error
         return error_set(err, DRUPE_NO_MEMORY, errno, "map vCPU %u", index);
     }
     v->run = run;
-    return m->snapshot != NULL ? DRUPE_OK : arch_vcpu_init(v, err); /* a snapshot has it all */
+    return DRUPE_OK;
 }
 
 void vcpu_destroy(struct vcpu *v)
@@ -226,14 +227,22 @@ static void park(struct vcpu *v)
     __atomic_store_n(&v->run->immediate_exit, 0, __ATOMIC_SEQ_CST);
 }
 
+static void note_entry(struct vcpu *v)
+{
+    atomic_store_explicit(&v->entered_ns, clock_ns(), memory_order_relaxed);
+}
+
 static void run_guest(struct vcpu *v)
 {
     struct machine *m = v->machine;
+
+    note_entry(v);
 
     /* seq_cst: who sets a flag sets immediate_exit after it; we look in the other order. */
     while (!atomic_load(&m->is_ending)) {
         if (atomic_load(&m->is_pausing)) {
             park(v);
+            note_entry(v);
             continue;
         }
         if (ioctl(v->fd, KVM_RUN, 0) < 0) {
@@ -254,7 +263,6 @@ static void run_guest(struct vcpu *v)
 static void *vcpu_main(void *arg)
 {
     struct vcpu *v = arg;
-    struct timespec t;
     int r = 0;
 
     atomic_store(&v->tid, gettid());
@@ -265,8 +273,7 @@ static void *vcpu_main(void *arg)
     }
     machine_wait_gate(v->machine);
     run_guest(v);
-    (void)clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
-    atomic_store(&v->time_ns, (uint64_t)t.tv_sec * UINT64_C(1000000000) + (uint64_t)t.tv_nsec);
+    atomic_store(&v->time_ns, clock_ns_of(CLOCK_THREAD_CPUTIME_ID));
     atomic_store(&v->has_left, true);
     machine_vcpu_left(v->machine);
     if (filter_is_on()) {

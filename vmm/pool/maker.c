@@ -6,26 +6,16 @@
 #include <time.h>
 
 #include <base/assert.h>
+#include <base/clock.h>
 
 #include "error.h"
 #include "pool/pool_internal.h"
 
-#define NS_PER_SEC  UINT64_C(1000000000)
-#define NS_PER_MSEC UINT64_C(1000000)
-#define REST_NS     (200u * NS_PER_MSEC) /* after a VM that could not be made */
-
-uint64_t pool_now_ns(void)
-{
-    struct timespec t;
-
-    (void)clock_gettime(CLOCK_MONOTONIC, &t);
-    return (uint64_t)t.tv_sec * NS_PER_SEC + (uint64_t)t.tv_nsec;
-}
+#define REST_NS (200u * NS_PER_MS) /* after a VM that could not be made */
 
 bool pool_wait_locked(struct drupe_pool *p, uint64_t deadline_ns)
 {
-    struct timespec until = { .tv_sec = (time_t)(deadline_ns / NS_PER_SEC),
-                              .tv_nsec = (long)(deadline_ns % NS_PER_SEC) };
+    const struct timespec until = clock_timespec(deadline_ns);
 
     if (deadline_ns == UINT64_MAX) {
         (void)pthread_cond_wait(&p->changed, &p->lock);
@@ -98,7 +88,7 @@ drupe_vm_err_t pool_slot_make_locked(struct drupe_pool *p, struct slot *s, struc
         p->stats.make_failures++;
         p->last_failure = own;
         p->last_failure.code = r;
-        p->make_again_ns = pool_now_ns() + REST_NS;
+        p->make_again_ns = clock_ns() + REST_NS;
         pool_slot_remove_locked(p, s);
         if (err != NULL) {
             *err = p->last_failure;
@@ -129,13 +119,13 @@ void *pool_maker_main(void *pool)
             (void)pool_wait_locked(p, UINT64_MAX);
             continue;
         }
-        if (pool_now_ns() < p->make_again_ns) {
+        if (clock_ns() < p->make_again_ns) {
             (void)pool_wait_locked(p, p->make_again_ns);
             continue;
         }
         s = pool_slot_add_locked(p);
         if (s == NULL) {
-            p->make_again_ns = pool_now_ns() + REST_NS; /* no memory */
+            p->make_again_ns = clock_ns() + REST_NS; /* no memory */
         } else if (pool_slot_make_locked(p, s, NULL) == DRUPE_OK) {
             s->phase = SLOT_READY;
             (void)pthread_cond_broadcast(&p->changed);

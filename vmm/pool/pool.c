@@ -9,12 +9,11 @@
 #include <time.h>
 
 #include <base/assert.h>
+#include <base/clock.h>
 #include <base/fmt.h>
 
 #include "error.h"
 #include "pool/pool_internal.h"
-
-#define NS_PER_MSEC UINT64_C(1000000)
 
 void drupe_pool_options_init(struct drupe_pool_options *options)
 {
@@ -164,7 +163,7 @@ void drupe_pool_destroy(drupe_pool_t *pool)
 
 static uint64_t deadline_after(uint32_t timeout_ms)
 {
-    return timeout_ms == DRUPE_WAIT_FOREVER ? UINT64_MAX : pool_now_ns() + timeout_ms * NS_PER_MSEC;
+    return timeout_ms == DRUPE_WAIT_FOREVER ? UINT64_MAX : clock_ns() + timeout_ms * NS_PER_MS;
 }
 
 drupe_vm_err_t drupe_pool_warm_up(drupe_pool_t *pool, unsigned count, uint32_t timeout_ms,
@@ -288,7 +287,7 @@ static drupe_vm_err_t try_locked(struct drupe_pool *p, const char *owner, struct
     /* One that is being made will be ready soon: wait for it rather than make yet another, unless
      * more wait than are being made. */
     if (pool_count_locked(p, SLOT_MAKING) >= p->stats.waiting + 1 ||
-        pool_now_ns() < p->make_again_ns) {
+        clock_ns() < p->make_again_ns) {
         return DRUPE_OK;
     }
     s = pool_slot_add_locked(p);
@@ -314,7 +313,7 @@ static bool is_worth_another_look(bool has_moved, unsigned *looks, const struct 
 static drupe_vm_err_t acquire_locked(struct drupe_pool *p, const char *owner, uint32_t timeout_ms,
                                      bool is_job, struct slot **out, struct drupe_error *err)
 {
-    uint64_t deadline_ns = pool_now_ns() + timeout_ms * NS_PER_MSEC;
+    uint64_t deadline_ns = clock_ns() + timeout_ms * NS_PER_MS;
     unsigned looks = 0;
 
     for (;;) {
@@ -335,14 +334,13 @@ static drupe_vm_err_t acquire_locked(struct drupe_pool *p, const char *owner, ui
             return error_set(err, DRUPE_POOL_EXHAUSTED, 0, "all %u VMs of the pool are in use",
                              p->slot_count);
         }
-        if (pool_now_ns() >= deadline_ns) {
+        if (clock_ns() >= deadline_ns) {
             return error_set(err, DRUPE_POOL_TIMEOUT, 0, "no VM came free within %u ms",
                              timeout_ms);
         }
         p->stats.waiting++;
         (void)pool_wait_locked(
-            p,
-            min_of(deadline_ns, p->make_again_ns > pool_now_ns() ? p->make_again_ns : UINT64_MAX));
+            p, min_of(deadline_ns, p->make_again_ns > clock_ns() ? p->make_again_ns : UINT64_MAX));
         p->stats.waiting--;
     }
 }

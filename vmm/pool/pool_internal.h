@@ -55,7 +55,6 @@ struct drupe_pool {
     unsigned thread_count;
 };
 
-uint64_t pool_now_ns(void);
 /* False when the time is up. deadline_ns UINT64_MAX: no limit. */
 bool pool_wait_locked(struct drupe_pool *p, uint64_t deadline_ns);
 unsigned pool_count_locked(const struct drupe_pool *p, enum slot_phase phase);

@@ -5,11 +5,11 @@
 #include <string.h>
 
 #include <base/assert.h>
+#include <base/clock.h>
 
 #include "error.h"
 #include "pool/pool_internal.h"
 
-#define NS_PER_MSEC UINT64_C(1000000)
 #define WAIT_MAX_MS 60000u
 
 static drupe_vm_err_t try_once(struct drupe_pool *p, struct job *j, struct drupe_error *err)
@@ -35,9 +35,9 @@ static void rest(struct drupe_pool *p, unsigned tries)
     for (unsigned i = 1; i < tries && wait_ms < WAIT_MAX_MS; i++) {
         wait_ms *= 2;
     }
-    until_ns = pool_now_ns() + min_of(wait_ms, (uint64_t)WAIT_MAX_MS) * NS_PER_MSEC;
+    until_ns = clock_ns() + min_of(wait_ms, (uint64_t)WAIT_MAX_MS) * NS_PER_MS;
     (void)pthread_mutex_lock(&p->lock);
-    while (!p->is_ending && pool_now_ns() < until_ns) {
+    while (!p->is_ending && clock_ns() < until_ns) {
         (void)pool_wait_locked(p, until_ns);
     }
     (void)pthread_mutex_unlock(&p->lock);

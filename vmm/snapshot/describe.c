@@ -166,7 +166,7 @@ static void fill_facts(struct snapshot_config *out, const struct config *c)
 }
 
 bool describe_config(struct state_writer *w, const struct config *c,
-                     const struct snapshot_file_id *root, const char *base)
+                     const struct snapshot_file_id *root, const struct snapshot_place *base)
 {
     struct snapshot_config facts = { .root = *root };
     struct strings s = { .at = NULL };
@@ -175,7 +175,10 @@ bool describe_config(struct state_writer *w, const struct config *c,
     _Static_assert(SNAPSHOT_DISKS_MAX >= DRUPE_DISKS_MAX, "all disks have a place");
     fill_facts(&facts, c);
     facts.root.is_read_only = c->root_mode != DRUPE_ROOT_DISK_RW;
-    fill_strings(&facts, &s, c, base);
+    if (base != NULL) {
+        memcpy(facts.base.sha256, base->memory_sha256, sizeof(facts.base.sha256));
+    }
+    fill_strings(&facts, &s, c, base == NULL ? NULL : base->path);
     facts.strings_size = s.size;
     out = state_add(w, SNAPSHOT_CONFIG, 0, 1, sizeof(*out) + s.size);
     if (out == NULL) {
@@ -183,8 +186,76 @@ bool describe_config(struct state_writer *w, const struct config *c,
     }
     memcpy(out, &facts, sizeof(facts));
     s.at = (char *)(out + 1);
-    fill_strings(out, &s, c, base);
+    fill_strings(out, &s, c, base == NULL ? NULL : base->path);
     return true;
+}
+
+static bool describe_share(struct state_writer *w, unsigned index, const struct config_share *share)
+{
+    const char *const texts[] = { share->host_path, share->tag,
+                                  share->guest_path != NULL ? share->guest_path : "" };
+    uint32_t sizes[array_size(texts)];
+    uint32_t size = 0;
+    struct snapshot_share *out = NULL;
+    char *at = NULL;
+
+    for (size_t i = 0; i < array_size(texts); i++) {
+        sizes[i] = (uint32_t)strlen(texts[i]) + 1;
+        size += sizes[i];
+    }
+    out = state_add(w, SNAPSHOT_SHARE, index, 1, sizeof(*out) + size);
+    if (out == NULL) {
+        return false;
+    }
+    *out = (struct snapshot_share){ share->is_read_only, sizes[0], sizes[1], sizes[2] };
+    at = (char *)(out + 1);
+    for (size_t i = 0; i < array_size(texts); i++) {
+        memcpy(at, texts[i], sizes[i]);
+        at += sizes[i];
+    }
+    return true;
+}
+
+bool describe_shares(struct state_writer *w, const struct config *c)
+{
+    for (unsigned i = 0; i < c->share_count; i++) {
+        if (!describe_share(w, i, &c->shares[i])) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/* The text of so many bytes at *at, which moves behind it; NULL: no text. */
+static const char *take_text(const char **at, size_t *left, uint32_t size)
+{
+    const char *text = *at;
+
+    if (size == 0 || size > *left || memchr(text, '\0', size) != text + size - 1) {
+        return NULL;
+    }
+    *at += size;
+    *left -= size;
+    return text;
+}
+
+bool described_share(const struct state_reader *r, unsigned index, struct described_share *out)
+{
+    uint32_t version = 0;
+    size_t size = 0;
+    const struct snapshot_share *share = state_find(r, SNAPSHOT_SHARE, index, &version, &size);
+    const char *at = NULL;
+
+    if (share == NULL || version != 1 || size < sizeof(*share)) {
+        return false;
+    }
+    at = (const char *)(share + 1);
+    size -= sizeof(*share);
+    out->is_read_only = share->is_read_only != 0;
+    out->host_path = take_text(&at, &size, share->host_size);
+    out->tag = take_text(&at, &size, share->tag_size);
+    out->guest_path = take_text(&at, &size, share->guest_size);
+    return out->host_path != NULL && out->tag != NULL && out->guest_path != NULL;
 }
 
 /* ---- JSON ---- */
@@ -272,6 +343,23 @@ static void json_devices(struct json *j, const struct state_reader *r)
     json_add(j, "]");
 }
 
+static void json_shares(struct json *j, const struct state_reader *r)
+{
+    struct described_share share;
+
+    json_add(j, ",\"shares\":[");
+    for (unsigned i = 0; described_share(r, i, &share); i++) {
+        json_add(j, "%s{\"host_path\":", i > 0 ? "," : "");
+        json_string(j, share.host_path);
+        json_add(j, ",\"tag\":");
+        json_string(j, share.tag);
+        json_add(j, ",\"guest_path\":");
+        json_string(j, share.guest_path);
+        json_add(j, ",\"read_only\":%s}", share.is_read_only ? "true" : "false");
+    }
+    json_add(j, "]");
+}
+
 static void json_config(struct json *j, const struct snapshot_config *c)
 {
     static const char *const modes[] = { "mapped", "disk-ro", "disk-rw" };
@@ -316,6 +404,7 @@ char *describe_metadata(const struct state_writer *w, const char *vm_id, uint64_
         json_add(&j, ",\"base_id\":\"%s\"", h->base_id);
     }
     json_config(&j, state_find(&r, SNAPSHOT_CONFIG, 0, NULL, NULL));
+    json_shares(&j, &r);
     json_devices(&j, &r);
     json_add(&j, "}");
     while (!j.has_failed &&

@@ -4,18 +4,25 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/userfaultfd.h>
+#include <poll.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/eventfd.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <base/assert.h>
 
+#include "snapshot/handler.h"
+
 #define PAGE            ((uint64_t)SNAPSHOT_PAGE_SIZE)
 #define PAGEMAP_WP      (UINT64_C(1) << 57)
 #define EVENTS_AT_ONCE  16u
+#define AHEAD_PAGES     1024u /* in one call, so that a fault does not wait long */
+#define AHEAD_ROUNDS    8u
+#define AHEAD_ENOUGH    64u /* so few pages are left to the moment */
 #define WANTED_FEATURES (UFFD_FEATURE_PAGEFAULT_FLAG_WP | UFFD_FEATURE_WP_HUGETLBFS_SHMEM)
 
 /* ---- Opening ---- */
@@ -23,17 +30,6 @@
 #ifndef UFFD_FEATURE_WP_UNPOPULATED
 #define UFFD_FEATURE_WP_UNPOPULATED (1u << 13) /* Linux 6.4 */
 #endif
-
-/* The device does not ask for a privilege beyond its own mode; the system call does. */
-static int open_userfaultfd(int device)
-{
-    int fd = device < 0 ? -1 : ioctl(device, USERFAULTFD_IOC_NEW, O_CLOEXEC | O_NONBLOCK);
-
-    if (fd < 0) {
-        fd = (int)syscall(SYS_userfaultfd, O_CLOEXEC | O_NONBLOCK);
-    }
-    return fd < 0 ? -errno : fd;
-}
 
 static int protect(struct live *l, uint64_t first, uint64_t count, bool is_protected)
 {
@@ -50,19 +46,31 @@ static int protect(struct live *l, uint64_t first, uint64_t count, bool is_prote
     return 0;
 }
 
+/* With pages that are not there if the host can (Linux 6.4); else the page map tells those. */
+static int choose_features(struct live *l)
+{
+    struct uffdio_api api = { .api = UFFD_API,
+                              .features = WANTED_FEATURES | UFFD_FEATURE_WP_UNPOPULATED };
+
+    if (ioctl(l->uffd, UFFDIO_API, &api) == 0) {
+        return 0;
+    }
+    api = (struct uffdio_api){ .api = UFFD_API, .features = WANTED_FEATURES };
+    l->pagemap_fd = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
+    return l->pagemap_fd >= 0 && ioctl(l->uffd, UFFDIO_API, &api) == 0 ? 0 : -ENOTSUP;
+}
+
 static int set_up(struct live *l)
 {
-    struct uffdio_api api = {
-        .api = UFFD_API,
-        .features = WANTED_FEATURES | (l->pagemap_fd < 0 ? UFFD_FEATURE_WP_UNPOPULATED : 0),
-    };
     struct uffdio_register reg = {
         .range = { (uint64_t)(uintptr_t)l->ram, l->pages * PAGE },
         .mode = UFFDIO_REGISTER_MODE_WP,
     };
 
-    if (ioctl(l->uffd, UFFDIO_API, &api) < 0) {
-        return -ENOTSUP;
+    int r = choose_features(l);
+
+    if (r < 0) {
+        return r;
     }
     if (ioctl(l->uffd, UFFDIO_REGISTER, &reg) < 0) {
         return -errno;
@@ -77,14 +85,14 @@ int live_open(struct live *l, const uint8_t *ram, uint64_t pages, int device_fd,
     *l = (struct live){
         .ram = ram,
         .pages = pages,
-        .uffd = open_userfaultfd(device_fd),
+        .uffd = userfaultfd_open(device_fd),
         .pagemap_fd = -1,
+        .stop_fd = -1,
         .has_swap = has_swap,
     };
     if (l->uffd < 0) {
         return l->uffd;
     }
-    l->pagemap_fd = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
     l->aside = calloc(pages, sizeof(*l->aside));
     l->copies = calloc(pages / LIVE_PIECE_PAGES + 1, sizeof(*l->copies));
     r = l->aside == NULL || l->copies == NULL ? -ENOMEM : set_up(l);
@@ -94,15 +102,144 @@ int live_open(struct live *l, const uint8_t *ram, uint64_t pages, int device_fd,
     return r;
 }
 
+/* ---- Ahead of the moment ---- */
+
+/* What is written now is not the snapshot's: let go, and remembered once it is. */
+static void let_go_ahead(struct live *l)
+{
+    struct uffd_msg events[EVENTS_AT_ONCE];
+    ssize_t n = 0;
+
+    while ((n = read(l->uffd, events, sizeof(events))) > 0) {
+        for (size_t i = 0; i < (size_t)n / sizeof(events[0]); i++) {
+            uint64_t page = (events[i].arg.pagefault.address - (uint64_t)(uintptr_t)l->ram) / PAGE;
+
+            if (events[i].event != UFFD_EVENT_PAGEFAULT || page >= l->pages) {
+                continue;
+            }
+            if (protect(l, page, 1, false) < 0) {
+                l->error = -EIO;
+            }
+            page_set_add(&l->moved, page, 1);
+        }
+    }
+}
+
+static void *serve_ahead(void *live)
+{
+    struct live *l = live;
+    struct pollfd fds[] = { { .fd = l->uffd, .events = POLLIN },
+                            { .fd = l->stop_fd, .events = POLLIN } };
+
+    while (fds[1].revents == 0) {
+        if (poll(fds, array_size(fds), -1) > 0) {
+            let_go_ahead(l);
+        }
+    }
+    return NULL;
+}
+
+static int start_server(struct live *l)
+{
+    sigset_t all;
+    sigset_t before;
+    int r = 0;
+
+    if (!page_set_init(&l->moved, l->pages)) {
+        return -ENOMEM;
+    }
+    l->stop_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    if (l->stop_fd < 0) {
+        return -errno;
+    }
+    (void)sigfillset(&all);
+    (void)pthread_sigmask(SIG_SETMASK, &all, &before);
+    r = pthread_create(&l->server, NULL, serve_ahead, l);
+    (void)pthread_sigmask(SIG_SETMASK, &before, NULL);
+    l->is_ahead = r == 0;
+    return -r;
+}
+
+static void stop_server(struct live *l)
+{
+    const uint64_t one = 1;
+
+    if (l->is_ahead && write(l->stop_fd, &one, sizeof(one)) == (ssize_t)sizeof(one)) {
+        (void)pthread_join(l->server, NULL);
+        l->is_ahead = false;
+    }
+}
+
+/* Protect again what was written since, in runs. */
+static int protect_moved(struct live *l, uint64_t *pages)
+{
+    struct page_set now;
+    uint64_t page = 0;
+    int r = 0;
+
+    *pages = 0;
+    if (!page_set_init(&now, l->pages)) {
+        return -ENOMEM;
+    }
+    page_set_move(&now, &l->moved);
+    while (r == 0 && (page = page_set_next(&now, page)) < l->pages) {
+        uint64_t count = 1;
+
+        while (page + count < l->pages && page_set_has(&now, page + count)) {
+            count++;
+        }
+        r = protect(l, page, count, true);
+        *pages += count;
+        page += count;
+    }
+    page_set_deinit(&now);
+    return r;
+}
+
+int live_protect_ahead(struct live *l)
+{
+    uint64_t moved = 0;
+    int r = 0;
+
+    if (l->pagemap_fd >= 0) {
+        return 0;
+    }
+    r = start_server(l);
+    for (uint64_t page = 0; r == 0 && page < l->pages; page += AHEAD_PAGES) {
+        r = protect(l, page, min_of((uint64_t)AHEAD_PAGES, l->pages - page), true);
+    }
+    for (unsigned i = 0; r == 0 && i < AHEAD_ROUNDS; i++) {
+        r = protect_moved(l, &moved);
+        if (moved < AHEAD_ENOUGH) {
+            break;
+        }
+    }
+    return r;
+}
+
 int live_protect(struct live *l)
 {
-    return protect(l, 0, l->pages, true);
+    uint64_t moved = 0;
+    int r = 0;
+
+    if (!l->is_ahead) {
+        return protect(l, 0, l->pages, true);
+    }
+    stop_server(l);
+    r = protect_moved(l, &moved);
+    return r == 0 ? l->error : r;
 }
 
 void live_close(struct live *l)
 {
     struct uffdio_range all = { (uint64_t)(uintptr_t)l->ram, l->pages * PAGE };
 
+    stop_server(l);
+    if (l->stop_fd >= 0) {
+        (void)close(l->stop_fd);
+        l->stop_fd = -1;
+    }
+    page_set_deinit(&l->moved);
     if (l->uffd >= 0) {
         (void)protect(l, 0, l->pages, false);
         (void)ioctl(l->uffd, UFFDIO_UNREGISTER, &all); /* wakes who waits */

@@ -9,6 +9,8 @@
 
 #include <base/compiler.h>
 
+#include <pthread.h>
+
 #include "snapshot/memory.h"
 
 #define LIVE_PIECE_PAGES 64u
@@ -16,6 +18,10 @@
 struct live {
     int uffd;       /* -1: closed */
     int pagemap_fd; /* -1: all pages are protected, those as well that are not there */
+    bool is_ahead;  /* a thread serves since live_protect_ahead() */
+    pthread_t server;
+    int stop_fd;
+    struct page_set moved; /* protected ahead and written since: to be protected again */
     bool has_swap;
     const uint8_t *ram;
     uint64_t pages;
@@ -35,6 +41,13 @@ struct live {
  */
 int live_open(struct live *l, const uint8_t *ram, uint64_t pages, int device_fd,
               bool has_swap) MUST_CHECK;
+/*
+ * Most of the work of live_protect(), while the guest runs: all is protected, a thread lets go what
+ * is written before the moment comes, and that is all that is left to do then. Does nothing where
+ * the host cannot protect pages that are not there. From here to live_protect() the caller may
+ * touch guest memory. 0 or -errno.
+ */
+int live_protect_ahead(struct live *l) MUST_CHECK;
 /* The moment: while the guest stands still. 0 or -errno. */
 int live_protect(struct live *l) MUST_CHECK;
 /*

@@ -7,30 +7,19 @@
 #include <string.h>
 #include <sys/file.h>
 #include <sys/random.h>
-#include <time.h>
 #include <unistd.h>
 
 #include <base/bytes.h>
+#include <base/clock.h>
 #include <base/fmt.h>
 
 #include "error.h"
 #include "store/store_internal.h"
 
-#define NS_PER_SEC  UINT64_C(1000000000)
-#define NS_PER_MSEC UINT64_C(1000000)
-
-uint64_t store_now_ns(void)
-{
-    struct timespec t;
-
-    (void)clock_gettime(CLOCK_MONOTONIC, &t);
-    return (uint64_t)t.tv_sec * NS_PER_SEC + (uint64_t)t.tv_nsec;
-}
-
 struct transfer transfer_begin(const struct drupe_store *s, const char *what)
 {
     return (struct transfer){
-        .deadline_ns = s->timeout_ms == 0 ? 0 : store_now_ns() + s->timeout_ms * NS_PER_MSEC,
+        .deadline_ns = s->timeout_ms == 0 ? 0 : clock_ns() + s->timeout_ms * NS_PER_MS,
         .what = what,
     };
 }
@@ -134,7 +123,7 @@ drupe_vm_err_t store_copy(struct transfer *t, int from, uint64_t from_offset, in
 
         r = copy_piece(t, from, from_offset, to, to_offset, done, n, &sha, piece, err);
         done += n;
-        if (r == DRUPE_OK && t->deadline_ns != 0 && store_now_ns() > t->deadline_ns) {
+        if (r == DRUPE_OK && t->deadline_ns != 0 && clock_ns() > t->deadline_ns) {
             r = error_set(err, DRUPE_STORE_TIMEOUT, 0,
                           "%s: %llu of %llu bytes when its time was up", t->what,
                           (unsigned long long)done, (unsigned long long)size);

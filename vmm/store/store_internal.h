@@ -50,7 +50,6 @@ struct transfer {
     const char *what;     /* for messages */
 };
 
-uint64_t store_now_ns(void);
 struct transfer transfer_begin(const struct drupe_store *s, const char *what);
 drupe_vm_err_t store_check_id(const char *field, const char *id, struct drupe_error *err);
 

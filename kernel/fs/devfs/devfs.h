@@ -7,7 +7,10 @@
 
 #include <fs/vfs.h>
 
+struct file_ops;
+
 extern struct file_system devfs_type;
+extern const struct file_ops block_file_ops; /* file->private: its struct block_device */
 
 void devfs_init(void);                                   /* registers the memory devices */
 struct device_node *device_after(struct device_node *d); /* NULL: the first; NULL: no more */

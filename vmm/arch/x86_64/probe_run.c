@@ -9,10 +9,10 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
-#include <time.h>
 #include <unistd.h>
 
 #include <base/assert.h>
+#include <base/clock.h>
 
 #include "arch/x86_64/cpu.h"
 #include "arch/x86_64/probe.h"
@@ -165,14 +165,6 @@ static bool try_probe(struct probe_machine *m, const struct probe *p)
     return works && (p->kind != PROBE_CLOCK || is_clock_filled(m));
 }
 
-static uint64_t now_ns(void)
-{
-    struct timespec t;
-
-    (void)clock_gettime(CLOCK_MONOTONIC, &t);
-    return (uint64_t)t.tv_sec * UINT64_C(1000000000) + (uint64_t)t.tv_nsec;
-}
-
 /* Twice, since the first run pays for page faults; the faster one counts. */
 static bool is_emulated(struct probe_machine *m)
 {
@@ -183,12 +175,12 @@ static bool is_emulated(struct probe_machine *m)
     uint64_t best_ns = UINT64_MAX;
 
     for (int i = 0; i < 2; i++) {
-        uint64_t before = now_ns();
+        uint64_t before = clock_ns();
 
         if (!run_code(m, loop, sizeof(loop), 0, PML4_GPA)) {
             return false;
         }
-        best_ns = min_of(best_ns, now_ns() - before);
+        best_ns = min_of(best_ns, clock_ns() - before);
     }
     return best_ns > TIMED_EMULATED_NS;
 }

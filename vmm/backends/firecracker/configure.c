@@ -2,6 +2,7 @@
 /* From a configuration to requests. */
 #include <unistd.h>
 
+#include <base/clock.h>
 #include <base/fmt.h>
 
 #include "backends/firecracker/firecracker.h"
@@ -9,7 +10,6 @@
 #include "error.h"
 
 #define CMDLINE_OURS  "console=ttyS0 reboot=k panic=0"
-#define NS_PER_MS     UINT64_C(1000000)
 #define FD_PATH_SIZE  32u
 #define DRIVE_ID_SIZE 16u
 
@@ -19,7 +19,7 @@ drupe_vm_err_t fc_send(struct fc_machine *m, const char *method, const char *pat
     const struct fc_request r = { .method = method,
                                   .path = path,
                                   .body = m->json.text,
-                                  .until_ns = fc_now_ns() + timeout_ms * NS_PER_MS,
+                                  .until_ns = clock_ns() + timeout_ms * NS_PER_MS,
                                   .code = code };
 
     if (m->json.has_overflowed) {

@@ -38,6 +38,8 @@ static drupe_vm_err_t check(const struct config *c, struct drupe_error *err)
 
     if (c->share_count > 0) {
         what = "shared folders";
+    } else if (c->net_count > 0) {
+        what = "network interfaces";
     } else if (c->cpuid_count > 0) {
         what = "CPUID modifiers";
     } else if (c->balloon.is_present) {

@@ -6,11 +6,11 @@
 #include <string.h>
 #include <strings.h>
 #include <sys/socket.h>
-#include <sys/un.h>
-#include <time.h>
 #include <unistd.h>
 
+#include <base/clock.h>
 #include <base/fmt.h>
+#include <base/unix_socket.h>
 
 #include "backends/firecracker/json.h"
 #include "error.h"
@@ -19,37 +19,12 @@
 #define STATUS_LINE_SIZE 12u /* "HTTP/1.1 200" */
 #define INTERIM_MAX      4u
 #define REASON_SIZE      160u
-#define NS_PER_MS        UINT64_C(1000000)
-
-uint64_t fc_now_ns(void)
-{
-    struct timespec t;
-
-    (void)clock_gettime(CLOCK_MONOTONIC, &t);
-    return (uint64_t)t.tv_sec * UINT64_C(1000000000) + (uint64_t)t.tv_nsec;
-}
 
 int fc_http_open(struct fc_http *h, const char *socket_path)
 {
-    struct sockaddr_un at = { .sun_family = AF_UNIX };
-    size_t size = strlen(socket_path) + 1;
-
-    if (size > sizeof(at.sun_path)) {
-        return -ENAMETOOLONG;
-    }
-    memcpy(at.sun_path, socket_path, size);
     h->is_spent = false;
-    h->fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-    if (h->fd < 0) {
-        return -errno;
-    }
-    if (connect(h->fd, (const struct sockaddr *)&at, sizeof(at)) < 0) {
-        int r = -errno;
-
-        fc_http_close(h);
-        return r;
-    }
-    return 0;
+    h->fd = unix_connect(socket_path, SOCK_NONBLOCK);
+    return h->fd < 0 ? h->fd : 0;
 }
 
 void fc_http_close(struct fc_http *h)
@@ -66,15 +41,13 @@ static int wait_for(int fd, short events, uint64_t until_ns)
 {
     for (;;) {
         struct pollfd p = { fd, events, 0 };
-        uint64_t now = fc_now_ns();
+        int left_ms = clock_poll_ms(until_ns);
         int n = 0;
 
-        if (now >= until_ns) {
+        if (left_ms == 0) {
             return -ETIMEDOUT;
         }
-        uint64_t left_ms = (until_ns - now) / NS_PER_MS + 1;
-
-        n = poll(&p, 1, left_ms > INT32_MAX ? INT32_MAX : (int)left_ms);
+        n = poll(&p, 1, left_ms);
         if (n > 0) {
             return 0;
         }

@@ -28,7 +28,6 @@ struct fc_request {
     drupe_vm_err_t code; /* what a refusal means */
 };
 
-uint64_t fc_now_ns(void);
 /* Connect; 0 or -errno. */
 int fc_http_open(struct fc_http *h, const char *socket_path) MUST_CHECK;
 void fc_http_close(struct fc_http *h);

@@ -8,6 +8,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include <base/clock.h>
 #include <base/fmt.h>
 
 #include "arch/arch.h"
@@ -18,7 +19,6 @@
 
 #define CHILD_FD_MIN 100
 #define ASK_AGAIN_NS 2000000
-#define NS_PER_MS    UINT64_C(1000000)
 #define BASE_DEFAULT "/tmp"
 #define BASE_SIZE    48u
 
@@ -194,7 +194,7 @@ static drupe_vm_err_t wait_socket(struct fc_machine *m, uint64_t until_ns, struc
         if (child_is_gone(&m->child)) {
             return ended_early(m, err);
         }
-        if (fc_now_ns() >= until_ns) {
+        if (clock_ns() >= until_ns) {
             return error_set(err, DRUPE_BOOT_TIMEOUT, -r,
                              "%.80s does not open its API socket within %u ms",
                              m->config->firecracker_path, FC_API_TIMEOUT_MS);
@@ -206,7 +206,7 @@ static drupe_vm_err_t wait_socket(struct fc_machine *m, uint64_t until_ns, struc
 static drupe_vm_err_t greet(struct fc_machine *m, struct drupe_error *err)
 {
     char version[32];
-    uint64_t until_ns = fc_now_ns() + FC_API_TIMEOUT_MS * NS_PER_MS;
+    uint64_t until_ns = clock_ns() + FC_API_TIMEOUT_MS * NS_PER_MS;
     drupe_vm_err_t r = wait_socket(m, until_ns, err);
     const struct fc_request ask = {
         .method = "GET", .path = "/version", .until_ns = until_ns, .code = DRUPE_UNAVAILABLE
@@ -215,7 +215,7 @@ static drupe_vm_err_t greet(struct fc_machine *m, struct drupe_error *err)
     if (r == DRUPE_OK) {
         r = fc_http_do(&m->http, &ask, err);
     }
-    if (r == DRUPE_UNAVAILABLE && fc_now_ns() >= until_ns) {
+    if (r == DRUPE_UNAVAILABLE && clock_ns() >= until_ns) {
         return error_set(err, DRUPE_BOOT_TIMEOUT, 0, "%.80s gives no answer within %u ms",
                          m->config->firecracker_path, FC_API_TIMEOUT_MS);
     }

@@ -11,6 +11,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <base/clock.h>
 #include <base/fmt.h>
 
 #include "backends/firecracker/firecracker.h"
@@ -142,7 +143,7 @@ drupe_vm_err_t fc_snapshot(void *machine, bool is_paused,
 {
     struct fc_machine *m = machine;
     struct two_files f;
-    uint64_t began_ns = fc_now_ns();
+    uint64_t began_ns = clock_ns();
     drupe_vm_err_t r = DRUPE_OK;
 
     memset(info, 0, sizeof(*info));
@@ -164,12 +165,12 @@ drupe_vm_err_t fc_snapshot(void *machine, bool is_paused,
             drupe_vm_err_t resumed =
                 fc_set_paused(m, false, DRUPE_SNAPSHOT_FAILED, r == DRUPE_OK ? err : NULL);
 
-            info->stopped_ns = fc_now_ns() - began_ns;
+            info->stopped_ns = clock_ns() - began_ns;
             r = r == DRUPE_OK ? resumed : r;
         }
     }
     (void)pthread_mutex_unlock(&m->http_lock);
-    info->took_ns = fc_now_ns() - began_ns;
+    info->took_ns = clock_ns() - began_ns;
     return r;
 }
 

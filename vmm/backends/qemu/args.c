@@ -158,6 +158,26 @@ static void add_vsock(struct builder *b)
     add(a, "vhost-user-vsock-device,chardev=vsock,bus=virtio-mmio-bus.%u", take_slot(b));
 }
 
+static void add_net(struct builder *b, const struct config_net *n, unsigned index)
+{
+    unsigned slot = take_slot(b);
+
+    add(b->args, "-netdev");
+    add(b->args, "tap,id=net%u,fd=%u", index, (unsigned)QEMU_FD_NET + index);
+    add(b->args, "-device");
+    if (n->mtu != 0) {
+        add(b->args,
+            "virtio-net-device,netdev=net%u,mac=%02x:%02x:%02x:%02x:%02x:%02x,host_mtu=%u,"
+            "bus=virtio-mmio-bus.%u",
+            index, n->mac[0], n->mac[1], n->mac[2], n->mac[3], n->mac[4], n->mac[5], n->mtu, slot);
+    } else {
+        add(b->args,
+            "virtio-net-device,netdev=net%u,mac=%02x:%02x:%02x:%02x:%02x:%02x,"
+            "bus=virtio-mmio-bus.%u",
+            index, n->mac[0], n->mac[1], n->mac[2], n->mac[3], n->mac[4], n->mac[5], slot);
+    }
+}
+
 static void add_devices(struct builder *b)
 {
     const struct config *c = b->config;
@@ -175,6 +195,9 @@ static void add_devices(struct builder *b)
             continue;
         }
         add_disk(b, &c->disks[i], (unsigned)QEMU_FD_DISK + i);
+    }
+    for (unsigned i = 0; i < c->net_count; i++) {
+        add_net(b, &c->nets[i], i);
     }
     for (unsigned i = 0; i < c->share_count; i++) {
         add_share(b, &c->shares[i], (unsigned)QEMU_FD_SHARE + i);

@@ -265,6 +265,9 @@ static int give_files(struct qemu_machine *m)
     for (unsigned i = 0; r == 0 && i < c->share_count; i++) {
         r = give_child(m, (unsigned)QEMU_FD_SHARE + i, c->shares[i].fd);
     }
+    for (unsigned i = 0; r == 0 && i < c->net_count; i++) {
+        r = give_child(m, (unsigned)QEMU_FD_NET + i, c->nets[i].fd);
+    }
     return r;
 }
 
@@ -284,6 +287,19 @@ static drupe_vm_err_t make_vsock(struct qemu_machine *m, struct drupe_error *err
         (void)close(socket);
     }
     return error_set(err, DRUPE_NO_MEMORY, -r, "make QEMU's descriptors");
+}
+
+static bool has_net_limit(const struct config *c)
+{
+    for (unsigned i = 0; i < c->net_count; i++) {
+        const struct config_net *n = &c->nets[i];
+
+        if (n->rx_limit.bandwidth.size != 0 || n->rx_limit.ops.size != 0 ||
+            n->tx_limit.bandwidth.size != 0 || n->tx_limit.ops.size != 0) {
+            return true;
+        }
+    }
+    return false;
 }
 
 static drupe_vm_err_t start_thread(struct qemu_machine *m, struct drupe_error *err)
@@ -317,6 +333,10 @@ static drupe_vm_err_t build(struct qemu_machine *m, struct drupe_error *err)
     }
     if (m->config->cpuid_count != 0) {
         return error_set(err, DRUPE_UNSUPPORTED, 0, "CPUID modifiers: not on the qemu backend");
+    }
+    if (has_net_limit(m->config)) {
+        return error_set(err, DRUPE_UNSUPPORTED, 0,
+                         "rate limits of a network interface: not on the qemu backend");
     }
     if (!host_find_qemu(m->path, sizeof(m->path))) {
         return error_set(err, DRUPE_UNAVAILABLE, 0, "no QEMU: install qemu-system-x86_64");

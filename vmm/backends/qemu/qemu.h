@@ -19,7 +19,7 @@
 #include "log.h"
 
 #define QEMU_PATH_SIZE_MAX 256u
-#define QEMU_ARGS_MAX      96u
+#define QEMU_ARGS_MAX      112u
 #define QEMU_TEXT_SIZE_MAX 16384u
 #define QEMU_VIRTIO_SLOTS  8u
 
@@ -40,9 +40,10 @@ enum qemu_fd {
     QEMU_FD_ROOT,
     QEMU_FD_DISK,                                   /* and DRUPE_DISKS_MAX - 1 more */
     QEMU_FD_SHARE = QEMU_FD_DISK + DRUPE_DISKS_MAX, /* and DRUPE_SHARES_MAX - 1 more */
+    QEMU_FD_NET = QEMU_FD_SHARE + DRUPE_SHARES_MAX, /* and DRUPE_NETS_MAX - 1 more */
 };
 
-#define QEMU_FDS ((unsigned)QEMU_FD_SHARE - (unsigned)QEMU_FD_KERNEL + DRUPE_SHARES_MAX)
+#define QEMU_FDS ((unsigned)QEMU_FD_NET - (unsigned)QEMU_FD_KERNEL + DRUPE_NETS_MAX)
 
 /* The child's command line: pure text, made from the configuration. */
 struct qemu_args {

@@ -9,31 +9,23 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <time.h>
 
+#include <base/clock.h>
 #include <base/fmt.h>
 
 #include "backends/qemu/qemu.h"
 #include "error.h"
 
-#define ANSWER_TIMEOUT_MS INT64_C(10000)
+#define ANSWER_TIMEOUT_MS 10000u
 #define COMMAND_SIZE_MAX  64u
 
-static int64_t now_ms(void)
-{
-    struct timespec t;
-
-    (void)clock_gettime(CLOCK_MONOTONIC, &t);
-    return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
-}
-
 /* One line into q->line, cut when too long. 0 or -errno. */
-static int read_line(struct qmp *q, int64_t deadline)
+static int read_line(struct qmp *q, uint64_t deadline_ns)
 {
     q->line_size = 0;
     for (;;) {
         struct pollfd p = { q->fd, POLLIN, 0 };
-        int64_t left = deadline - now_ms();
+        int left_ms = clock_poll_ms(deadline_ns);
         char c = 0;
         ssize_t n = recv(q->fd, &c, 1, MSG_DONTWAIT);
 
@@ -43,7 +35,7 @@ static int read_line(struct qmp *q, int64_t deadline)
         if (n < 0 && errno != EAGAIN && errno != EINTR) {
             return -errno;
         }
-        if (n < 0 && (left <= 0 || poll(&p, 1, (int)left) == 0)) {
+        if (n < 0 && (left_ms == 0 || poll(&p, 1, left_ms) == 0)) {
             return -ETIMEDOUT;
         }
         if (n == 1 && c == '\n') {
@@ -62,7 +54,7 @@ static bool begins(const struct qmp *q, const char *text)
 }
 
 /* 0, -errno, or -EPROTO with QEMU's error in q->line. */
-static int execute(struct qmp *q, const char *command, int64_t deadline)
+static int execute(struct qmp *q, const char *command, uint64_t deadline_ns)
 {
     char text[COMMAND_SIZE_MAX];
     size_t size = fmt_snprintf(text, sizeof(text), "{\"execute\": \"%s\"}\n", command);
@@ -72,7 +64,7 @@ static int execute(struct qmp *q, const char *command, int64_t deadline)
         return errno == 0 ? -EIO : -errno;
     }
     do {
-        r = read_line(q, deadline);
+        r = read_line(q, deadline_ns);
     } while (r == 0 && !begins(q, "{\"return\"") && !begins(q, "{\"error\""));
     return r == 0 && begins(q, "{\"error\"") ? -EPROTO : r;
 }
@@ -80,16 +72,16 @@ static int execute(struct qmp *q, const char *command, int64_t deadline)
 drupe_vm_err_t qmp_do(struct qmp *q, const char *command, drupe_vm_err_t code,
                       struct drupe_error *err)
 {
-    int64_t deadline = now_ms() + ANSWER_TIMEOUT_MS;
+    uint64_t deadline_ns = clock_ns() + ANSWER_TIMEOUT_MS * NS_PER_MS;
     int r = 0;
 
     /* The greeting comes first; no command is taken before this one. */
     if (!q->is_ready) {
-        r = execute(q, "qmp_capabilities", deadline);
+        r = execute(q, "qmp_capabilities", deadline_ns);
         q->is_ready = r == 0;
     }
     if (r == 0) {
-        r = execute(q, command, deadline);
+        r = execute(q, command, deadline_ns);
     }
     if (r == -EPROTO) {
         return error_set(err, code, 0, "QEMU refuses %s: %s", command, q->line);
