@@ -36,3 +36,10 @@ vmm_machine.programs := $(addprefix $(BUILD)/tests/,vmm_machine vmm_machine_tsan
     vmm_net vmm_net_tsan)
 checks += $(vmm_machine.programs)
 check_needs += $(vmm_machine.programs) $(BUILD)/tests/vmm_guest.elf $(BUILD)/tests/vmm_guest_pvh.elf
+
+# The metadata service without a machine, for this host's TCP to talk to.
+mmds_tap.sees := vmm base/include include
+$(call program,tests/mmds_tap,asan,tests/vmm/mmds_tap.c,vmm base base_hosted,$(vmm.libs),$(mmds_tap.sees),)
+lint_sees.tests/vmm/mmds_tap.c := $(mmds_tap.sees)
+checks += tests/vmm/mmds.py
+check_needs += $(BUILD)/tests/mmds_tap
