@@ -39,7 +39,8 @@ cc.fuzz := $(CLANG)
 cc.sim := $(CC)
 cc.kernel := $(CC)
 
-cflags.host := -O2 -D_GNU_SOURCE $(hardened)
+# Small: no unwind tables (gdb has .debug_frame), and the linker drops what nothing calls.
+cflags.host := -O2 -D_GNU_SOURCE $(hardened) -ffunction-sections -fdata-sections -fno-asynchronous-unwind-tables
 # For shared libraries: only what is marked so is seen from outside.
 cflags.pic := -O2 -D_GNU_SOURCE -fPIC -fvisibility=hidden -fstack-protector-strong -D_FORTIFY_SOURCE=2
 cflags.asan := -O1 -D_GNU_SOURCE -DTEST_BUILD=1 -fPIE -fno-omit-frame-pointer -fno-sanitize-recover=all \
@@ -53,15 +54,16 @@ cflags.sim := -O2 -D_GNU_SOURCE -DTEST_BUILD=1 -fPIE -fno-omit-frame-pointer
 # Ring 0 is paid for by the instruction on some hosts: no padding to run through, no frames in leaves.
 kernel_machine.x86_64 := -march=x86-64 -mgeneral-regs-only -mno-red-zone -mcmodel=kernel -fcf-protection=none \
     $(if $(IS_CLANG),,-fno-align-loops -fno-align-jumps)
-# gcc sees the kernel as a whole; clang compiles it file by file (its objects would want lld).
-kernel_lto := $(if $(IS_CLANG),,-flto)
+# gcc sees the kernel as a whole, and may let it grow where kernel/component.mk says that functions are
+# to be inlined; clang compiles it file by file (its objects would want lld).
+kernel_lto := $(if $(IS_CLANG),,-flto --param inline-unit-growth=300)
 kernel_isystem := $(shell $(CC) -print-file-name=include)
-cflags.kernel := -O3 -ffreestanding -nostdinc -isystem $(kernel_isystem) -fno-strict-aliasing \
+cflags.kernel := -O2 -ffreestanding -nostdinc -isystem $(kernel_isystem) -fno-strict-aliasing \
     -fno-delete-null-pointer-checks -fno-pic -fno-pie -fno-stack-protector -fno-asynchronous-unwind-tables \
     -fomit-frame-pointer $(kernel_lto) $(kernel_machine.$(ARCH))
 
 shared_ldflags := -shared -Wl,-z,relro,-z,now,-z,defs
-ldflags.host := -pie -Wl,-z,relro,-z,now
+ldflags.host := -pie -Wl,-z,relro,-z,now,-z,pack-relative-relocs -Wl,--gc-sections
 ldflags.asan := -pie -fsanitize=address,undefined
 ldflags.tsan := -pie -fsanitize=thread
 ldflags.cov := -pie --coverage

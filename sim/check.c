@@ -6,11 +6,13 @@
 
 #include <base/assert.h>
 
+#include "api_client.h"
 #include "file.h"
 #include "internal.h"
 #include "abi/snapshot.h"
 #include "machine.h"
 #include "vm_internal.h"
+#include "wrap.h"
 
 #define WATCHED_MAX     512u
 #define EXEC_SLACK_MS   12000u /* to connect, and to end a program that ran out of its time */
@@ -61,6 +63,7 @@ static const unsigned successors[STATES] = {
 struct watched {
     const drupe_vm_t *vm;
     unsigned number;
+    unsigned proc; /* whose it is: a killed one's are gone */
     enum drupe_vm_state seen;
 };
 
@@ -84,8 +87,11 @@ static void check_transitions(void *ctx)
     (void)ctx;
     for (unsigned i = 0; i < watched_count; i++) {
         struct watched *w = &watched[i];
-        enum drupe_vm_state now = vm_state_of(w->vm);
+        enum drupe_vm_state now = w->seen;
 
+        if (likely(sim_proc_is_alive(w->proc))) {
+            now = vm_state_of(w->vm);
+        }
         if (unlikely(now != w->seen)) {
             sim_trace("vm %u %s", w->number, drupe_vm_state_name(now));
             sim_check((successors[column_of(w->seen)] & (unsigned)now) != 0,
@@ -96,21 +102,60 @@ static void check_transitions(void *ctx)
     }
 }
 
+static struct watched *find_watched(const drupe_vm_t *vm)
+{
+    for (unsigned i = 0; i < watched_count; i++) {
+        if (watched[i].vm == vm) {
+            return &watched[i];
+        }
+    }
+    return NULL;
+}
+
 static void watch(const struct box *b)
 {
+    struct watched *w = find_watched(b->vm);
+
+    if (w != NULL) {
+        w->number = b->number;
+        return;
+    }
     sim_check(watched_count < WATCHED_MAX, "more than %u VMs", WATCHED_MAX);
-    watched[watched_count++] =
-        (struct watched){ .vm = b->vm, .number = b->number, .seen = vm_state_of(b->vm) };
+    watched[watched_count++] = (struct watched){
+        .vm = b->vm, .number = b->number, .proc = sim_proc_current(), .seen = vm_state_of(b->vm)
+    };
 }
 
 static void unwatch(const drupe_vm_t *vm)
 {
-    for (unsigned i = 0; i < watched_count; i++) {
-        if (watched[i].vm == vm) {
-            watched[i] = watched[--watched_count];
-            return;
-        }
+    struct watched *w = find_watched(vm);
+
+    if (w != NULL) {
+        *w = watched[--watched_count];
     }
+}
+
+drupe_vm_err_t __real_drupe_vm_create(const drupe_vm_config_t *cfg, drupe_vm_t **out,
+                                      struct drupe_error *err);
+void __real_drupe_vm_destroy(drupe_vm_t *vm);
+
+/* Those that the library makes for itself (the control API's) are watched as well. */
+WRAP(drupe_vm_err_t, drupe_vm_create)
+
+(const drupe_vm_config_t *cfg, drupe_vm_t **out, struct drupe_error *err)
+{
+    drupe_vm_err_t r = __real_drupe_vm_create(cfg, out, err);
+
+    if (r == DRUPE_OK && sim_is_active()) {
+        watch(&(struct box){ .vm = *out, .number = ++boxes_made });
+    }
+    return r;
+}
+
+WRAP(void, drupe_vm_destroy)(drupe_vm_t *vm)
+{
+    unwatch(vm);
+    __real_drupe_vm_destroy(vm);
 }
 
 void sim_checks_init(void)
@@ -122,6 +167,7 @@ void sim_checks_init(void)
     sockets_named = 0;
     crowds = 0;
     memset(&last_error, 0, sizeof(last_error));
+    api_allow_breaks(false);
     sim_disk_put("/images/kernel.elf", image, sizeof(image), S_IFREG | 0644);
     sim_disk_put("/images/root.erofs", image, sizeof(image), S_IFREG | 0644);
     sim_disk_put("/images/disk.img", image, sizeof(image), S_IFREG | 0644);

@@ -11,7 +11,8 @@ sim_wraps := malloc calloc realloc reallocarray free strdup strndup posix_memali
     unlink rmdir unlinkat mkdir mkdirat rename renameat renameat2 linkat stat lstat fstatat access \
     faccessat fchmod chmod opendir fdopendir readdir dirfd closedir \
     socket socketpair bind listen connect accept accept4 shutdown send recv sendmsg recvmsg \
-    setsockopt getsockopt \
+    setsockopt getsockopt epoll_create1 epoll_ctl epoll_wait signalfd timerfd_create timerfd_settime \
+    drupe_vm_create drupe_vm_destroy \
     pthread_mutex_init pthread_mutex_destroy pthread_mutex_lock pthread_mutex_trylock \
     pthread_mutex_unlock pthread_cond_init pthread_cond_destroy pthread_cond_wait \
     pthread_cond_timedwait pthread_cond_signal pthread_cond_broadcast pthread_create pthread_join \
@@ -22,9 +23,9 @@ comma := ,
 sim_ldflags := $(patsubst %,-Wl$(comma)--wrap=%,$(sim_wraps))
 
 sim.srcs := $(wildcard sim/*.c sim/scenarios/*.c)
-sim.sees := sim vmm vmm/arch/$(ARCH) base/include include
+sim.sees := sim vmm vmm/api vmm/arch/$(ARCH) base/include include
 # --start-group holds archives only: objects of the simulator first, then the library.
-$(call program,sim,sim,$(sim.srcs),vmm base base_hosted,$(sim_ldflags) -l:libmd.a $$(vmm.libs),$(sim.sees),)
+$(call program,sim,sim,$(sim.srcs),vmm_api vmm base base_hosted,$(sim_ldflags) -l:libmd.a $$(vmm_api.libs) $$(vmm.libs),$(sim.sees),)
 programs += $(BUILD)/sim
 
 # SEEDS random seeds besides the fixed ones; DST_SEED=n runs that one alone.

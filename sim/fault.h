@@ -58,7 +58,9 @@
     X(AGENT_GARBAGE, "agent-garbage-frame", "-")                                                   \
     X(VSOCK_RESET, "vsock-reset", "-")                                                             \
     X(SIGKILL, "monitor-sigkill", "-")                                                             \
-    X(PAGE_STALL, "host-page-fault-stall", "ms")
+    X(PAGE_STALL, "host-page-fault-stall", "ms")                                                   \
+    X(INTERRUPTED, "interrupted-call", "-")                                                        \
+    X(SHORT_TRANSFER, "short-transfer", "-")
 
 enum sim_fault {
     SIM_FAULT_NONE,
@@ -105,6 +107,7 @@ _Static_assert(SIM_FAULT_KINDS <= 64, "kinds are bits of a word");
     X(file_rename)                                                                                 \
     X(net_connect)                                                                                 \
     X(net_send)                                                                                    \
+    X(net_receive)                                                                                 \
     X(memory)                                                                                      \
     X(clock)                                                                                       \
     X(monitor_step)                                                                                \

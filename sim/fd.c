@@ -48,6 +48,7 @@ void sim_file_put(struct sim_file *f)
     assert(f->refs > 0);
     f->refs--;
     if (f->refs == 0) {
+        sim_epoll_forget(f);
         f->ops->close(f);
         sim_files_changed();
     }
@@ -58,7 +59,7 @@ static int install_from(struct sim_file *f, int first)
     unsigned proc = sim_proc_current();
     bool is_refused = sim_fault_draw(OP_file_open, SIM_KIND(FD_EXHAUSTION), NULL) != SIM_FAULT_NONE;
 
-    for (int fd = first; !is_refused && fd < FDS_MAX; fd++) {
+    for (int fd = max_of(first, FD_FIRST); !is_refused && fd < FDS_MAX; fd++) {
         if (tables[proc][fd] == NULL) {
             tables[proc][fd] = f;
             used[proc]++;
@@ -99,11 +100,15 @@ unsigned sim_fds_count(unsigned proc)
 
 /* ---- Reading and writing ---- */
 
-static void wait_ready(struct sim_file *f)
+bool sim_file_wait(struct sim_file *f, enum sim_op op)
 {
     uint64_t ready_ns = f->ops->ready_ns == NULL ? SIM_FOREVER : f->ops->ready_ns(f);
 
+    if (sim_fault_draw(op, SIM_KIND(INTERRUPTED), NULL) != SIM_FAULT_NONE) {
+        return false;
+    }
     (void)sim_block(&readiness, ready_ns);
+    return true;
 }
 
 static ssize_t do_read(int fd, void *to, size_t size, off_t offset)
@@ -120,8 +125,7 @@ static ssize_t do_read(int fd, void *to, size_t size, off_t offset)
     f->refs++; /* another task may close it meanwhile */
     n = f->ops->read(f, to, size, offset);
     while (n == -EAGAIN && (f->flags & O_NONBLOCK) == 0) {
-        wait_ready(f);
-        n = f->ops->read(f, to, size, offset);
+        n = sim_file_wait(f, OP_net_receive) ? f->ops->read(f, to, size, offset) : -EINTR;
     }
     sim_file_put(f);
     return n;
@@ -141,8 +145,7 @@ static ssize_t do_write(int fd, const void *from, size_t size, off_t offset)
     f->refs++;
     n = f->ops->write(f, from, size, offset);
     while (n == -EAGAIN && (f->flags & O_NONBLOCK) == 0) {
-        wait_ready(f);
-        n = f->ops->write(f, from, size, offset);
+        n = sim_file_wait(f, OP_net_send) ? f->ops->write(f, from, size, offset) : -EINTR;
     }
     sim_file_put(f);
     return n;
@@ -364,6 +367,9 @@ static int do_poll(struct pollfd *fds, nfds_t count, uint64_t deadline_ns)
         if (hits > 0 || sim_now_ns() >= deadline_ns) {
             return hits;
         }
+        if (sim_fault_draw(OP_net_receive, SIM_KIND(INTERRUPTED), NULL) != SIM_FAULT_NONE) {
+            return -EINTR;
+        }
         (void)sim_block(&readiness, ready_ns);
     }
 }
@@ -374,17 +380,18 @@ WRAP(int, poll)(struct pollfd *fds, nfds_t count, int timeout_ms)
         return __real_poll(fds, count, timeout_ms);
     }
     sim_step();
-    return do_poll(fds, count,
-                   timeout_ms < 0 ? SIM_FOREVER
-                                  : sim_now_ns() + (uint64_t)timeout_ms * SIM_NS_PER_MS);
+    return (int)sim_result_of(do_poll(
+        fds, count,
+        timeout_ms < 0 ? SIM_FOREVER : sim_now_ns() + (uint64_t)timeout_ms * SIM_NS_PER_MS));
 }
 
 WRAP(int, ppoll)(struct pollfd *fds, nfds_t count, const struct timespec *timeout, const void *mask)
 {
     (void)mask;
     sim_step();
-    return do_poll(fds, count,
-                   timeout == NULL ? SIM_FOREVER
-                                   : sim_now_ns() + (uint64_t)timeout->tv_sec * SIM_NS_PER_SEC +
-                                         (uint64_t)timeout->tv_nsec);
+    return (int)sim_result_of(
+        do_poll(fds, count,
+                timeout == NULL ? SIM_FOREVER
+                                : sim_now_ns() + (uint64_t)timeout->tv_sec * SIM_NS_PER_SEC +
+                                      (uint64_t)timeout->tv_nsec));
 }

@@ -10,7 +10,7 @@
 #include <sys/stat.h>
 #include <sys/types.h>
 
-#include "world.h"
+#include "fault.h"
 
 struct sim_file;
 
@@ -21,6 +21,8 @@ struct sim_file_ops {
     ssize_t (*write)(struct sim_file *f, const void *from, size_t size, off_t offset);
     short (*poll)(struct sim_file *f);        /* POLLIN ... that hold now */
     uint64_t (*ready_ns)(struct sim_file *f); /* NULL, or when something will arrive */
+    /* NULL, or a number that moves whenever an edge-triggered waiter would be woken */
+    uint64_t (*activity)(struct sim_file *f);
     int (*stat)(struct sim_file *f, struct stat *out);
     void (*close)(struct sim_file *f); /* the last reference is gone; frees it */
 };
@@ -40,6 +42,9 @@ struct sim_file *sim_fd_get(int fd); /* NULL: not open. Borrowed */
 void sim_file_put(struct sim_file *f);
 /* Something may have become readable or writable: whoever waits looks again. */
 void sim_files_changed(void);
+/* Until something may have changed, or it becomes ready by itself. Switches. False: a signal
+ * without SA_RESTART comes instead. */
+bool sim_file_wait(struct sim_file *f, enum sim_op op);
 /* The call failed: sets errno and returns -1 for negative r, else r. */
 long sim_result_of(long r);
 
@@ -72,3 +77,8 @@ void sim_power_loss(void);
 
 /* ---- Sockets (socket.c) ---- */
 void sim_net_init(void);
+
+/* ---- Descriptors for events (event.c) ---- */
+
+/* Signal `signo` comes to process `proc`: its signal descriptors become readable. */
+void sim_signal_raise(unsigned proc, int signo);

@@ -31,7 +31,7 @@ static void touch(struct sim_machine *m, uint64_t offset, uint64_t size)
     uint64_t last = (SIM_STATE_START + offset + size) / SIM_PAGE;
 
     for (uint64_t p = first; p <= last && p < m->config->memory_size / SIM_PAGE; p++) {
-        m->is_touched[p] = true;
+        sim_machine_touch(m, p);
     }
 }
 
@@ -63,6 +63,7 @@ bool guest_file_remove(struct sim_machine *m, const char *name)
     memmove(at, at + size, (size_t)(end - at - size));
     memset(end - size, 0, size);
     store_le32(state_of(m) + 8, used - size);
+    touch(m, 0, HEAD + used);
     return true;
 }
 

@@ -59,6 +59,12 @@ void sim_machine_end(struct sim_machine *m, enum drupe_end_kind kind, int status
 
 /* ---- The guest ---- */
 
+void sim_machine_touch(struct sim_machine *m, uint64_t page)
+{
+    m->is_touched[page] = true;
+    m->is_dirty[page] = true;
+}
+
 static void guest_step(struct sim_vcpu *v)
 {
     uint64_t x = v->regs[1] + UINT64_C(0x9e3779b97f4a7c15) * (v->index + 1);
@@ -72,7 +78,7 @@ static void guest_step(struct sim_vcpu *v)
     page = v->regs[1] % SIM_WORKING_PAGES + SIM_WORKING_START / SIM_PAGE;
     store_le64(v->machine->memory + page * SIM_PAGE + (v->regs[1] >> 32) % (SIM_PAGE / 8) * 8,
                v->regs[2]);
-    v->machine->is_touched[page] = true;
+    sim_machine_touch(v->machine, page);
     v->steps++;
     v->exits[DRUPE_EXIT_HLT]++;
 }
@@ -134,8 +140,10 @@ static bool enter_guest(struct sim_vcpu *v)
 
     (void)pthread_mutex_lock(&m->lock);
     while ((!m->is_released || m->is_pausing) && !m->is_ending) {
-        v->is_parked = true;
-        (void)pthread_cond_broadcast(&m->changed);
+        if (!v->is_parked) { /* not at each wake: two would wake each other for ever */
+            v->is_parked = true;
+            (void)pthread_cond_broadcast(&m->changed);
+        }
         (void)pthread_cond_wait(&m->changed, &m->lock);
     }
     v->is_parked = false;
@@ -310,6 +318,8 @@ static void machine_destroy(void *machine)
         (void)munmap(m->memory, m->config->memory_size);
     }
     free(m->is_touched);
+    free(m->is_dirty);
+    free(m->base_path);
     (void)pthread_cond_destroy(&m->changed);
     (void)pthread_mutex_destroy(&m->lock);
     free(m);
@@ -336,7 +346,8 @@ static drupe_vm_err_t map_memory(struct sim_machine *m, struct drupe_error *err)
     }
     m->memory = p;
     m->is_touched = calloc(m->config->memory_size / SIM_PAGE, sizeof(bool));
-    if (m->is_touched == NULL) {
+    m->is_dirty = calloc(m->config->memory_size / SIM_PAGE, sizeof(bool));
+    if (m->is_touched == NULL || m->is_dirty == NULL) {
         return error_set(err, DRUPE_NO_MEMORY, ENOMEM, "make the machine");
     }
     return DRUPE_OK;

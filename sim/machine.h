@@ -42,6 +42,9 @@ struct sim_machine {
     struct backend_events events;
     uint8_t *memory;
     bool *is_touched; /* by page */
+    bool *is_dirty;   /* by page: written since the last snapshot */
+    char base_id[64]; /* of the snapshot that a diff builds on; "": none */
+    char *base_path;  /* NULL: it has none */
     struct sim_vcpu vcpus[DRUPE_VCPUS_MAX];
     unsigned vcpu_count;
     pthread_t control;
@@ -75,6 +78,8 @@ unsigned sim_machine_processes(struct sim_machine *m);
 
 /* The guest or the monitor ends it; the first call counts. */
 void sim_machine_end(struct sim_machine *m, enum drupe_end_kind kind, int status, const char *text);
+/* The guest has written this page. */
+void sim_machine_touch(struct sim_machine *m, uint64_t page);
 /* All vCPUs outside the guest. DRUPE_PAUSE_FAILED after a second; then they go on. */
 drupe_vm_err_t sim_machine_park(struct sim_machine *m, struct drupe_error *err);
 void sim_machine_unpark(struct sim_machine *m);

@@ -10,6 +10,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <inttypes.h>
+#include <jansson.h>
 #include <malloc.h>
 #include <signal.h>
 #include <stdio.h>
@@ -464,6 +465,7 @@ int main(int argc, char **argv)
     /* Simulated disks come and go by megabytes: keep the pages. */
     (void)mallopt(M_MMAP_THRESHOLD, 64 << 20);
     (void)mallopt(M_TRIM_THRESHOLD, 1 << 30);
+    json_object_seed(1); /* once in a program: not when the first world happens to need it */
     collect();
     for (int i = 1; i < argc; i++) {
         bool has_value = i + 1 < argc;

@@ -487,7 +487,7 @@ static drupe_vm_err_t take_texts(struct config *c, const drupe_vm_config_t *from
     return DRUPE_OK;
 }
 
-static void config_clear(struct config *c)
+void config_clear(struct config *c)
 {
     memset(c, 0, sizeof(*c));
     c->kernel.fd = -1;

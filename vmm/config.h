@@ -107,6 +107,8 @@ struct config {
 drupe_vm_err_t config_take(struct config *out, const drupe_vm_config_t *from,
                            struct drupe_error *err) MUST_CHECK;
 void config_deinit(struct config *c);
+/* Nothing in it, and nothing to free. */
+void config_clear(struct config *c);
 
 /* Disk `index` in the guest's order: the root, when it is a disk, is 0. NULL: there is none. */
 struct config_file *config_disk(struct config *c, unsigned index);

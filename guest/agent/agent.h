@@ -25,6 +25,7 @@
 struct source {
     int fd; /* -1: none */
     bool is_watched;
+    bool is_shared; /* another descriptor of ours is the same open file */
     uint32_t events;
     void (*fn)(struct source *s, uint32_t events);
 };
@@ -75,10 +76,14 @@ struct connection {
     size_t in_room;
     struct backlog out;
     struct list streams;
+    size_t held_size;
+    uint8_t held[512]; /* frames of this round of the loop, which go out with one call */
 };
 
 void connection_accept(struct source *s, uint32_t events);
 unsigned connection_count(void);
+/* Send what the connections hold back: at the end of each round. */
+void connections_flush(void);
 /* Bytes as they are; on lack of memory the connection ends. */
 void connection_send(struct connection *c, const void *bytes, size_t size);
 void connection_frame(struct connection *c, unsigned type, unsigned flags, unsigned stream,

@@ -16,6 +16,10 @@
 static struct list connections = LIST_INIT(connections);
 static unsigned count;
 
+/* The last connection that went, with its buffer: most of them come one after the other, and memory
+ * that is given back and asked for again costs system calls and page faults. */
+static struct connection *idle;
+
 unsigned connection_count(void)
 {
     return count;
@@ -91,9 +95,27 @@ static void connection_close(struct connection *c)
     source_close(&c->source);
     backlog_clear(&c->out);
     list_remove(&c->link);
+    count--;
+    if (idle == NULL && c->in_room == IN_START + 1) {
+        idle = c;
+        return;
+    }
     free(c->in);
     free(c);
-    count--;
+}
+
+static struct connection *connection_alloc(void)
+{
+    struct connection *c = idle;
+    uint8_t *in = NULL;
+
+    if (c == NULL) {
+        return calloc(1, sizeof(*c));
+    }
+    idle = NULL;
+    in = c->in;
+    *c = (struct connection){ .in = in, .in_room = IN_START + 1 };
+    return c;
 }
 
 /* --- sending ---------------------------------------------------------------------------------- */
@@ -112,7 +134,7 @@ static void end_soon(struct connection *c)
     watch(c);
 }
 
-void connection_send(struct connection *c, const void *bytes, size_t size)
+static void send_now(struct connection *c, const void *bytes, size_t size)
 {
     size_t done = 0;
 
@@ -127,6 +149,38 @@ void connection_send(struct connection *c, const void *bytes, size_t size)
         return;
     }
     watch(c);
+}
+
+static void flush_held(struct connection *c)
+{
+    size_t size = c->held_size;
+
+    c->held_size = 0;
+    if (size > 0) {
+        send_now(c, c->held, size);
+    }
+}
+
+void connections_flush(void)
+{
+    struct connection *c = NULL;
+
+    list_for_each_entry(c, &connections, link) {
+        flush_held(c);
+    }
+}
+
+void connection_send(struct connection *c, const void *bytes, size_t size)
+{
+    if (size > sizeof(c->held) - c->held_size) {
+        flush_held(c);
+    }
+    if (size > sizeof(c->held)) {
+        send_now(c, bytes, size);
+        return;
+    }
+    memcpy(c->held + c->held_size, bytes, size);
+    c->held_size += size;
 }
 
 void connection_frame(struct connection *c, unsigned type, unsigned flags, unsigned stream,
@@ -251,7 +305,7 @@ static void on_request(struct connection *c, const struct frame *f)
             break;
         }
         connection_frame(c, AGENT_OK, 0, f->stream, NULL, 0);
-        (void)backlog_flush(&c->out, c->source.fd);
+        connections_flush();
         machine_shutdown(load_be32(f->payload));
     }
 }
@@ -455,7 +509,7 @@ static void on_event(struct source *s, uint32_t events)
 void connection_accept(struct source *s, uint32_t events)
 {
     int fd = accept4(s->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
-    struct connection *c = fd >= 0 && count < AGENT_CONNECTIONS_MAX ? calloc(1, sizeof(*c)) : NULL;
+    struct connection *c = fd >= 0 && count < AGENT_CONNECTIONS_MAX ? connection_alloc() : NULL;
 
     (void)events;
     if (c == NULL) {

@@ -12,7 +12,8 @@
 
 #include "agent.h"
 
-#define EVENTS_MAX 16
+#define EVENTS_MAX   16
+#define SIGNAL_COUNT 5
 
 static int epoll_fd = -1;
 static struct source signals = { .fd = -1 };
@@ -26,6 +27,19 @@ uint64_t now_ns(void)
 
     (void)clock_gettime(CLOCK_MONOTONIC, &t);
     return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
+}
+
+/* Of what epoll_wait() returned for it, keep what is still wanted. */
+static void limit_pending(const struct source *s, uint32_t wanted)
+{
+    for (int i = 0; i < event_count; i++) {
+        if (events[i].data.ptr == s) {
+            events[i].events &= wanted | EPOLLERR | EPOLLHUP;
+            if (wanted == 0) {
+                events[i].data.ptr = NULL;
+            }
+        }
+    }
 }
 
 void source_watch(struct source *s, uint32_t wanted)
@@ -42,23 +56,22 @@ void source_watch(struct source *s, uint32_t wanted)
         s->is_watched = true;
     }
     s->events = wanted;
-    for (int i = 0; i < event_count; i++) {
-        if (events[i].data.ptr == s) {
-            events[i].events &= wanted | EPOLLERR | EPOLLHUP;
-            if (wanted == 0) {
-                events[i].data.ptr = NULL;
-            }
-        }
-    }
+    limit_pending(s, wanted);
 }
 
 void source_close(struct source *s)
 {
-    if (s->fd >= 0) {
-        source_watch(s, 0);
-        (void)close(s->fd);
-        s->fd = -1;
+    if (s->fd < 0) {
+        return;
     }
+    if (s->is_shared) {
+        source_watch(s, 0);
+    } else { /* what is closed is watched no more: no need to say so */
+        s->is_watched = false;
+        limit_pending(s, 0);
+    }
+    (void)close(s->fd);
+    s->fd = -1;
 }
 
 static void reap(void)
@@ -75,20 +88,22 @@ static void reap(void)
 
 static void on_signal(struct source *s, uint32_t ready)
 {
-    struct signalfd_siginfo info;
+    struct signalfd_siginfo info[SIGNAL_COUNT]; /* each is pending once at most */
+    ssize_t n = read(s->fd, info, sizeof(info));
 
     (void)ready;
-    while (read(s->fd, &info, sizeof(info)) == (ssize_t)sizeof(info)) {
-        if (info.ssi_signo == SIGCHLD) {
+    for (size_t i = 0; n > 0 && i < (size_t)n / sizeof(info[0]); i++) {
+        if (info[i].ssi_signo == SIGCHLD) {
             reap();
         } else {
-            init_signal((int)info.ssi_signo);
+            init_signal((int)info[i].ssi_signo);
         }
     }
 }
 
 void loop_init(void)
 {
+    sigset_t blocked;
     sigset_t set;
 
     (void)sigemptyset(&set);
@@ -97,8 +112,10 @@ void loop_init(void)
     (void)sigaddset(&set, SIGINT);
     (void)sigaddset(&set, SIGHUP);
     (void)sigaddset(&set, SIGQUIT);
-    (void)sigprocmask(SIG_BLOCK, &set, NULL);
-    (void)signal(SIGPIPE, SIG_IGN);
+    /* Blocked and never taken, rather than ignored: programs then begin with its default. */
+    blocked = set;
+    (void)sigaddset(&blocked, SIGPIPE);
+    (void)sigprocmask(SIG_BLOCK, &blocked, NULL);
     epoll_fd = epoll_create1(EPOLL_CLOEXEC);
     signals.fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
     signals.fn = on_signal;
@@ -131,5 +148,6 @@ void loop_run(void)
             }
         }
         event_count = 0;
+        connections_flush();
     }
 }

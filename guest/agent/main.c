@@ -35,7 +35,10 @@ static bool start_listening(void)
 
 int main(int argc, char **argv)
 {
-    (void)umask(0); /* modes come from the host as they are to be */
+    (void)umask(0);       /* modes come from the host as they are to be */
+    if (chdir("/") < 0) { /* where programs begin */
+        return AGENT_CODE_SETUP;
+    }
     loop_init();
     init_start(argc > 0 ? argv + 1 : argv);
     if (!start_listening()) {

@@ -423,7 +423,7 @@ static void dispatch(struct connection *c, struct request *r)
         exec(c, r);
     } else if (strcmp(r->type, "shutdown") == 0) {
         answer(c, "success");
-        (void)backlog_flush(&c->out, c->source.fd);
+        connections_flush();
         machine_shutdown(AGENT_POWER_OFF);
     } else if (r->path == NULL) {
         refuse(c, "path is missing, or the type is unknown");

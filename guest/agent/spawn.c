@@ -81,7 +81,6 @@ static void default_signals(void)
 {
     sigset_t none;
 
-    (void)signal(SIGPIPE, SIG_DFL); /* the one that we ignore */
     (void)sigemptyset(&none);
     (void)sigprocmask(SIG_SETMASK, &none, NULL);
 }
@@ -101,7 +100,7 @@ static int child(void *arg)
         }
     }
     (void)umask(022);
-    if (chdir(r->cwd) < 0) {
+    if (strcmp(r->cwd, "/") != 0 && chdir(r->cwd) < 0) { /* the agent is there */
         give_up(s, AGENT_CODE_SETUP, "enter the working directory");
     }
     /* System calls and not libc's functions: those would tell other threads. */

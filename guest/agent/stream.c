@@ -24,6 +24,7 @@
 
 static struct list streams = LIST_INIT(streams);
 static unsigned count;
+static int null_fd = -1;
 
 /* Header and payload in one piece, so that a read goes out with one call. */
 static uint8_t frame[AGENT_HEADER_SIZE + READ_SIZE];
@@ -312,6 +313,15 @@ static bool make_pipe(int *ours, int *inner, bool is_input)
     return true;
 }
 
+/* One for all programs. */
+static int open_null(void)
+{
+    if (null_fd < 0) {
+        null_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
+    }
+    return null_fd;
+}
+
 static bool make_pipes(struct stream *s, const struct exec_request *r, int inner[3])
 {
     if (r->want_stdin) {
@@ -319,7 +329,7 @@ static bool make_pipes(struct stream *s, const struct exec_request *r, int inner
             return false;
         }
     } else {
-        inner[0] = open("/dev/null", O_RDONLY | O_CLOEXEC);
+        inner[0] = open_null();
         if (inner[0] < 0) {
             return false;
         }
@@ -338,6 +348,7 @@ static bool make_terminal(struct stream *s, const struct exec_request *r, int in
     s->is_tty = true;
     s->out.source.fd = master;
     s->in.fd = fcntl(master, F_DUPFD_CLOEXEC, 3);
+    s->in.is_shared = s->out.source.is_shared = true;
     inner[1] = inner[2] = inner[0];
     s->err.is_at_end = true;
     return s->in.fd >= 0;
@@ -346,7 +357,7 @@ static bool make_terminal(struct stream *s, const struct exec_request *r, int in
 static void close_inner(const int inner[3])
 {
     for (int i = 0; i < 3; i++) {
-        if (inner[i] >= 0 && (i == 0 || inner[i] != inner[i - 1])) {
+        if (inner[i] >= 0 && inner[i] != null_fd && (i == 0 || inner[i] != inner[i - 1])) {
             (void)close(inner[i]);
         }
     }

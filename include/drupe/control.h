@@ -77,8 +77,9 @@ DRUPE_API void drupe_control_options_init(struct drupe_control_options *options)
 
 /*
  * Serve until the VM has ended, a load failed, or SIGINT, SIGTERM or SIGHUP came (all three are
- * blocked in the calling thread meanwhile). Returns the process's exit code; *err (may be NULL) is
- * filled when that is not 0. The socket's file is left for the caller to remove.
+ * blocked in the calling thread from then on; those that came meanwhile are taken). Returns the
+ * process's exit code; *err (may be NULL) is filled when that is not 0. The socket's file is left
+ * for the caller to remove.
  */
 DRUPE_API DRUPE_MUST_CHECK int drupe_control_run(const struct drupe_control_options *options,
                                                  struct drupe_error *err);

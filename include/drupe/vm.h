@@ -510,6 +510,40 @@ struct drupe_restore_options {
 DRUPE_API DRUPE_MUST_CHECK drupe_vm_err_t drupe_vm_restore(
     drupe_vm_t *vm, const struct drupe_restore_options *options, struct drupe_error *err);
 
+/*
+ * CREATED, and stays so: make ahead of drupe_vm_restore() all of the machine that needs no snapshot
+ * (KVM's objects, threads), most of what a restore takes. UNSUPPORTED where the backend cannot.
+ */
+DRUPE_API DRUPE_MUST_CHECK drupe_vm_err_t drupe_vm_prepare(drupe_vm_t *vm, struct drupe_error *err);
+
+/* -1: none, as in the configuration; with a TTY host_stderr is not used. */
+struct drupe_vm_streams {
+    int host_stdin;
+    int host_stdout;
+    int host_stderr;
+    int serial_log;
+};
+
+/*
+ * PAUSED: from now on the guest's streams are these, and the serial line's log, in place of the
+ * configuration's. Duplicated, as those are. UNSUPPORTED where the backend cannot.
+ */
+DRUPE_API DRUPE_MUST_CHECK drupe_vm_err_t drupe_vm_set_streams(
+    drupe_vm_t *vm, const struct drupe_vm_streams *streams, struct drupe_error *err);
+
+/*
+ * Which memory the machine has touched since it was restored becomes part of its snapshot: machines
+ * that go on from it later get that memory at once, and not page by page. The snapshot is written
+ * again to `path`, usually where it was; it is the same moment with the same id, and who runs from
+ * the old file keeps that. Called when the machine has answered, or has ended. *bytes (may be NULL)
+ * is how much it touched. NOT_RUNNING: it never ran; UNSUPPORTED: it was not restored, or /proc is
+ * not seen here (a jail).
+ */
+DRUPE_API DRUPE_MUST_CHECK drupe_vm_err_t drupe_vm_record_working_set(drupe_vm_t *vm,
+                                                                      const char *path,
+                                                                      uint64_t *bytes,
+                                                                      struct drupe_error *err);
+
 /* A shared folder that the guest uses. */
 struct drupe_snapshot_share {
     char host_path[DRUPE_PATH_SIZE_MAX];
@@ -644,6 +678,7 @@ struct drupe_vm_stats {
     unsigned net_count;
     struct drupe_net_stats nets[DRUPE_NETS_MAX];
     struct drupe_metadata_stats metadata;
+    uint64_t entered_ns; /* CLOCK_MONOTONIC: when the first vCPU last began or went on */
 };
 
 DRUPE_API DRUPE_MUST_CHECK drupe_vm_err_t drupe_vm_stats(drupe_vm_t *vm, struct drupe_vm_stats *out,

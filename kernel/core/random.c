@@ -16,10 +16,15 @@
 #define BLOCK_WORDS 16u
 #define BLOCK_BYTES 64u
 #define KEY_BYTES   32u
+#define POOL_BYTES  (BLOCK_BYTES - KEY_BYTES)
 
 static struct spinlock lock = SPINLOCK_INIT(RANK_LOG); /* a leaf: nothing is called under it */
 static uint32_t key[KEY_WORDS];
 static uint64_t block_counter; /* never starts again, so no key and counter meet twice */
+/* What a block that made a key has besides: its last pool_left bytes were not drawn yet. A draw
+ * takes them off its end and wipes them, so they are as fresh as a block of their own would be. */
+static uint8_t pool[POOL_BYTES];
+static size_t pool_left;
 static bool is_seeded;
 static uint32_t generation; /* of the identity page whose entropy is in the key */
 
@@ -66,10 +71,22 @@ static void chacha20_block(const uint32_t k[KEY_WORDS], uint64_t counter, uint32
     }
 }
 
+/* A fresh block: its first half is the next key (the old one is gone with it), the second the pool.
+ */
+static void next_key_locked(void)
+{
+    uint32_t block[BLOCK_WORDS];
+
+    chacha20_block(key, block_counter++, block);
+    memcpy(key, block, KEY_BYTES);
+    memcpy(pool, block + KEY_WORDS, POOL_BYTES);
+    pool_left = POOL_BYTES;
+    memset(block, 0, sizeof(block));
+}
+
 static void add_locked(const void *bytes, size_t size)
 {
     const uint8_t *from = bytes;
-    uint32_t block[BLOCK_WORDS];
 
     while (size > 0) {
         size_t n = min_of(size, (size_t)KEY_BYTES);
@@ -78,12 +95,10 @@ static void add_locked(const void *bytes, size_t size)
         for (size_t i = 0; i < n; i++) {
             to[i] ^= from[i];
         }
-        chacha20_block(key, block_counter++, block);
-        memcpy(key, block, KEY_BYTES);
+        next_key_locked();
         from += n;
         size -= n;
     }
-    memset(block, 0, sizeof(block));
 }
 
 /* All that there is at boot goes into the key at once, under one block. */
@@ -148,36 +163,58 @@ void random_add(const void *bytes, size_t size)
     spin_unlock_irqrestore(&lock, flags);
 }
 
+/* `size` bytes that the pool has. */
+static void draw_locked(void *buf, size_t size)
+{
+    pool_left -= size;
+    memcpy(buf, pool + pool_left, size);
+    memset(pool + pool_left, 0, size);
+}
+
+/* More than the pool ever has: blocks of a key that nobody else uses. */
+static NEVER_INLINE void draw_much(uint8_t *to, size_t size, const uint32_t own[KEY_WORDS],
+                                   uint64_t counter)
+{
+    uint32_t block[BLOCK_WORDS];
+
+    while (size > 0) {
+        size_t n = min_of(size, (size_t)BLOCK_BYTES);
+
+        chacha20_block(own, counter++, block);
+        memcpy(to, block, n);
+        to += n;
+        size -= n;
+    }
+    memset(block, 0, sizeof(block));
+}
+
 void random_bytes(void *buf, size_t size)
 {
-    uint8_t *to = buf;
-    uint32_t block[BLOCK_WORDS];
     uint64_t flags = spin_lock_irqsave(&lock);
-    size_t n = min_of(size, (size_t)(BLOCK_BYTES - KEY_BYTES));
 
-    if (!is_seeded) {
+    if (unlikely(!is_seeded)) {
         seed_locked();
     }
     if (unlikely(identity_generation() != generation)) {
         take_identity_locked();
     }
-    /* The first half of the first block is the next key; the old one is gone with it. */
-    uint32_t own[KEY_WORDS];
-    chacha20_block(key, block_counter++, block);
-    memcpy(own, key, KEY_BYTES);
-    memcpy(key, block, KEY_BYTES);
-    memcpy(to, block + KEY_WORDS, n);
-    uint64_t counter = block_counter;
-    block_counter += div_ceil(size, BLOCK_BYTES);
-    spin_unlock_irqrestore(&lock, flags);
-
-    for (to += n, size -= n; size > 0; to += n, size -= n) {
-        n = min_of(size, (size_t)BLOCK_BYTES);
-        chacha20_block(own, counter++, block);
-        memcpy(to, block, n);
+    if (likely(size <= POOL_BYTES)) {
+        if (size > pool_left) {
+            next_key_locked();
+        }
+        draw_locked(buf, size);
+        spin_unlock_irqrestore(&lock, flags);
+        return;
     }
+    uint32_t own[KEY_WORDS];
+    uint64_t counter = block_counter;
+
+    memcpy(own, key, KEY_BYTES);
+    block_counter += div_ceil(size, BLOCK_BYTES);
+    next_key_locked();
+    spin_unlock_irqrestore(&lock, flags);
+    draw_much(buf, size, own, counter);
     memset(own, 0, sizeof(own));
-    memset(block, 0, sizeof(block));
 }
 
 #define GRND_NONBLOCK 1u

@@ -14,5 +14,6 @@ void random_seed(void);
 /* Mix bytes in, whatever they are worth. Any context but hard interrupts. */
 void random_add(const void *bytes, size_t size);
 
-/* Fill a buffer. Any context but hard interrupts. About 1,300 instructions for up to 32 bytes. */
+/* Fill a buffer. Any context but hard interrupts. About 1,200 instructions for each 32 bytes drawn,
+ * in however many draws. */
 void random_bytes(void *buf, size_t size);

@@ -16,6 +16,35 @@ int64_t mm_find_gap(struct mm *mm, uint64_t hint, uint64_t size)
     return at;
 }
 
+int mm_map_new(struct mm *mm, const struct mm_map *r)
+{
+    uint64_t size = align_up(r->size, PAGE_SIZE);
+    bool is_plain = r->size != 0 && r->size <= USER_MAX && r->addr >= USER_MIN &&
+                    is_aligned(r->addr | r->offset, PAGE_SIZE) &&
+                    range_fits(r->addr, size, USER_MAX) && mm->locked_flags == 0;
+    int64_t at = 0;
+
+    assert(!(r->vma_flags & VMA_SHARED) && r->how == MM_MAP_FIXED);
+    rwsem_write_lock(&mm->mmap_lock);
+    if (likely(is_plain && !vma_overlaps(mm, r->addr, r->addr + size) &&
+               mm_may_grow(mm, size / PAGE_SIZE, r->vma_flags) == 0)) {
+        struct vma *v = vma_alloc();
+
+        if (v) {
+            v->start = r->addr;
+            v->end = r->addr + size;
+            v->flags = r->vma_flags;
+            vma_attach(v, r->file, r->mapping, r->offset / PAGE_SIZE);
+            vma_insert(mm, v);
+        }
+        rwsem_write_unlock(&mm->mmap_lock);
+        return v ? 0 : -ENOMEM;
+    }
+    rwsem_write_unlock(&mm->mmap_lock);
+    at = mm_map(mm, r); /* what is there goes, or why it cannot be is told */
+    return at < 0 ? (int)at : 0;
+}
+
 int mm_install_page(struct mm *mm, uint64_t addr, struct page *p)
 {
     rwsem_read_lock(&mm->mmap_lock);
@@ -101,9 +130,7 @@ static int map_part(struct mm *mm, uint64_t addr, uint64_t size, uint64_t offset
         .mapping = &vdso_mapping,
         .offset = offset,
     };
-    int64_t at = mm_map(mm, &r);
-
-    return at < 0 ? (int)at : 0;
+    return mm_map_new(mm, &r);
 }
 
 int mm_map_vdso(struct mm *mm)

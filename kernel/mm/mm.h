@@ -167,6 +167,9 @@ int mm_futex_key(struct mm *mm, uint64_t addr, struct mapping **mapping,
 /* --- for exec: a new address space that nobody runs in yet
  * ----------------------------------------- */
 
+/* mm_map() of a private mapping at exactly that address; short where nothing is in its way. Joins
+ * no neighbour there. 0, -errno. */
+int mm_map_new(struct mm *mm, const struct mm_map *request) MUST_CHECK;
 /* Where `size` bytes are free: at the hint if it is not 0 and free, else as mmap would. -ENOMEM. */
 int64_t mm_find_gap(struct mm *mm, uint64_t hint, uint64_t size) MUST_CHECK;
 /* Map a page of a private VMA, which holds no PTE there yet. Takes the caller's reference if 0. */

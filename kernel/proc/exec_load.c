@@ -126,9 +126,7 @@ static int map_anon(struct mm *mm, uint64_t start, uint64_t end, uint32_t access
         .vma_flags = access | VMA_MAYWRITE,
         .how = MM_MAP_FIXED,
     };
-    int64_t at = start < end ? mm_map(mm, &r) : 0;
-
-    return at < 0 ? (int)at : 0;
+    return start < end ? mm_map_new(mm, &r) : 0;
 }
 
 static int map_segment(struct mm *mm, struct file *file, struct mapping *mapping,
@@ -150,9 +148,7 @@ static int map_segment(struct mm *mm, struct file *file, struct mapping *mapping
             .mapping = mapping,
             .offset = align_down(s->offset, PAGE_SIZE),
         };
-        int64_t at = mm_map(mm, &r);
-
-        err = at < 0 ? (int)at : 0;
+        err = mm_map_new(mm, &r);
     }
     if (err == 0 && s->mem_size > s->file_size) {
         size_t tail = s->file_size > 0 ? (size_t)(file_end & (PAGE_SIZE - 1)) : 0;

@@ -94,12 +94,10 @@ void exec_layout(struct mm *mm, uint64_t stack_limit, const struct exec_random *
 struct aux {
     uint64_t *pairs;
     unsigned count; /* words */
-    unsigned room;
 };
 
-static void aux_add(struct aux *a, uint64_t type, uint64_t value)
+static ALWAYS_INLINE void aux_add(struct aux *a, uint64_t type, uint64_t value)
 {
-    assert(a->count + 2 <= a->room);
     a->pairs[a->count++] = type;
     a->pairs[a->count++] = value;
 }
@@ -109,14 +107,19 @@ struct extras {
     uint32_t path, platform, random; /* offsets in the strings */
 };
 
-static void aux_fill(struct mm *mm, const struct exec_program *p, const struct extras *x,
-                     uint64_t strings, bool is_secure)
+/* How many pairs aux_fill() adds besides the machine's, the vDSO's and the end included. */
+#define AUX_OWN 18u
+
+/* Returns the words used. */
+static unsigned aux_fill(struct mm *mm, const struct exec_program *p, const struct extras *x,
+                         uint64_t strings, bool is_secure)
 {
-    struct aux a = { .pairs = mm->auxv, .room = array_size(mm->auxv) };
+    struct aux a = { .pairs = mm->auxv };
     const struct cred *c = current->cred;
     uint64_t arch[ARCH_AUXV_MAX][2];
     unsigned count = arch_auxv(arch);
 
+    static_assert(ARCH_AUXV_MAX + AUX_OWN <= array_size(mm->auxv) / 2, "they fit");
     if (mm->vdso) {
         aux_add(&a, AT_SYSINFO_EHDR, mm->vdso);
     }
@@ -140,16 +143,8 @@ static void aux_fill(struct mm *mm, const struct exec_program *p, const struct e
     aux_add(&a, AT_EXECFN, strings + x->path);
     aux_add(&a, AT_PLATFORM, strings + x->platform);
     aux_add(&a, AT_NULL, 0);
-}
-
-static unsigned aux_words(const struct mm *mm)
-{
-    unsigned n = 0;
-
-    while (mm->auxv[n] != AT_NULL) {
-        n += 2;
-    }
-    return n + 2;
+    assert(a.count <= array_size(mm->auxv));
+    return a.count;
 }
 
 /* --- the pages -------------------------------------------------------------------------------- */
@@ -176,9 +171,7 @@ static int map_stack(struct mm *mm, uint64_t bottom, bool is_exec)
                      (is_exec ? (uint32_t)VMA_EXEC : 0u),
         .how = MM_MAP_FIXED,
     };
-    int64_t at = mm_map(mm, &r);
-
-    return at < 0 ? (int)at : 0;
+    return mm_map_new(mm, &r);
 }
 
 /* The strings' pages become the top of the stack. */
@@ -202,49 +195,61 @@ static int install_strings(struct mm *mm, struct exec_strings *s, uint64_t at)
 /* One 64-bit word after the other, upwards from an address, into pages that are mapped as they are
  * begun. */
 struct word_writer {
+    uint64_t *next; /* the kernel's view; at `end` another page begins */
+    uint64_t *end;
     struct mm *mm;
-    uint64_t at;
-    uint64_t *page; /* the kernel's view of the page that `at` is in */
+    uint64_t at; /* of the next page's first word */
     int err;
 };
 
-static void put_word(struct word_writer *w, uint64_t value)
+/* False: no memory; what follows is dropped. */
+static NEVER_INLINE bool begin_page(struct word_writer *w)
 {
     if (w->err < 0) {
-        return;
+        return false;
     }
-    if (!w->page || is_aligned(w->at, PAGE_SIZE)) {
-        struct page *p = page_alloc_reclaim(GFP_USER | GFP_ZERO);
+    uint64_t offset = w->at & (PAGE_SIZE - 1);
+    struct page *p = page_alloc_reclaim(GFP_USER | GFP_ZERO);
 
-        w->err = p ? mm_install_page(w->mm, align_down(w->at, PAGE_SIZE), p) : -ENOMEM;
-        if (w->err < 0) {
-            if (p) {
-                page_put(p);
-            }
-            return;
+    w->err = p ? mm_install_page(w->mm, w->at - offset, p) : -ENOMEM;
+    if (w->err < 0) {
+        if (p) {
+            page_put(p);
         }
-        w->page = page_address(p);
+        return false;
     }
-    w->page[(w->at & (PAGE_SIZE - 1)) / sizeof(uint64_t)] = value;
-    w->at += sizeof(uint64_t);
+    uint64_t *words = page_address(p);
+
+    w->next = words + offset / sizeof(uint64_t);
+    w->end = words + PAGE_SIZE / sizeof(uint64_t);
+    w->at += PAGE_SIZE - offset;
+    return true;
 }
 
-static int write_vectors(struct mm *mm, const struct exec_strings *s, uint64_t strings, uint64_t sp)
+static ALWAYS_INLINE void put_word(struct word_writer *w, uint64_t value)
+{
+    if (likely(w->next != w->end) || begin_page(w)) {
+        *w->next++ = value;
+    }
+}
+
+static int write_vectors(struct mm *mm, const struct exec_strings *s, uint64_t strings, uint64_t sp,
+                         unsigned aux_words)
 {
     struct word_writer w = { .mm = mm, .at = sp };
-    unsigned words = aux_words(mm);
+    const uint32_t *offset = s->offsets;
 
     put_word(&w, s->argc);
-    for (uint32_t i = 0; i < s->argc; i++) {
-        put_word(&w, strings + s->offsets[i]);
+    for (const uint32_t *end = offset + s->argc; offset != end; offset++) {
+        put_word(&w, strings + *offset);
     }
     put_word(&w, 0);
-    for (uint32_t i = 0; i < s->envc; i++) {
-        put_word(&w, strings + s->offsets[s->argc + i]);
+    for (const uint32_t *end = offset + s->envc; offset != end; offset++) {
+        put_word(&w, strings + *offset);
     }
     put_word(&w, 0);
-    for (unsigned i = 0; i < words; i++) {
-        put_word(&w, mm->auxv[i]);
+    for (const uint64_t *word = mm->auxv; word != mm->auxv + aux_words; word++) {
+        put_word(&w, *word);
     }
     return w.err;
 }
@@ -271,8 +276,8 @@ int exec_stack(struct mm *mm, struct exec_strings *s, const struct exec_program 
     }
     uint64_t strings = mm->start_stack - (uint64_t)s->page_count * PAGE_SIZE;
 
-    aux_fill(mm, program, &x, strings, is_secure);
-    uint64_t words = (uint64_t)s->argc + s->envc + 3 + aux_words(mm);
+    unsigned aux_words = aux_fill(mm, program, &x, strings, is_secure);
+    uint64_t words = (uint64_t)s->argc + s->envc + 3 + aux_words;
 
     *sp = align_down(strings - words * sizeof(uint64_t), 16);
     err = map_stack(mm, align_down(*sp, PAGE_SIZE) - STACK_FIRST, program->is_stack_exec);
@@ -280,7 +285,7 @@ int exec_stack(struct mm *mm, struct exec_strings *s, const struct exec_program 
         err = install_strings(mm, s, strings);
     }
     if (err == 0) {
-        err = write_vectors(mm, s, strings, *sp);
+        err = write_vectors(mm, s, strings, *sp, aux_words);
     }
     note_strings(mm, s, &x, strings);
     mm->start_stack = *sp;

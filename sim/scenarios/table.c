@@ -6,7 +6,12 @@ extern const struct scenario scenarios_exec[];
 extern const struct scenario scenarios_snapshot[];
 extern const struct scenario scenarios_store[];
 extern const struct scenario scenarios_pool[];
+extern const struct scenario scenarios_api[];
+extern const struct scenario scenarios_api_faults[];
+extern const struct scenario scenarios_vsock[];
 
 const struct scenario *const scenario_suites[] = {
-    scenarios_lifecycle, scenarios_exec, scenarios_snapshot, scenarios_store, scenarios_pool, NULL,
+    scenarios_lifecycle,  scenarios_exec,  scenarios_snapshot,
+    scenarios_store,      scenarios_pool,  scenarios_api,
+    scenarios_api_faults, scenarios_vsock, NULL,
 };

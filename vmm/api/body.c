@@ -2,6 +2,7 @@
 #include "body.h"
 
 #include <stdarg.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include <base/assert.h>
@@ -16,14 +17,92 @@ void body_refuse(struct body_detail *d, const char *format, ...)
     va_end(args);
 }
 
+/* ---- Parsing ---- */
+
+/*
+ * jansson's lexer does not see that its buffer could not grow, and then reads and writes behind it.
+ * So a parse has one block put by: the first allocation that fails gets it, and no further byte of
+ * the text is handed out, which ends the parse before anything else can grow.
+ */
+struct parse {
+    const char *text;
+    size_t size;
+    size_t at;
+    char *spare;
+    size_t spare_size;
+    bool has_failed;
+    json_malloc_t allocate; /* the program's own */
+    json_free_t release;
+};
+
+static _Thread_local struct parse *parsing;
+
+static void *parse_allocate(size_t size)
+{
+    struct parse *p = parsing;
+    void *block = p->allocate(size);
+
+    if (block == NULL && !p->has_failed && size <= p->spare_size) {
+        block = p->spare;
+    }
+    p->has_failed |= block == NULL || block == p->spare;
+    return block;
+}
+
+static void parse_release(void *block)
+{
+    if (block != parsing->spare) {
+        parsing->release(block);
+    }
+}
+
+static size_t parse_next(void *to, size_t size, void *ctx)
+{
+    struct parse *p = ctx;
+
+    if (p->has_failed || p->at == p->size || size == 0) {
+        return p->has_failed ? SIZE_MAX : 0;
+    }
+    *(char *)to = p->text[p->at++];
+    return 1;
+}
+
+/* NULL: refused, or (has_failed) out of memory. */
+static json_t *parse_run(struct parse *p, json_error_t *error)
+{
+    json_t *value = NULL;
+
+    json_get_alloc_funcs(&p->allocate, &p->release);
+    parsing = p;
+    json_set_alloc_funcs(parse_allocate, parse_release);
+    value = json_load_callback(parse_next, p, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY, error);
+    if (p->has_failed) {
+        json_decref(value);
+        value = NULL;
+    }
+    json_set_alloc_funcs(p->allocate, p->release);
+    parsing = NULL;
+    return value;
+}
+
 json_t *body_parse(const char *text, size_t size, struct body_detail *d)
 {
+    struct parse p = { .text = text, .size = size, .spare_size = 2 * size + 256 };
     json_error_t error;
-    json_t *value = json_loadb(text, size, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY, &error);
+    json_t *value = NULL;
 
-    if (value == NULL) {
+    p.spare = malloc(p.spare_size);
+    if (p.spare == NULL) {
+        body_refuse(d, "out of memory");
+        return NULL;
+    }
+    value = parse_run(&p, &error);
+    if (p.has_failed) {
+        body_refuse(d, "out of memory");
+    } else if (value == NULL) {
         body_refuse(d, "%s at line %d column %d", error.text, error.line, error.column);
     }
+    free(p.spare);
     return value;
 }
 

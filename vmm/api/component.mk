@@ -4,7 +4,7 @@
 
 vmm_api.srcs := $(filter-out %_test.c,$(wildcard vmm/api/*.c))
 vmm_api.sees := vmm/api base/include include
-vmm_api.variants := host asan cov fuzz
+vmm_api.variants := host asan cov fuzz sim
 vmm_api.libs := -l:libjansson.a
 $(call component,vmm_api)
 

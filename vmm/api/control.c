@@ -86,6 +86,7 @@ static int open_log(struct api *a, struct drupe_error *err)
     const struct drupe_control_options *o = &a->options;
     struct logger *l = &a->logger;
     int fd = -1;
+    int r = 0;
 
     if (o->log_level != NULL && !logger_parse_level(o->log_level, &l->level)) {
         return failed(DRUPE_CONTROL_BAD_ARGUMENTS, err, 0,
@@ -100,9 +101,12 @@ static int open_log(struct api *a, struct drupe_error *err)
         return DRUPE_CONTROL_OK;
     }
     fd = logger_open(o->log_path);
-    if (fd < 0 || logger_set_sink(l, o->log_path, fd) < 0) {
-        return failed(DRUPE_CONTROL_FAILED, err, -fd, "open log %s: %s", o->log_path,
-                      strerror(-fd));
+    r = fd < 0 ? fd : logger_set_sink(l, o->log_path, fd);
+    if (r < 0) {
+        if (fd >= 0) {
+            (void)close(fd);
+        }
+        return failed(DRUPE_CONTROL_FAILED, err, -r, "open log %s: %s", o->log_path, strerror(-r));
     }
     return DRUPE_CONTROL_OK;
 }
@@ -119,8 +123,10 @@ static int open_metrics(struct api *a, struct drupe_error *err)
     a->metrics.fd = logger_open(o->metrics_path);
     a->metrics.path = strdup(o->metrics_path);
     if (a->metrics.fd < 0 || a->metrics.path == NULL) {
-        return failed(DRUPE_CONTROL_FAILED, err, -a->metrics.fd, "open metrics file %s: %s",
-                      o->metrics_path, strerror(-a->metrics.fd));
+        int e = a->metrics.fd < 0 ? -a->metrics.fd : ENOMEM;
+
+        return failed(DRUPE_CONTROL_FAILED, err, e, "open metrics file %s: %s", o->metrics_path,
+                      strerror(e));
     }
     return DRUPE_CONTROL_OK;
 }
@@ -204,6 +210,23 @@ static int open_events(struct control *c, struct drupe_error *err)
     return DRUPE_CONTROL_OK;
 }
 
+/* What asked us to end has been obeyed: it does not end whom the caller serves next. */
+static void close_events(const struct control *c)
+{
+    struct signalfd_siginfo info;
+    ssize_t n = 1;
+
+    if (c->signal_fd >= 0) {
+        while (n > 0 || (n < 0 && errno == EINTR)) {
+            n = read(c->signal_fd, &info, sizeof(info));
+        }
+        (void)close(c->signal_fd);
+    }
+    if (c->timer_fd >= 0) {
+        (void)close(c->timer_fd);
+    }
+}
+
 static int open_server(struct control *c, struct drupe_error *err)
 {
     const struct drupe_control_options *o = &c->api.options;
@@ -224,6 +247,15 @@ static int open_server(struct control *c, struct drupe_error *err)
                       o->socket_path == NULL ? "" : o->socket_path, strerror(-r));
     }
     return DRUPE_CONTROL_OK;
+}
+
+/* Answers that are under way are sent. */
+static void close_server(struct control *c)
+{
+    if (c->server != NULL) {
+        server_destroy(c->server);
+        c->server = NULL;
+    }
 }
 
 /* ---- The loop ---- */
@@ -247,7 +279,9 @@ static void check_deadlines(struct control *c)
     if (clock_ns() >= min_of(c->timeout_ns, a->kill_ns)) {
         c->timeout_ns = UINT64_MAX;
         a->kill_ns = UINT64_MAX;
-        (void)!drupe_vm_stop(a->vm, 0, NULL); /* one that has ended meanwhile is as good */
+        if (a->vm != NULL) {
+            (void)!drupe_vm_stop(a->vm, 0, NULL); /* one that has ended meanwhile is as good */
+        }
     }
 }
 
@@ -308,9 +342,7 @@ static int serve(struct control *c, struct drupe_error *err)
     while (!c->is_signalled && !a->must_exit && !has_ended(a)) {
         run_once(c);
     }
-    if (c->server != NULL) {
-        server_destroy(c->server); /* answers that are under way are sent */
-    }
+    close_server(c);
     (void)metrics_write(&a->metrics, a->vm, a->logger.lines_lost);
     return end_status(a, err);
 }
@@ -349,19 +381,12 @@ int drupe_control_run(const struct drupe_control_options *options, struct drupe_
         api_apply_config(&c->api, options->config_text, options->config_size, err) != DRUPE_OK) {
         status = DRUPE_CONTROL_BAD_CONFIG;
         api_log(&c->api, LOGGER_ERROR, "%s", err->text);
-        if (c->server != NULL) {
-            server_destroy(c->server);
-        }
     } else if (status == DRUPE_CONTROL_OK) {
         status = serve(c, err);
     }
+    close_server(c);
     deinit_api(&c->api);
-    if (c->signal_fd >= 0) {
-        (void)close(c->signal_fd);
-    }
-    if (c->timer_fd >= 0) {
-        (void)close(c->timer_fd);
-    }
+    close_events(c);
     free(c);
     return status;
 }

@@ -81,8 +81,7 @@ static json_t *section(json_t *line, const char *name)
 {
     json_t *o = json_object();
 
-    (void)json_object_set_new(line, name, o);
-    return o;
+    return json_object_set_new(line, name, o) < 0 ? NULL : o; /* which has then freed it */
 }
 
 static void set_requests(struct metrics *m, json_t *line)

@@ -44,13 +44,16 @@ void put_logger(struct api_call *call)
         return;
     }
     module_copy = module == NULL ? NULL : strdup(module);
-    r = path == NULL ? 0 : call_open(call, path, O_RDWR | O_CREAT | O_APPEND, &file);
+    r = module != NULL && module_copy == NULL ? -ENOMEM : 0;
+    if (r == 0 && path != NULL) {
+        r = call_open(call, path, O_RDWR | O_CREAT | O_APPEND, &file);
+    }
     if (r == 0 && path != NULL) {
         r = logger_set_sink(l, path, file.fd);
     }
-    if (r < 0 || (module != NULL && module_copy == NULL)) {
+    if (r < 0) {
         free(module_copy);
-        free(file.path);
+        named_file_deinit(&file);
         reply_fault(call, "Logger error: Failed to open target file: %s (os error %d)",
                     strerror(-r), -r);
         return;

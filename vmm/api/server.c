@@ -2,6 +2,7 @@
 #include "server.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -36,6 +37,7 @@ struct connection {
 
 struct server {
     int listen_fd;
+    int spare_fd; /* given up for a moment when there is none left to accept with; -1: none */
     server_handler handler;
     void *ctx;
     size_t body_size_max;
@@ -284,16 +286,48 @@ static void connection_open(struct server *s, struct connection *c, int fd)
     http_init(&c->parser, s->body_size_max);
 }
 
-static void accept_one(struct server *s)
+static void refuse_client(struct server *s, int fd)
 {
     static char full[] = "{ \"error\": \"Too many open connections\" }";
     const struct server_reply reply = { .status = 503,
                                         .body = full,
                                         .body_size = sizeof(full) - 1 };
     struct connection refused;
+
+    connection_open(s, &refused, fd);
+    output_reply(&refused, &reply);
+    output_flush(&refused); /* an empty socket has room for it */
+    connection_close(&refused);
+}
+
+static int spare(const struct server *s)
+{
+    return fcntl(s->listen_fd, F_DUPFD_CLOEXEC, 0);
+}
+
+/* A client that cannot be accepted would wake us for ever. */
+static void refuse_without_descriptors(struct server *s)
+{
+    int fd = -1;
+
+    if (s->spare_fd >= 0) {
+        (void)close(s->spare_fd);
+    }
+    fd = accept4(s->listen_fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+    if (fd >= 0) {
+        refuse_client(s, fd);
+    }
+    s->spare_fd = spare(s);
+}
+
+static void accept_one(struct server *s)
+{
     int fd = accept4(s->listen_fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
 
     if (fd < 0) {
+        if (errno == EMFILE || errno == ENFILE) {
+            refuse_without_descriptors(s);
+        }
         return;
     }
     for (unsigned i = 0; i < SERVER_CONNECTIONS_MAX; i++) {
@@ -302,10 +336,7 @@ static void accept_one(struct server *s)
             return;
         }
     }
-    connection_open(s, &refused, fd);
-    output_reply(&refused, &reply);
-    output_flush(&refused); /* an empty socket has room for it */
-    connection_close(&refused);
+    refuse_client(s, fd);
 }
 
 unsigned server_polls(const struct server *s, struct pollfd polls[SERVER_POLLS_MAX])
@@ -355,14 +386,19 @@ void server_run(struct server *s, const struct pollfd *polls, unsigned count)
 int server_create(const char *path, int listen_fd, size_t body_size_max, server_handler handler,
                   void *ctx, struct server **out)
 {
-    struct server *s = calloc(1, sizeof(*s));
     int fd = path == NULL ? listen_fd : unix_listen(path, SOCK_NONBLOCK);
+    struct server *s = NULL;
 
-    if (s == NULL || fd < 0) {
-        free(s);
-        return fd < 0 ? fd : -ENOMEM;
+    if (fd < 0) {
+        return fd;
+    }
+    s = calloc(1, sizeof(*s));
+    if (s == NULL) {
+        (void)close(fd);
+        return -ENOMEM;
     }
     s->listen_fd = fd;
+    s->spare_fd = spare(s);
     s->handler = handler;
     s->ctx = ctx;
     s->body_size_max = body_size_max;
@@ -380,6 +416,9 @@ void server_destroy(struct server *s)
             output_flush(&s->connections[i]);
             connection_close(&s->connections[i]);
         }
+    }
+    if (s->spare_fd >= 0) {
+        (void)close(s->spare_fd);
     }
     (void)close(s->listen_fd);
     free(s);

@@ -130,6 +130,7 @@ static drupe_vm_err_t read_header(struct snapshot_file *f, struct parts *p, stru
         return corrupted(f, "its parts and its size do not agree", err);
     }
     f->version = h->version;
+    f->flags = h->version == 2 ? p->header.flags : 0;
     return DRUPE_OK;
 }
 
@@ -153,6 +154,7 @@ static drupe_vm_err_t read_parts(struct snapshot_file *f, const struct parts *p,
     const char *why = "";
     drupe_vm_err_t r = DRUPE_OK;
 
+    f->metadata_size = metadata_size;
     f->metadata = calloc(1, metadata_size + 1);
     f->state_bytes = aligned_alloc(64, align_up(state_size + 1, (size_t)64));
     if (f->metadata == NULL || f->state_bytes == NULL) {
@@ -176,13 +178,14 @@ static drupe_vm_err_t read_parts(struct snapshot_file *f, const struct parts *p,
 
 /* ---- What the state says ---- */
 
-static bool runs_fit(const struct snapshot_run *runs, uint32_t count, uint64_t pages)
+static bool runs_fit(const struct snapshot_run *runs, uint32_t count, uint64_t pages,
+                     enum snapshot_run_kind first, enum snapshot_run_kind last)
 {
     uint64_t next = 0;
 
     for (uint32_t i = 0; i < count; i++) {
-        if (runs[i].page < next || runs[i].count == 0 || runs[i].kind > SNAPSHOT_RUN_ZERO ||
-            !range_fits(runs[i].page, runs[i].count, pages)) {
+        if (runs[i].page < next || runs[i].count == 0 || runs[i].kind < (uint32_t)first ||
+            runs[i].kind > (uint32_t)last || !range_fits(runs[i].page, runs[i].count, pages)) {
             return false;
         }
         next = runs[i].page + runs[i].count;
@@ -205,8 +208,27 @@ static drupe_vm_err_t take_runs(struct snapshot_file *f, struct drupe_error *err
         return DRUPE_OK;
     }
     if (f->runs == NULL || version != 1 || size % sizeof(*f->runs) != 0 ||
-        !runs_fit(f->runs, f->run_count, pages)) {
+        !runs_fit(f->runs, f->run_count, pages, SNAPSHOT_RUN_DATA, SNAPSHOT_RUN_ZERO)) {
         return corrupted(f, "the table of its pages is damaged", err);
+    }
+    return DRUPE_OK;
+}
+
+static drupe_vm_err_t take_working_set(struct snapshot_file *f, struct drupe_error *err)
+{
+    uint64_t pages = f->state.header->ram_size / SNAPSHOT_PAGE_SIZE;
+    uint32_t version = 0;
+    size_t size = 0;
+
+    f->working_set = state_find(&f->state, SNAPSHOT_WORKING_SET, 0, &version, &size);
+    if (f->working_set == NULL) {
+        return DRUPE_OK;
+    }
+    f->working_set_count = (uint32_t)(size / sizeof(*f->working_set));
+    if (version != 1 || size % sizeof(*f->working_set) != 0 ||
+        !runs_fit(f->working_set, f->working_set_count, pages, SNAPSHOT_RUN_READ,
+                  SNAPSHOT_RUN_WRITTEN)) {
+        return corrupted(f, "the table of its working set is damaged", err);
     }
     return DRUPE_OK;
 }
@@ -350,6 +372,9 @@ static drupe_vm_err_t load(struct snapshot_file *f, const struct drupe_restore_o
         r = take_runs(f, err);
     }
     if (r == DRUPE_OK) {
+        r = take_working_set(f, err);
+    }
+    if (r == DRUPE_OK) {
         r = take_config(f, err);
     }
     if (r == DRUPE_OK && (f->state.header->flags & SNAPSHOT_IS_DIFF) != 0) {
@@ -408,6 +433,11 @@ void snapshot_close(struct snapshot_file *f)
 
 /* ---- Memory ---- */
 
+int snapshot_read(const struct snapshot_file *f, uint64_t offset, void *to, size_t size)
+{
+    return read_all(f->memory_fd, to, size, f->memory_offset + offset);
+}
+
 static int hash_run(const struct snapshot_file *f, const struct snapshot_run *run,
                     struct sha256 *sha, void *chunk)
 {
@@ -416,7 +446,7 @@ static int hash_run(const struct snapshot_file *f, const struct snapshot_run *ru
 
     for (; at < end; at += VERIFY_CHUNK) {
         size_t size = (size_t)min_of((uint64_t)VERIFY_CHUNK, end - at);
-        int r = read_all(f->memory_fd, chunk, size, f->memory_offset + at);
+        int r = snapshot_read(f, at, chunk, size);
 
         if (r < 0) {
             return r;

@@ -204,7 +204,7 @@ int arch_load_user32(uint32_t *value,
 /* --- program start
  * ---------------------------------------------------------------------------------- */
 
-#define ARCH_AUXV_MAX 8
+#define ARCH_AUXV_MAX 6
 /* Architecture's entries (HWCAP, PLATFORM is added by exec from arch_platform, MINSIGSTKSZ): pairs
  * written, count returned. */
 unsigned arch_auxv(uint64_t pairs[ARCH_AUXV_MAX][2]);
