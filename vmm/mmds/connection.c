@@ -207,10 +207,15 @@ static void take_data(struct mmds_connection *c, const struct segment *in)
     }
 }
 
+bool connection_is_leaving(const struct mmds_connection *c)
+{
+    return c->is_ending && c->has_peer_ended && c->answer == NULL &&
+           c->send_max == queue_end(c) + 1;
+}
+
 bool connection_is_done(const struct mmds_connection *c)
 {
-    return !c->must_ack && c->is_ending && c->has_peer_ended && c->answer == NULL &&
-           c->send_unacked == queue_end(c) + 1;
+    return !c->must_ack && connection_is_leaving(c) && c->send_unacked == c->send_max;
 }
 
 /* A reset counts when it is where the next byte would be (RFC 5961). */

@@ -63,6 +63,8 @@ void connection_open(struct mmds_connection *c, const struct segment *in, uint16
                      uint32_t isn, uint64_t now_ns);
 /* Both sides have ended, and each knows it: to be closed. */
 bool connection_is_done(const struct mmds_connection *c);
+/* Nothing is left but the peer's last word, which may be missed. */
+bool connection_is_leaving(const struct mmds_connection *c);
 /* Back to free, without a word. */
 void connection_close(struct mmds_connection *c);
 

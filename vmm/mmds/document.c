@@ -369,8 +369,11 @@ static unsigned next_bytes(struct cursor *c, char out[4])
     if (escape == 'u') {
         return put_utf8(take_code_point(c), out);
     }
+    out[0] = escape;
     found = strchr(escapes, escape);
-    out[0] = found != NULL ? found[1] : escape;
+    if (found != NULL) {
+        out[0] = found[1];
+    }
     return 1;
 }
 

@@ -72,11 +72,11 @@ static void checks_depth(void **state)
     (void)state;
     memset(text, '[', DOCUMENT_DEPTH_MAX);
     memset(text + DOCUMENT_DEPTH_MAX, ']', DOCUMENT_DEPTH_MAX);
-    assert_true(document_check(text, 2 * DOCUMENT_DEPTH_MAX));
+    assert_true(document_check(text, (size_t)2 * DOCUMENT_DEPTH_MAX));
     /* An empty one at the bottom holds nothing and so has no depth of its own. */
     memset(text, '[', DOCUMENT_DEPTH_MAX + 2);
     memset(text + DOCUMENT_DEPTH_MAX + 2, ']', DOCUMENT_DEPTH_MAX + 2);
-    assert_false(document_check(text, 2 * DOCUMENT_DEPTH_MAX + 4));
+    assert_false(document_check(text, (size_t)2 * DOCUMENT_DEPTH_MAX + 4));
 }
 
 static const char sample[] =

@@ -142,7 +142,7 @@ static struct mmds_connection *find(struct mmds_stack *s, const struct segment *
     return NULL;
 }
 
-/* A free place, or that of the connection that has been silent longest. */
+/* A free place, that of one that is closing, or of the one that has been silent longest. */
 static struct mmds_connection *find_place(struct mmds_stack *s, uint64_t now_ns)
 {
     struct mmds_connection *oldest = &s->connections[0];
@@ -153,11 +153,15 @@ static struct mmds_connection *find_place(struct mmds_stack *s, uint64_t now_ns)
         if (!connection_is_open(c)) {
             return c;
         }
+        if (connection_is_leaving(c)) {
+            oldest = c;
+            break;
+        }
         if (c->heard_ns < oldest->heard_ns) {
             oldest = c;
         }
     }
-    if (now_ns - oldest->heard_ns < IDLE_NS) {
+    if (now_ns - oldest->heard_ns < IDLE_NS && !connection_is_leaving(oldest)) {
         return NULL;
     }
     connection_close(oldest);

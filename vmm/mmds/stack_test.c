@@ -47,8 +47,9 @@ static struct fixture *start(size_t value_size)
     for (size_t i = 0; i < value_size; i++) {
         text[n++] = (char)('a' + i % 23);
     }
-    memcpy(text + n, "\"}", 2);
-    setup.document_size = n + 2;
+    text[n++] = '"';
+    text[n++] = '}';
+    setup.document_size = n;
     assert_int_equal(mmds_service_create(&setup, &f->service), 0);
     assert_int_equal(mmds_stack_create(f->service, 0, &f->stack), 0);
     f->now_ns = 1000 * NS_PER_S;
@@ -425,6 +426,20 @@ static void runs_out_of_places(void **state)
     f->now_ns += 6 * NS_PER_S;
     say(f, TCP_SYN, 0, 0);
     assert_int_equal(stats(f).connections_created, MMDS_CONNECTIONS_MAX + 1);
+    /* One whose end is said on both sides leaves at once. */
+    assert_true(hear(f));
+    f->isn = f->got.seq;
+    send_from(f, 5001, TCP_SYN, 0, 0, 1000, NULL, 0);
+    assert_int_equal(stats(f).connections_created, MMDS_CONNECTIONS_MAX + 2);
+    while (hear(f)) {
+    }
+    for (unsigned i = 2; i < MMDS_CONNECTIONS_MAX; i++) {
+        send_from(f, (uint16_t)(6000 + i), TCP_SYN, 0, 0, 1000, NULL, 0);
+    }
+    say(f, TCP_FIN | TCP_ACK, 1, 1);
+    assert_true(hear(f));
+    send_from(f, 5002, TCP_SYN, 0, 0, 1000, NULL, 0);
+    assert_int_equal(stats(f).connections_created, MMDS_CONNECTIONS_MAX + 3);
     mmds_stack_reset(f->stack);
     assert_false(hear(f));
     assert_true(mmds_stack_deadline(f->stack) == CLOCK_NEVER);
