@@ -494,6 +494,11 @@ static int run_pool(int argc, char **argv)
     p.thaw.restore.is_clone = true;
     p.thaw.restore.is_memory_trusted = true;
     status = thaw_job(&p.thaw, "pool", &o, &p.job);
+    if (status == 0 && p.thaw.description.is_diff) {
+        status =
+            complain(STATUS_USAGE, "pool: template %s is an incremental snapshot; not supported",
+                     o.template_name);
+    }
     if (status == 0 && p.job.share_count + p.job.disk_count > 0) {
         status = complain(STATUS_USAGE,
                           "pool: template %s has shared folders or disks, which its "

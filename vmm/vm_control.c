@@ -124,6 +124,12 @@ static drupe_vm_err_t check_snapshot(const drupe_vm_t *vm,
     if (options->kind == DRUPE_SNAPSHOT_DIFF && !vm->config.is_dirty_tracked) {
         return error_field(err, "kind", "an incremental snapshot needs is_dirty_tracked");
     }
+    if (options->kind != DRUPE_SNAPSHOT_DIFF && options->base != NULL) {
+        return error_field(err, "base", "a full snapshot builds on nothing");
+    }
+    if (options->base != NULL && (options->base->path == NULL) == (options->base->fd < 0)) {
+        return error_field(err, "base", "the base is at a path or in an open file");
+    }
     return DRUPE_OK;
 }
 
@@ -149,6 +155,31 @@ drupe_vm_err_t drupe_vm_snapshot(drupe_vm_t *vm, const struct drupe_snapshot_opt
     }
     end_op(vm, machine);
     return r;
+}
+
+drupe_vm_err_t drupe_vm_snapshot_last(drupe_vm_t *vm, struct drupe_snapshot_last *out,
+                                      struct drupe_error *err)
+{
+    void *machine = NULL;
+
+    if (vm->backend->snapshot_last == NULL) {
+        return not_by_backend(vm, "an incremental snapshot", err);
+    }
+    (void)pthread_mutex_lock(&vm->lock);
+    if (vm->has_run && vm_state_of(vm) != DRUPE_VM_STARTING) {
+        machine = vm_get_machine_locked(vm);
+    }
+    (void)pthread_mutex_unlock(&vm->lock);
+    if (machine == NULL) {
+        return vm_wrong_state(vm, DRUPE_NOT_RUNNING, "snapshot", err);
+    }
+    memset(out, 0, sizeof(*out));
+    out->is_dirty_tracked = vm->config.is_dirty_tracked;
+    vm->backend->snapshot_last(machine, out);
+    (void)pthread_mutex_lock(&vm->lock);
+    vm_put_machine_locked(vm);
+    (void)pthread_mutex_unlock(&vm->lock);
+    return DRUPE_OK;
 }
 
 /* ---- Restoring ---- */

@@ -120,7 +120,7 @@ struct snapshot_file_id {
     uint64_t device; /* with the next two: the same file, unchanged */
     uint64_t inode;
     uint64_t mtime_ns;
-    uint8_t sha256[32]; /* zero: not computed (disks) */
+    uint8_t sha256[32]; /* zero: not computed (disks); of a base: memory_sha256 of its header */
     uint32_t is_read_only;
     uint32_t path_offset; /* into the strings; 0: none */
 };

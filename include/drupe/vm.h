@@ -445,6 +445,16 @@ enum drupe_snapshot_kind {
     DRUPE_SNAPSHOT_DIFF, /* pages written since the last snapshot or restore: is_dirty_tracked */
 };
 
+/* How long a chain of incremental snapshots may be. */
+#define DRUPE_SNAPSHOT_BASES_MAX 48u
+
+/* A file by its path, or open. */
+struct drupe_snapshot_base {
+    const char *path; /* NULL: the descriptor counts */
+    int fd;
+    const char *name; /* of the descriptor: its absolute path; NULL: not known */
+};
+
 /* Zero it, set struct_size, then what differs. Paths and descriptors are borrowed for the call. */
 struct drupe_snapshot_options {
     size_t struct_size;
@@ -458,9 +468,21 @@ struct drupe_snapshot_options {
     /* Where to: a path, written under another name and renamed when complete; or an open file. */
     const char *path;
     int fd; /* used when path is NULL; -1: none */
+    /*
+     * With fd: the absolute path by which the file will be found, for a DIFF that builds on it.
+     * NULL: not known; such a base is looked for by its id.
+     */
+    const char *name;
     /* Firecracker's two files: guest memory by itself. NULL and -1: in the same container. */
     const char *memory_path;
     int memory_fd;
+    /*
+     * Of a DIFF: the file that it builds on, and where it is now. It must be the last snapshot of
+     * this VM, or what it was restored from: else IMAGE_MISMATCH. NULL: that is not looked at.
+     */
+    const struct drupe_snapshot_base *base;
+    /* Beside the others: the next DIFF builds on the same as it would without this snapshot. */
+    bool is_aside;
 };
 
 struct drupe_snapshot_info {
@@ -479,10 +501,23 @@ DRUPE_API DRUPE_MUST_CHECK drupe_vm_err_t
 drupe_vm_snapshot(drupe_vm_t *vm, const struct drupe_snapshot_options *options,
                   struct drupe_snapshot_info *info, struct drupe_error *err);
 
+/* What the next DIFF of a VM would build on. */
+struct drupe_snapshot_last {
+    bool is_dirty_tracked;
+    char id[64];                    /* "": no snapshot yet, and not restored */
+    char path[DRUPE_PATH_SIZE_MAX]; /* "": not known */
+};
+
+/* NOT_RUNNING without a machine; UNSUPPORTED where the backend takes no snapshots of its own. */
+DRUPE_API DRUPE_MUST_CHECK drupe_vm_err_t drupe_vm_snapshot_last(drupe_vm_t *vm,
+                                                                 struct drupe_snapshot_last *out,
+                                                                 struct drupe_error *err);
+
 struct drupe_restore_options {
     size_t struct_size;
     const char *path; /* or fd when NULL */
     int fd;
+    const char *name;        /* with fd: its absolute path; NULL: not known */
     const char *memory_path; /* of a snapshot in two files */
     int memory_fd;
     /*
@@ -499,6 +534,12 @@ struct drupe_restore_options {
      * to live as long as the machine: what it does not bring, the guest waits for.
      */
     const char *memory_handler;
+    /*
+     * Of a DIFF: open files, among which are those that it builds on, in any order
+     * (drupe_snapshot_open_bases()); for a process that can open none. NULL: they are looked for.
+     */
+    const int *base_fds;
+    unsigned base_count;
 };
 
 /*
@@ -569,13 +610,27 @@ struct drupe_snapshot_description {
     unsigned share_count; /* the VM needs as many, of the same tags */
     struct drupe_snapshot_share shares[DRUPE_SHARES_MAX];
     char cmdline_extra[DRUPE_CMDLINE_SIZE_MAX + 1];
-    char argv0[256]; /* may be cut */
+    char argv0[256];                     /* may be cut */
+    char base_id[64];                    /* of a DIFF */
+    char base_path[DRUPE_PATH_SIZE_MAX]; /* where that was; "": not known */
 };
 
-/* From the same options as a restore; reads and verifies all but the memory. */
+/* From the same options as a restore; reads and verifies all of this file but the memory, and does
+ * not look at the files that a DIFF builds on. */
 DRUPE_API DRUPE_MUST_CHECK drupe_vm_err_t
 drupe_snapshot_describe(const struct drupe_restore_options *options,
                         struct drupe_snapshot_description *out, struct drupe_error *err);
+
+/*
+ * Open the files that a DIFF builds on, the nearest first; none for a full snapshot. Each is where
+ * it was when the DIFF was taken, or of that name in the folder of the snapshot given, or there
+ * under any name with the right id. At most DRUPE_SNAPSHOT_BASES_MAX: `fds` has as much room. The
+ * descriptors are the caller's. NOT_FOUND names the one that is missing, IMAGE_MISMATCH what is now
+ * in its place.
+ */
+DRUPE_API DRUPE_MUST_CHECK drupe_vm_err_t
+drupe_snapshot_open_bases(const struct drupe_restore_options *options, int *fds, unsigned *count,
+                          struct drupe_error *err);
 
 /* create and restore; destroyed on failure. */
 DRUPE_API DRUPE_MUST_CHECK drupe_vm_err_t drupe_vm_create_from_snapshot(

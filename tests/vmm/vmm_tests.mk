@@ -13,7 +13,7 @@ $(call program,tests/vmm_guest.elf,kernel,tests/vmm/guest_note.S,vmm_guest,$(vmm
 $(call program,tests/vmm_guest_pvh.elf,kernel,,vmm_guest,$(vmm_guest.link),,)
 
 vmm_machine.sees := tests/include base/include include
-vmm_machine.tests := machine control net snapshot snapshot_live snapshot_handler snapshot_working_set
+vmm_machine.tests := machine control net snapshot snapshot_live snapshot_diff snapshot_handler snapshot_working_set
 define vmm_machine_test
 $(call program,tests/vmm_$(1),asan,tests/vmm/$(1)_test.c,vmm base base_hosted,$(vmm.libs) -lcmocka,$(vmm_machine.sees),)
 $(call program,tests/vmm_$(1)_tsan,tsan,tests/vmm/$(1)_test.c,vmm base base_hosted,$(vmm.libs) -lcmocka,$(vmm_machine.sees),)

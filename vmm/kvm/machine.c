@@ -279,8 +279,7 @@ static drupe_vm_err_t load_snapshot(struct machine *m, struct snapshot_file *sna
     drupe_vm_err_t r = DRUPE_OK;
 
     m->snapshot = snapshot;
-    memcpy(m->base_id, snapshot->state.header->id, sizeof(m->base_id));
-    m->base_path = m->config->is_dirty_tracked ? realpath(snapshot->name, NULL) : NULL;
+    machine_restored_from(m, snapshot);
     r = machine_memory_load(m, err);
     if (r == DRUPE_OK) {
         share_counter(m);
@@ -615,6 +614,7 @@ const struct backend backend_kvm = {
     .pause = machine_pause,
     .resume = machine_resume,
     .snapshot = machine_snapshot,
+    .snapshot_last = machine_snapshot_last,
     .restore = kvm_restore,
     .make_ahead = kvm_make_ahead,
     .load = kvm_load,

@@ -77,12 +77,12 @@ struct machine {
     uint64_t root_map_size;
     /*
      * With is_dirty_tracked: pages written since the last snapshot or restore, as far as they were
-     * collected or written by devices (the words are gmem's as well). What that snapshot was: its
-     * id,
-     * "" before the first, and where it is.
+     * collected or written by devices (the words are gmem's as well). What that snapshot was, under
+     * `control`: its id, "" before the first; the hash of its memory; where it is, NULL: not known.
      */
     struct page_set dirty;
     char base_id[SNAPSHOT_ID_SIZE];
+    uint8_t base_sha256[32];
     char *base_path;
     struct snapshot_file *snapshot; /* RAM was restored from it; NULL: it began empty */
     int handler_uffd;               /* RAM that a page-fault handler brings; -1: none */
@@ -249,6 +249,9 @@ void machine_remove_free_pages(const struct machine *m, struct page_set *s, mach
 /* memory.c: add what the guest wrote since the last call to m->dirty. It stands still. */
 drupe_vm_err_t machine_collect_dirty(struct machine *m, struct drupe_error *err) MUST_CHECK;
 
+/* snapshot_base.c: the origin of a machine being made; what its next diff builds on. */
+void machine_restored_from(struct machine *m, const struct snapshot_file *f);
+void machine_snapshot_last(void *machine, struct drupe_snapshot_last *out);
 /* snapshot.c: the backend's call. */
 drupe_vm_err_t machine_snapshot(void *machine, bool is_paused,
                                 const struct drupe_snapshot_options *options,

@@ -77,8 +77,10 @@ static bool receive(const struct process *p, struct request *r)
 
 static void load(const struct process *p, const struct request *r)
 {
+    static const int no_bases[1];
     const struct drupe_restore_options options = {
         .struct_size = sizeof(options),
+        .base_fds = no_bases, /* none is looked for: a jail opens no files */
         .fd = r->fd_count > 0 ? r->fds[0] : -1,
         .memory_fd = r->fd_count > 1 ? r->fds[1] : -1,
         .is_clone = (r->says.a & SHELL_LOAD_CLONE) != 0,

@@ -264,15 +264,22 @@ static drupe_vm_err_t open_file(const char *path, int fd, int *out, struct drupe
 drupe_vm_err_t shell_open_restore(struct drupe_restore_options *to,
                                   const struct drupe_restore_options *from, struct drupe_error *err)
 {
+    static const int no_bases[1]; /* none is looked for: a jail opens no files */
     drupe_vm_err_t r = DRUPE_OK;
 
-    *to = (struct drupe_restore_options){ .struct_size = sizeof(*to), .fd = -1, .memory_fd = -1 };
+    *to = (struct drupe_restore_options){
+        .struct_size = sizeof(*to), .fd = -1, .memory_fd = -1, .base_fds = no_bases
+    };
     if (from == NULL) {
         return DRUPE_OK;
     }
     if (from->struct_size != sizeof(*from)) {
         return error_field(err, "struct_size", "restore options of %zu bytes, not %zu",
                            from->struct_size, sizeof(*from));
+    }
+    if (from->base_count > 0) {
+        return error_field(err, "base_fds",
+                           "a shell takes a full snapshot, not an incremental one");
     }
     to->is_clone = from->is_clone;
     to->is_memory_trusted = from->is_memory_trusted;

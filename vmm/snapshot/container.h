@@ -15,7 +15,8 @@
 #define SNAPSHOT_OVERHEAD_MAX (UINT64_C(16) << 20)
 
 struct snapshot_file {
-    char *name; /* for messages */
+    char *name;    /* for messages */
+    bool has_path; /* `name` is its path */
     int fd;
     int memory_fd;          /* the same, or of the file that holds the memory */
     char *handler;          /* the socket of who brings the memory; NULL: it is mapped */
@@ -37,11 +38,19 @@ struct snapshot_file {
 };
 
 /*
- * Open and check all but the memory's bytes. On success *out is the caller's, to be closed.
- * SNAPSHOT_CORRUPTED names the part; NOT_FOUND, NO_ACCESS.
+ * Open and check all but the memory's bytes, with what it builds on. On success *out is the
+ * caller's, to be closed. SNAPSHOT_CORRUPTED names the part; NOT_FOUND, NO_ACCESS.
  */
 drupe_vm_err_t snapshot_open(const struct drupe_restore_options *options,
                              struct snapshot_file **out, struct drupe_error *err) MUST_CHECK;
+/* The same for this file alone: `base` is NULL also for a diff. */
+drupe_vm_err_t snapshot_open_one(const struct drupe_restore_options *options,
+                                 struct snapshot_file **out, struct drupe_error *err) MUST_CHECK;
+
+bool snapshot_is_diff(const struct snapshot_file *f);
+
+/* The id that a file says it has; nothing is verified. 0 or -errno; -EBADMSG: not a snapshot. */
+int snapshot_peek_id(int fd, char id[SNAPSHOT_ID_SIZE]) MUST_CHECK;
 void snapshot_close(struct snapshot_file *f);
 
 /* Compute the memory's hash and compare; of the bases as well. */
