@@ -151,6 +151,7 @@ struct drupe_rate_limit {
 
 /* A path may be "fd:N" in every place of the configuration that names a file: the caller's open
  * descriptor N, which is duplicated. */
+/* A file that is written belongs to one VM: another one that wants to write to it is refused. */
 struct drupe_disk {
     const char *path;
     bool is_read_only;
