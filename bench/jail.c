@@ -3,7 +3,7 @@
  * What a jail costs: preparing, spawning, ending, one after the other; means in microseconds. The
  * directories are on a tmpfs, as /run is on most hosts.
  *
- *   jail COUNT [own|shared] [limits]
+ *   jail COUNT [own|shared] [no|limits] [reused]      reused: one jail, a process after the other
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -41,35 +41,54 @@ static int jailed(void *ctx)
     return drupe_jail_confine(DRUPE_JAIL_THREAD_MAIN, &err) == DRUPE_OK ? 0 : 1;
 }
 
-static int run_one(unsigned number, bool is_shared, bool has_limits, double *us)
+struct kind {
+    bool is_shared;
+    bool has_limits;
+    bool is_reused;
+};
+
+static int make_jail(const struct kind *k, const char *id, const char *directory,
+                     drupe_jail_t **out)
 {
     struct drupe_jail_config cfg;
     struct drupe_error err = { .code = DRUPE_OK };
-    drupe_jail_t *jail = NULL;
+
+    drupe_jail_config_init(&cfg);
+    cfg.id = id;
+    cfg.directory = directory;
+    cfg.shares_netns = k->is_shared;
+    cfg.is_reusable = k->is_reused;
+    if (k->has_limits) {
+        cfg.memory_max = UINT64_C(320) << 20;
+        cfg.pids_max = 16;
+        cfg.cpu_percent = 100;
+    }
+    if (drupe_jail_prepare(&cfg, out, &err) != DRUPE_OK) {
+        (void)fprintf(stderr, "jail: %s\n", err.text);
+        return 1;
+    }
+    return 0;
+}
+
+/* *reused: the jail that is used again, NULL at first. */
+static int run_one(const struct kind *k, unsigned number, drupe_jail_t **reused, double *us)
+{
+    drupe_jail_t *jail = *reused;
+    struct drupe_error err = { .code = DRUPE_OK };
     char id[48];
     char directory[80];
     double at[PHASES + 1];
     pid_t pid = -1;
     int status = 0;
 
-    drupe_jail_config_init(&cfg);
     (void)snprintf(id, sizeof(id), "bench-%d-%u", (int)getpid(), number);
     (void)snprintf(directory, sizeof(directory), "/dev/shm/%s", id);
-    if (mkdir(directory, 0700) < 0) {
+    if (jail == NULL && mkdir(directory, 0700) < 0) {
         perror(directory);
         return 1;
     }
-    cfg.id = id;
-    cfg.directory = directory;
-    cfg.shares_netns = is_shared;
-    if (has_limits) {
-        cfg.memory_max = UINT64_C(320) << 20;
-        cfg.pids_max = 16;
-        cfg.cpu_percent = 100;
-    }
     at[PREPARE] = now_us();
-    if (drupe_jail_prepare(&cfg, &jail, &err) != DRUPE_OK) {
-        (void)fprintf(stderr, "jail: %s\n", err.text);
+    if (jail == NULL && make_jail(k, id, directory, &jail) != 0) {
         return 1;
     }
     at[READY] = now_us();
@@ -84,7 +103,14 @@ static int run_one(unsigned number, bool is_shared, bool has_limits, double *us)
     at[CONFINED_END] = now_us();
     (void)waitpid(pid, &status, 0);
     at[DESTROY] = now_us();
-    drupe_jail_destroy(jail);
+    if (!k->is_reused) {
+        drupe_jail_destroy(jail);
+    } else if (drupe_jail_reset(jail, &err) == DRUPE_OK) {
+        *reused = jail;
+    } else {
+        (void)fprintf(stderr, "jail: %s\n", err.text);
+        return 1;
+    }
     at[PHASES] = now_us();
     (void)rmdir(directory);
     for (int i = 0; i < PHASES; i++) {
@@ -96,23 +122,29 @@ static int run_one(unsigned number, bool is_shared, bool has_limits, double *us)
 int main(int argc, char **argv)
 {
     const unsigned count = argc > 1 ? (unsigned)strtoul(argv[1], NULL, 10) : 100;
-    const bool is_shared = argc > 2 && strcmp(argv[2], "shared") == 0;
-    const bool has_limits = argc > 3 && strcmp(argv[3], "limits") == 0;
+    const struct kind k = {
+        .is_shared = argc > 2 && strcmp(argv[2], "shared") == 0,
+        .has_limits = argc > 3 && strcmp(argv[3], "limits") == 0,
+        .is_reused = argc > 4 && strcmp(argv[4], "reused") == 0,
+    };
+    drupe_jail_t *reused = NULL;
     double us[PHASES] = { 0 };
     double begin = now_us();
     double took = 0;
+    int status = 0;
 
-    for (unsigned i = 0; i < count; i++) {
-        if (run_one(i, is_shared, has_limits, us) != 0) {
-            return 1;
-        }
+    for (unsigned i = 0; i < count && status == 0; i++) {
+        status = run_one(&k, i, &reused, us);
     }
     took = now_us() - begin;
-    printf(
-        "network namespace %-6s limits %-3s: prepare %.0f, then ready %.0f, spawn %.0f, end %.0f, "
-        "destroy %.0f us; %.0f a second\n",
-        is_shared ? "shared" : "own", has_limits ? "yes" : "no", us[PREPARE] / count,
-        us[READY] / count, us[SPAWN] / count, us[CONFINED_END] / count, us[DESTROY] / count,
-        count * 1e6 / took);
+    drupe_jail_destroy(reused);
+    if (status != 0) {
+        return 1;
+    }
+    printf("network namespace %-6s limits %-3s %-6s: prepare %.0f, then ready %.0f, spawn %.0f, "
+           "end %.0f, destroy %.0f us; %.0f a second\n",
+           k.is_shared ? "shared" : "own", k.has_limits ? "yes" : "no", k.is_reused ? "reused" : "",
+           us[PREPARE] / count, us[READY] / count, us[SPAWN] / count, us[CONFINED_END] / count,
+           us[DESTROY] / count, count * 1e6 / took);
     return 0;
 }

@@ -14,6 +14,7 @@ fi
 for net in own shared; do
     for limits in no limits; do
         taskset -c 0 "$build/bench/jail" 200 $net $limits
+        taskset -c 0 "$build/bench/jail" 200 $net $limits reused
     done
 done
 for kind in setup main loop vcpu api files; do

@@ -11,26 +11,19 @@
 #include "cli.h"
 #include "background_internal.h"
 #include "run_internal.h"
+#include "thaw.h"
 
 #define OVERHEAD_PIDS 64u
 
 static int jailed(struct background_task *task, const char *verb, pid_t *pid)
 {
     const struct background *m = task->background;
-    const int keep[] = { task->starter_fd, m->api_fd, m->events_fd,
-                         m->restore ? m->restore->fd : -1,
-                         m->restore ? m->restore->memory_fd : -1 };
     struct drupe_jail_config cfg;
     drupe_jail_t *jail = NULL;
     struct drupe_error err = { 0 };
-    int open_fds[array_size(keep)];
-    size_t count = 0;
+    int keep[3 + THAW_FDS_MAX] = { task->starter_fd, m->api_fd, m->events_fd };
+    size_t count = 3 + thaw_fds(m->restore, keep + 3);
 
-    for (size_t i = 0; i < array_size(keep); i++) {
-        if (keep[i] >= 0) {
-            open_fds[count++] = keep[i];
-        }
-    }
     drupe_jail_config_init(&cfg);
     cfg.id = m->record.id;
     cfg.directory = m->record.dir;
@@ -41,8 +34,7 @@ static int jailed(struct background_task *task, const char *verb, pid_t *pid)
     cfg.pids_max = OVERHEAD_PIDS;
     cfg.are_limits_optional = true; /* an ordinary user seldom may set them: drupe doctor */
     if (drupe_jail_prepare(&cfg, &jail, &err) != DRUPE_OK ||
-        drupe_jail_spawn(jail, m->vm, open_fds, count, background_main, task, pid, &err) !=
-            DRUPE_OK) {
+        drupe_jail_spawn(jail, m->vm, keep, count, background_main, task, pid, &err) != DRUPE_OK) {
         drupe_jail_destroy(jail);
         return refuse_vm(verb, &err);
     }

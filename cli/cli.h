@@ -46,6 +46,7 @@ struct verb {
     int (*run)(int argc, char **argv); /* argv[0] is the verb; returns the exit status */
 };
 
+extern const struct verb verb_blk;
 extern const struct verb verb_build;
 extern const struct verb verb_doctor;
 extern const struct verb verb_init;

@@ -10,11 +10,11 @@
 #define DRUPE_VERSION "0.1.0"
 
 static const struct verb *const verbs[] = {
-    &verb_init,    &verb_build,    &verb_pack,    &verb_run,    &verb_logs,     &verb_exec,
-    &verb_cp,      &verb_ps,       &verb_stop,    &verb_kill,   &verb_wait,     &verb_pause,
-    &verb_resume,  &verb_snapshot, &verb_restore, &verb_clone,  &verb_template, &verb_pool,
-    &verb_top,     &verb_events,   &verb_rm,      &verb_doctor, &verb_vmm,      &verb_jailer,
-    &verb_version, &verb_help,
+    &verb_init,   &verb_build,    &verb_pack,    &verb_run,   &verb_logs,     &verb_exec,
+    &verb_cp,     &verb_ps,       &verb_stop,    &verb_kill,  &verb_wait,     &verb_pause,
+    &verb_resume, &verb_snapshot, &verb_restore, &verb_clone, &verb_template, &verb_pool,
+    &verb_top,    &verb_events,   &verb_rm,      &verb_blk,   &verb_doctor,   &verb_vmm,
+    &verb_jailer, &verb_version,  &verb_help,
 };
 
 const struct verb *verb_find(const char *name)

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * drupe pool: many inputs through clones of one template, several at a time, each in a machine of
- * its own. All machines are one process's, in one jail: a guest that broke out of its machine would
- * meet the others' monitors, not the host.
+ * its own with a monitor of its own: a jailed process that stood ready (drupe/shell.h) and ends
+ * with its machine. This process, which is not jailed, runs no guest: it feeds inputs, collects
+ * outputs and looks on.
  */
 
 #include <errno.h>
@@ -18,6 +19,7 @@
 
 #include <drupe/jail.h>
 #include <drupe/pool.h>
+#include <drupe/shell.h>
 
 #include <base/clock.h>
 
@@ -33,7 +35,9 @@
 #define WARM_DEFAULT    4
 #define INPUT_SIZE_MAX  ((size_t)64 << 20)
 #define OUTPUT_SIZE_MAX ((size_t)16 << 20)
-#define THREADS_PER_VM  4u
+#define THREADS_PER_VM  8u /* beside its vCPUs */
+#define MAKERS_MAX      4u
+#define SHELL_WAIT_MS   30000u
 
 /* The ends of a clone's streams that are ours; found again by its VM. */
 struct streams {
@@ -46,7 +50,7 @@ struct pool {
     struct thaw thaw;
     struct job job;
     const struct run_options *options;
-    char root[16]; /* "fd:N" */
+    drupe_shells_t *shells; /* NULL: the machines are in this process */
     uint64_t timeout_s;
     pthread_mutex_t lock; /* of the next two */
     struct streams *streams;
@@ -108,11 +112,38 @@ static drupe_vm_err_t make_pipes(int input[2], int output[2], struct drupe_error
     return DRUPE_NO_MEMORY;
 }
 
+static drupe_vm_err_t clone_config(const struct pool *p, drupe_vm_config_t *cfg)
+{
+    if (job_config(&p->job, p->options, cfg) != 0) {
+        return DRUPE_INTERNAL;
+    }
+    thaw_config(&p->thaw, cfg);
+    return DRUPE_OK;
+}
+
+static drupe_vm_err_t clone_here(const struct pool *p, int input, int output, drupe_vm_t **out,
+                                 struct drupe_error *err)
+{
+    drupe_vm_config_t cfg;
+    drupe_vm_err_t r = clone_config(p, &cfg);
+
+    cfg.host_stdin = input;
+    cfg.host_stdout = output;
+    return r == DRUPE_OK ? drupe_vm_create_from_snapshot(&cfg, &p->thaw.restore, out, err) : r;
+}
+
+static drupe_vm_err_t clone_in_shell(const struct pool *p, int input, int output, drupe_vm_t **out,
+                                     struct drupe_error *err)
+{
+    const struct drupe_vm_streams streams = { input, output, -1, -1 };
+
+    return drupe_shells_take(p->shells, NULL, &streams, SHELL_WAIT_MS, out, err);
+}
+
 /* A clone that stands where the template stood: PAUSED until its work comes. */
 static drupe_vm_err_t make_clone(void *ctx, drupe_vm_t **out, struct drupe_error *err)
 {
     struct pool *p = ctx;
-    drupe_vm_config_t cfg;
     int input[2];
     int output[2];
     drupe_vm_err_t r = make_pipes(input, output, err);
@@ -120,16 +151,8 @@ static drupe_vm_err_t make_clone(void *ctx, drupe_vm_t **out, struct drupe_error
     if (r != DRUPE_OK) {
         return r;
     }
-    if (job_config(&p->job, p->options, &cfg) != 0) {
-        r = DRUPE_INTERNAL;
-    }
-    thaw_config(&p->thaw, &cfg);
-    cfg.root_path = p->job.image ? p->root : NULL;
-    cfg.host_stdin = input[0];
-    cfg.host_stdout = output[1];
-    if (r == DRUPE_OK) {
-        r = drupe_vm_create_from_snapshot(&cfg, &p->thaw.restore, out, err);
-    }
+    r = p->shells ? clone_in_shell(p, input[0], output[1], out, err)
+                  : clone_here(p, input[0], output[1], out, err);
     (void)close(input[0]);
     (void)close(output[1]);
     if (r != DRUPE_OK) {
@@ -335,27 +358,48 @@ static int read_input(struct buffer *out)
     return 0;
 }
 
-/* Descriptors instead of paths, then the jail around this whole process. */
-static int enter_jail(struct pool *p, int root_fd, uint64_t machines, bool is_jailed)
+/* Whether this user can have jails at all; root who cannot hears why. */
+static bool can_jail(void)
 {
-    struct drupe_jail_config cfg;
-    struct drupe_error err;
-    const int keep[] = { p->thaw.restore.fd, root_fd };
-    char id[64];
+    struct drupe_jail_report report;
 
-    if (!is_jailed) {
-        return 0;
+    if (geteuid() == 0) {
+        return true;
     }
-    drupe_jail_config_init(&cfg);
+    drupe_jail_probe(&report);
+    return report.has_user_namespace;
+}
+
+/* The shells begin to be made, `ready` of them. */
+static int open_shells(struct pool *p, unsigned ready, unsigned max)
+{
+    struct drupe_shells_options options;
+    struct drupe_jail_config jail;
+    drupe_vm_config_t shape;
+    struct drupe_error err;
+    char id[DRUPE_SHELL_PREFIX_MAX];
+
+    if (clone_config(p, &shape) != DRUPE_OK) {
+        return STATUS_FAILED;
+    }
+    drupe_jail_config_init(&jail);
     (void)snprintf(id, sizeof(id), "pool-%d", (int)getpid());
-    cfg.id = id;
-    cfg.wants_kvm = true;
-    cfg.memory_max = monitor_memory_max(machines * p->job.memory_mib);
-    cfg.pids_max = (uint32_t)machines * (uint32_t)(p->job.vcpus + THREADS_PER_VM) + 64;
-    cfg.are_limits_optional = true;
-    return drupe_jail_enter(&cfg, NULL, keep, root_fd >= 0 ? 2 : 1, &err) == DRUPE_OK
-               ? 0
-               : refuse_vm("pool", &err);
+    jail.id = id;
+    jail.memory_max = monitor_memory_max(p->job.memory_mib);
+    jail.pids_max = (uint32_t)p->job.vcpus + THREADS_PER_VM;
+    jail.are_limits_optional = true;
+    drupe_shells_options_init(&options);
+    options.shape = &shape;
+    options.restore = &p->thaw.restore;
+    options.jail = &jail;
+    options.ready = ready;
+    options.max = max;
+    options.makers = min_of((unsigned)max_of(get_nprocs(), 1), MAKERS_MAX);
+    if (drupe_shells_create(&options, &p->shells, &err) != DRUPE_OK) {
+        return refuse_vm("pool", &err);
+    }
+    (void)drupe_jail_sweep(NULL); /* what dead ones left; the shells are made meanwhile */
+    return 0;
 }
 
 static int serve(struct pool *p, const struct drupe_pool_options *options, struct work *works,
@@ -386,6 +430,7 @@ static int serve(struct pool *p, const struct drupe_pool_options *options, struc
     }
     progress_end();
     drupe_pool_destroy(pool);
+    drupe_shells_destroy(p->shells);
     for (size_t i = 0; i < count; i++) {
         int one = print_result(i + 1, &works[i]);
 
@@ -429,7 +474,6 @@ static int run_pool(int argc, char **argv)
     CLEANUP_BUFFER input = { 0 };
     struct work *works = NULL;
     size_t count = 0;
-    CLEANUP_FD root = -1;
     int status = options_of_verb(&verb_pool, specs, array_size(specs), argc, argv, &operands);
 
     if (status >= 0) {
@@ -450,6 +494,11 @@ static int run_pool(int argc, char **argv)
     p.thaw.restore.is_clone = true;
     p.thaw.restore.is_memory_trusted = true;
     status = thaw_job(&p.thaw, "pool", &o, &p.job);
+    if (status == 0 && p.thaw.description.is_diff) {
+        status =
+            complain(STATUS_USAGE, "pool: template %s is an incremental snapshot; not supported",
+                     o.template_name);
+    }
     if (status == 0 && p.job.share_count + p.job.disk_count > 0) {
         status = complain(STATUS_USAGE,
                           "pool: template %s has shared folders or disks, which its "
@@ -464,23 +513,19 @@ static int run_pool(int argc, char **argv)
     (void)pthread_mutex_init(&p.lock, NULL);
     (void)signal(SIGPIPE, SIG_IGN);
     count = split(&p, &input, &works);
-    if (p.job.image) {
-        root = open(p.job.image, O_RDONLY | O_CLOEXEC);
-        if (root < 0) {
-            status = complain(STATUS_FAILED, "pool: image %s: %s", p.job.image, strerror(errno));
-        }
-        (void)snprintf(p.root, sizeof(p.root), "fd:%d", root);
-    }
     drupe_pool_options_init(&options);
     options.concurrency = (unsigned)jobs;
-    options.warm = (unsigned)min_of(warm, (uint64_t)count);
+    warm = min_of(warm, (uint64_t)count);
+    options.warm = (unsigned)warm;
     options.max = (unsigned)(jobs + warm);
     options.retries = (unsigned)retries;
     options.ctx = &p;
     options.make = make_clone;
     options.is_healthy = is_ready;
-    if (status == 0) {
-        status = enter_jail(&p, root, jobs + warm, !has_no_jail);
+    if (!has_no_jail && can_jail() && count > 0) {
+        /* What stands ready is shells; the pool takes one when there is work for it. */
+        options.warm = 0;
+        status = open_shells(&p, (unsigned)max_of(warm, UINT64_C(1)), (unsigned)(jobs + warm) + 1);
     }
     if (status == 0) {
         status = serve(&p, &options, works, count);

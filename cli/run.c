@@ -133,6 +133,7 @@ static int run_run(int argc, char **argv)
         { .name = "console-log", .kind = OPTION_TEXT, .out = &o.log },
         { .name = "detach", .letter = 'd', .kind = OPTION_FLAG, .out = &o.is_detached },
         { .name = "name", .kind = OPTION_TEXT, .out = &o.name },
+        { .name = "track-dirty", .kind = OPTION_FLAG, .out = &o.is_tracked },
         { .name = "template", .kind = OPTION_TEXT, .out = &o.template_name },
         { .name = "verbose", .kind = OPTION_FLAG, .out = &o.is_verbose },
         { .name = "no-jail", .kind = OPTION_FLAG, .out = &o.has_no_jail },
@@ -142,7 +143,11 @@ static int run_run(int argc, char **argv)
     struct operands operands;
     int status = options_of_verb(&verb_run, specs, array_size(specs), argc, argv, &operands);
 
-    if (status < 0 && o.template_name) {
+    if (status < 0 && !o.is_detached && (o.name || o.is_tracked)) {
+        status =
+            complain(STATUS_USAGE, "run: --%s is for a machine in the background: use it with -d",
+                     o.name ? "name" : "track-dirty");
+    } else if (status < 0 && o.template_name) {
         status = operands.first < argc || o.is_detached
                      ? complain(STATUS_USAGE,
                                 "run: --template takes no command: the template's program goes on")
@@ -195,6 +200,8 @@ const struct verb verb_run = {
         "machine\n"
         "  -d, --detach            run in the background and print the machine's id; see drupe ps\n"
         "      --name NAME         call it so (with -d)\n"
+        "      --track-dirty       record which pages it writes, for drupe snapshot --diff (with "
+        "-d)\n"
         "      --template NAME     a clone of a template (drupe template), with these streams\n"
         "      --log FILE          write console and kernel messages there as well\n"
         "      --no-jail           the monitor in this process, with this user's rights\n"

@@ -57,6 +57,10 @@ static int create(struct background *m, const struct job *j, const struct run_op
         return refuse_vm("run", &err);
     }
     fill_record(&m->record, j, m->vm);
+    if (o->is_tracked && strcmp(m->record.backend, "kvm") != 0) {
+        return complain(STATUS_FAILED, "run: --track-dirty: not supported on the %s backend",
+                        m->record.backend);
+    }
     /* QEMU is a program of this host, which a jail does not hold. */
     m->is_jailed = m->is_jailed && strcmp(m->record.backend, "qemu") != 0;
     return 0;

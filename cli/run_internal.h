@@ -32,6 +32,7 @@ struct run_options {
     bool is_verbose;
     bool has_no_jail;
     bool is_detached;
+    bool is_tracked; /* --track-dirty */
     const char *name;
     const char *template_name;
 };

@@ -371,5 +371,6 @@ int job_config(const struct job *j, const struct run_options *o, drupe_vm_config
     cfg->env = (const char *const *)j->env.items;
     cfg->cwd = j->cwd;
     cfg->is_quiet = !o->is_verbose;
+    cfg->is_dirty_tracked = o->is_tracked;
     return status;
 }

@@ -13,6 +13,7 @@
 
 #include "files.h"
 #include "jail_limits.h"
+#include "thaw.h"
 
 #define OWN_THREADS 16u /* beside the vCPUs: main, loop, shared folders */
 
@@ -178,12 +179,12 @@ static drupe_vm_err_t start_jailed(struct monitor *m, struct drupe_error *err)
         err->os_errno = errno;
         return DRUPE_NO_MEMORY;
     }
-    const int keep[] = { ends[1], m->restore ? m->restore->fd : -1 };
+    int keep[1 + THAW_FDS_MAX] = { ends[1] };
+    size_t count = 1 + thaw_fds(m->restore, keep + 1);
 
     c.link = ends[1];
     m->link = ends[0];
-    drupe_vm_err_t r =
-        drupe_jail_spawn(m->jail, m->vm, keep, m->restore ? 2 : 1, run_child, &c, &pid, err);
+    drupe_vm_err_t r = drupe_jail_spawn(m->jail, m->vm, keep, count, run_child, &c, &pid, err);
 
     (void)close(ends[1]);
     if (r != DRUPE_OK) {

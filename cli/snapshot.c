@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* drupe snapshot, restore, clone: a machine as a file, and back. */
+/* drupe snapshot: a machine as a file, all of it or what it wrote since the last one. */
 
 #include <errno.h>
 #include <fcntl.h>
@@ -12,40 +12,59 @@
 
 #include "api_client.h"
 #include "cli.h"
-#include "background.h"
-#include "jail_limits.h"
+#include "freeze.h"
 #include "options.h"
-#include "run_internal.h"
 #include "thaw.h"
 
-#define CLONES_MAX 1000u
+static bool add(json_t *object, const char *key, const char *text)
+{
+    return text == NULL || json_object_set_new(object, key, json_string(text)) == 0;
+}
+
+/* The caller frees; NULL: a path that JSON cannot hold. */
+static char *body_of(const struct freeze *f)
+{
+    json_t *body =
+        json_pack("{s:s, s:s, s:b, s:b}", "path", "fd:0", "kind", f->base_fd >= 0 ? "diff" : "full",
+                  "live", f->is_live, "aside", f->is_aside);
+    bool is_complete =
+        body && add(body, "name", f->name) &&
+        (f->base_fd < 0 || (add(body, "base", "fd:1") && add(body, "base_name", f->base_name)));
+    char *text = is_complete ? json_dumps(body, JSON_COMPACT) : NULL;
+
+    json_decref(body);
+    return text;
+}
+
+int freeze(const struct freeze *f, const struct vm_record *r, int fd)
+{
+    CLEANUP_FREE char *body = body_of(f);
+    const int fds[] = { fd, f->base_fd };
+    struct api_request request = { .method = "PUT",
+                                   .path = "/drupe/snapshot",
+                                   .body = body,
+                                   .fds = fds,
+                                   .fd_count = f->base_fd >= 0 ? 2 : 1 };
+
+    if (!body) {
+        return complain(STATUS_FAILED, "%s: a path that is not UTF-8", f->verb);
+    }
+    return api_do(f->verb, r, &request, NULL);
+}
 
 /* ---- Writing ---- */
 
-struct freeze {
-    const char *verb;
-    bool is_live;
-    bool is_diff;
-};
-
-/* The monitor writes to the open file; it could not open one itself. */
-static int freeze_to_fd(const struct freeze *f, const struct vm_record *r, int fd)
+static char *folder_of(const char *path)
 {
-    CLEANUP_FREE char *body =
-        text_format("{\"path\": \"fd:0\", \"kind\": \"%s\", \"live\": %s}",
-                    f->is_diff ? "diff" : "full", f->is_live ? "true" : "false");
-    struct api_request request = {
-        .method = "PUT", .path = "/drupe/snapshot", .body = body, .fds = &fd, .fd_count = 1
-    };
+    const char *slash = strrchr(path, '/');
 
-    return api_do(f->verb, r, &request, NULL);
+    return slash ? text_copy_sized(path, max_of((size_t)(slash - path), (size_t)1))
+                 : text_copy(".");
 }
 
 static int sync_directory(const char *path)
 {
-    const char *slash = strrchr(path, '/');
-    CLEANUP_FREE char *dir =
-        slash ? text_copy_sized(path, max_of((size_t)(slash - path), (size_t)1)) : text_copy(".");
+    CLEANUP_FREE char *dir = folder_of(path);
     CLEANUP_FD fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 
     return fd < 0 || fsync(fd) < 0 ? -errno : 0;
@@ -62,7 +81,7 @@ static int freeze_to_path(const struct freeze *f, const struct vm_record *r, con
         return complain(STATUS_FAILED, "%s: %s: %s", f->verb, temporary, strerror(errno));
     }
     remove_on_signal(temporary);
-    status = freeze_to_fd(f, r, fd);
+    status = freeze(f, r, fd);
     if (status == 0 && (fsync(fd) < 0 || rename(temporary, path) < 0)) {
         status = complain(STATUS_FAILED, "%s: %s: %s", f->verb, path, strerror(errno));
     } else if (status == 0) {
@@ -75,12 +94,142 @@ static int freeze_to_path(const struct freeze *f, const struct vm_record *r, con
     return status;
 }
 
+/* The absolute path of a file that need not be there; NULL: its folder is not. */
+static char *absolute(const char *path)
+{
+    const char *slash = strrchr(path, '/');
+    CLEANUP_FREE char *dir = folder_of(path);
+    CLEANUP_FREE char *real = realpath(dir, NULL);
+
+    return real ? path_join(real, slash ? slash + 1 : path) : NULL;
+}
+
+/* ---- What a diff builds on ---- */
+
+/* The machine's last snapshot, as its monitor knows it. */
+struct last {
+    bool is_tracked;
+    char id[64]; /* "": none */
+    char path[DRUPE_PATH_SIZE_MAX];
+};
+
+static int ask_last(const struct vm_record *r, struct last *out)
+{
+    struct api_request request = { .method = "GET", .path = "/drupe/snapshot" };
+    CLEANUP_BUFFER body = { 0 };
+    const char *id = NULL;
+    const char *path = NULL;
+    int is_tracked = 0;
+    int status = api_do("snapshot", r, &request, &body);
+
+    if (status != 0) {
+        return status;
+    }
+    json_t *all = json_loadb(body.data, body.size, JSON_REJECT_DUPLICATES, NULL);
+
+    if (json_unpack(all, "{s:b, s:s, s:s}", "track_dirty_pages", &is_tracked, "id", &id, "path",
+                    &path) < 0) {
+        status = complain(STATUS_FAILED, "snapshot: its monitor's answer makes no sense");
+    } else {
+        out->is_tracked = is_tracked != 0;
+        (void)snprintf(out->id, sizeof(out->id), "%s", id);
+        (void)snprintf(out->path, sizeof(out->path), "%s", path);
+    }
+    json_decref(all);
+    return status;
+}
+
+/* Is the file that is about to be replaced one that the new one builds on? */
+static bool is_in_chain(const struct thaw *chain, const char *path)
+{
+    int fds[THAW_FDS_MAX];
+    size_t count = thaw_fds(&chain->restore, fds);
+    struct stat target;
+    struct stat st;
+
+    if (stat(path, &target) < 0) {
+        return false;
+    }
+    for (size_t i = 0; i < count; i++) {
+        if (fstat(fds[i], &st) == 0 && st.st_dev == target.st_dev && st.st_ino == target.st_ino) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* `base`: where the user says that it is; NULL: where the monitor does. On success *chain is owed
+ * thaw_close(). */
+static int open_base(const struct vm_record *r, const char *base, struct thaw *chain)
+{
+    const char *who = r->name[0] ? r->name : r->id;
+    struct last last;
+    int status = ask_last(r, &last);
+
+    if (status != 0) {
+        return status;
+    }
+    if (!last.is_tracked) {
+        return complain(STATUS_FAILED,
+                        "snapshot: %s does not record which pages it writes: it was started "
+                        "without --track-dirty",
+                        who);
+    }
+    if (!last.id[0]) {
+        return complain(STATUS_FAILED,
+                        "snapshot: %s: there is no snapshot of it yet that this one could build "
+                        "on: take a full one first",
+                        who);
+    }
+    if (!base && !last.path[0]) {
+        return complain(STATUS_FAILED,
+                        "snapshot: %s: its last snapshot (id %s) has no name that its monitor "
+                        "knows: say with --base where it is, or take a full one",
+                        who, last.id);
+    }
+    if (!base && access(last.path, R_OK) < 0) {
+        return complain(STATUS_FAILED,
+                        "snapshot: %s: its last snapshot, %s: %s; say with --base where it is, or "
+                        "take a full one",
+                        who, last.path, strerror(errno));
+    }
+    return thaw_open(chain, "snapshot", base ? base : last.path);
+}
+
+static int freeze_diff(struct freeze *f, const struct vm_record *r, const char *base,
+                       const char *path)
+{
+    struct thaw chain;
+    int status = open_base(r, base, &chain);
+
+    if (status != 0) {
+        return status;
+    }
+    if (is_in_chain(&chain, path)) {
+        status = complain(STATUS_FAILED,
+                          "snapshot: %s: the new snapshot would build on the one in this file: "
+                          "give it a name of its own",
+                          path);
+    } else {
+        f->base_fd = chain.restore.fd;
+        f->base_name = chain.restore.name;
+        status = freeze_to_path(f, r, path);
+    }
+    thaw_close(&chain);
+    return status;
+}
+
+/* ---- The verb ---- */
+
 static int run_snapshot(int argc, char **argv)
 {
-    struct freeze f = { .verb = "snapshot" };
+    struct freeze f = { .verb = "snapshot", .base_fd = -1 };
+    const char *base = NULL;
+    bool is_diff = false;
     const struct option_spec specs[] = {
         { .name = "live", .kind = OPTION_FLAG, .out = &f.is_live },
-        { .name = "diff", .kind = OPTION_FLAG, .out = &f.is_diff },
+        { .name = "diff", .kind = OPTION_FLAG, .out = &is_diff },
+        { .name = "base", .kind = OPTION_TEXT, .out = &base },
     };
     struct operands operands;
     CLEANUP_RECORD r = { 0 };
@@ -93,193 +242,15 @@ static int run_snapshot(int argc, char **argv)
         return complain(STATUS_USAGE, "snapshot: give a machine and a file; see drupe snapshot "
                                       "--help");
     }
+    const char *path = argv[operands.first + 1];
+    CLEANUP_FREE char *name = absolute(path);
+
     status = vm_find("snapshot", argv[operands.first], &r);
-    return status != 0 ? status : freeze_to_path(&f, &r, argv[operands.first + 1]);
-}
-
-/* ---- Restoring ---- */
-
-struct wish {
-    const char *verb;
-    const char *name;
-    struct run_options outside; /* what is elsewhere now: root, folders, disks, accelerator */
-    bool is_clone;
-    bool is_left_paused;
-    bool is_trusted;
-    bool is_unjailed;
-    uint64_t count;
-};
-
-/* Rows of an option table: what restore and clone have in common. */
-#define WISH_OPTIONS(w)                                                                            \
-    TEXT_OPTION("name", 0, &(w).name), FLAG_OPTION("paused", 0, &(w).is_left_paused),              \
-        FLAG_OPTION("no-jail", 0, &(w).is_unjailed),                                               \
-        LIST_OPTION("volume", 'v', &(w).outside.volumes),                                          \
-        LIST_OPTION("disk", 0, &(w).outside.disks),                                                \
-        NUMBER_OPTION("count", 'n', &(w).count, 1, CLONES_MAX)
-
-static void fill_record(struct vm_record *r, const struct job *j, const drupe_vm_t *vm)
-{
-    const char *id = drupe_vm_id(vm);
-
-    r->backend = text_copy_sized(id, strcspn(id, "-"));
-    r->image = text_copy(j->image ? j->image : "");
-    strings_add(&r->argv, j->argv.items[0]);
-    r->memory_mib = (unsigned)j->memory_mib;
-    r->vcpus = (unsigned)j->vcpus;
-}
-
-static int create(struct background *m, const struct wish *w, const struct thaw *t)
-{
-    struct drupe_error err;
-    drupe_vm_config_t cfg;
-    CLEANUP_JOB job = { 0 };
-    CLEANUP_FREE char *console = vm_path(&m->record, "console.log");
-    CLEANUP_FREE char *vsock = vm_path(&m->record, "vsock.sock");
-    CLEANUP_FD log = open(console, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
-
-    int status = log < 0 ? complain(STATUS_FAILED, "%s: %s: %s", w->verb, console, strerror(errno))
-                         : thaw_job(t, w->verb, &w->outside, &job);
-
-    if (status == 0) {
-        status = job_config(&job, &w->outside, &cfg);
-    }
     if (status != 0) {
         return status;
     }
-    thaw_config(t, &cfg);
-    cfg.host_stdout = log;
-    cfg.host_stderr = log;
-    cfg.serial_log = log;
-    if (t->description.vsock_cid != 0) {
-        cfg.vsock_path = vsock;
-    }
-    if (drupe_vm_create(&cfg, &m->vm, &err) != DRUPE_OK) {
-        return refuse_vm(w->verb, &err);
-    }
-    fill_record(&m->record, &job, m->vm);
-    return 0;
-}
-
-/* One machine from an open snapshot; its id is printed. */
-static int thaw_one(const struct wish *w, struct thaw *t)
-{
-    struct background m;
-    int status = 0;
-
-    background_init(&m);
-    t->restore.is_clone = w->is_clone;
-    t->restore.is_memory_trusted = w->is_trusted;
-    m.restore = &t->restore;
-    m.is_left_paused = w->is_left_paused;
-    m.is_jailed = !w->is_unjailed;
-    m.memory_max = monitor_memory_max(t->description.memory_mib);
-    status = vm_dir_create(&m.record, w->verb, w->name);
-    if (status == 0) {
-        status = background_open(&m, w->verb);
-    }
-    if (status == 0) {
-        status = create(&m, w, t);
-    }
-    if (status == 0) {
-        status = background_start(&m, w->verb);
-    }
-    if (status == 0) {
-        (void)printf("%s\n", m.record.id);
-    }
-    background_deinit(&m, status != 0);
-    return status;
-}
-
-/* "name" for one machine, "name-1", "name-2", ... for several. */
-static int thaw_many(struct wish *w, struct thaw *t)
-{
-    const char *name = w->name;
-    int status = 0;
-
-    for (uint64_t i = 1; status == 0 && i <= w->count; i++) {
-        CLEANUP_FREE char *own =
-            name && w->count > 1 ? text_format("%s-%llu", name, (unsigned long long)i) : NULL;
-
-        w->name = own ? own : name;
-        status = thaw_one(w, t);
-        w->is_trusted = true; /* the same open file, verified a moment ago */
-    }
-    w->name = name;
-    thaw_close(t);
-    return status;
-}
-
-static int run_restore(int argc, char **argv)
-{
-    struct wish w = { .verb = "restore", .outside.accel = "auto", .count = 1 };
-    struct thaw t;
-    const struct option_spec specs[] = {
-        WISH_OPTIONS(w),
-        { .name = "root", .kind = OPTION_TEXT, .out = &w.outside.root },
-        { .name = "accel", .kind = OPTION_TEXT, .out = &w.outside.accel },
-        { .name = "clone", .kind = OPTION_FLAG, .out = &w.is_clone },
-        { .name = "trust", .kind = OPTION_FLAG, .out = &w.is_trusted },
-    };
-    struct operands operands;
-    int status = options_of_verb(&verb_restore, specs, array_size(specs), argc, argv, &operands);
-
-    if (status >= 0) {
-        return status;
-    }
-    if (operands.first + 1 != argc) {
-        return complain(STATUS_USAGE, "restore: give one snapshot; see drupe restore --help");
-    }
-    if (w.count > 1 && !w.is_clone) {
-        return complain(STATUS_USAGE,
-                        "restore: --count %llu needs --clone: a machine that comes "
-                        "back twice is two",
-                        (unsigned long long)w.count);
-    }
-    status = thaw_open(&t, "restore", argv[operands.first]);
-    return status != 0 ? status : thaw_many(&w, &t);
-}
-
-/* ---- Cloning a running machine ---- */
-
-static int run_clone(int argc, char **argv)
-{
-    struct freeze f = { .verb = "clone" };
-    struct wish w = {
-        .verb = "clone", .outside.accel = "auto", .is_clone = true, .is_trusted = true, .count = 1
-    };
-    struct thaw t;
-    const struct option_spec specs[] = {
-        WISH_OPTIONS(w),
-        { .name = "live", .kind = OPTION_FLAG, .out = &f.is_live },
-    };
-    struct operands operands;
-    CLEANUP_RECORD r = { 0 };
-    int status = options_of_verb(&verb_clone, specs, array_size(specs), argc, argv, &operands);
-
-    if (status >= 0) {
-        return status;
-    }
-    if (operands.first + 1 != argc) {
-        return complain(STATUS_USAGE, "clone: give one machine; see drupe clone --help");
-    }
-    status = vm_find("clone", argv[operands.first], &r);
-    if (status != 0) {
-        return status;
-    }
-    /* A file without a name, which goes when the last clone does. */
-    CLEANUP_FREE char *base = vm_dir_base();
-    CLEANUP_FD fd = base ? open(base, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600) : -1;
-
-    if (fd < 0) {
-        return complain(STATUS_FAILED, "clone: a temporary file in %s: %s", base ? base : "",
-                        strerror(errno));
-    }
-    status = freeze_to_fd(&f, &r, fd);
-    if (status == 0) {
-        status = thaw_open_fd(&t, "clone", fd_steal(&fd));
-    }
-    return status != 0 ? status : thaw_many(&w, &t);
+    f.name = name;
+    return is_diff || base ? freeze_diff(&f, &r, base, path) : freeze_to_path(&f, &r, path);
 }
 
 const struct verb verb_snapshot = {
@@ -292,47 +263,17 @@ const struct verb verb_snapshot = {
         "options:\n"
         "      --live  the machine stands still only for its CPUs and devices; memory is copied\n"
         "              behind its back\n"
-        "      --diff  only pages written since the last snapshot\n",
+        "      --diff  only the pages written since the last snapshot of the machine, or since "
+        "its restore;\n"
+        "              the machine must have been started with --track-dirty\n"
+        "      --base FILE  with --diff: where that snapshot is, if it is not where it was "
+        "written\n\n"
+        "A diff is restored with all that it builds on: each file where it was, or in the diff's "
+        "folder.\n\n"
+        "example:\n"
+        "  drupe run -d --name web --track-dirty --root dist/app.erofs -- /app/server\n"
+        "  drupe snapshot web monday.snapshot\n"
+        "  drupe snapshot --diff web tuesday.snapshot\n"
+        "  drupe restore tuesday.snapshot\n",
     .run = run_snapshot,
-};
-
-const struct verb verb_restore = {
-    .name = "restore",
-    .summary = "bring a machine back from a file",
-    .help =
-        "usage: drupe restore [OPTIONS] FILE\n\n"
-        "Prints the new machine's id. Memory is mapped from the file, not read: keep the file "
-        "while "
-        "the\nmachine runs.\n\n"
-        "options:\n"
-        "      --name NAME   call it so\n"
-        "      --clone       it may run beside others from the same file: new random numbers, new\n"
-        "                    generation id, the time of now\n"
-        "  -n, --count N     so many clones; with --name they are NAME-1, NAME-2, ...\n"
-        "      --paused      leave it paused; drupe resume lets it go\n"
-        "      --root IMAGE  the root image or folder, if it is elsewhere now\n"
-        "  -v, --volume HOST:GUEST[:ro]\n"
-        "                    the shared folder that the guest has at GUEST is HOST now\n"
-        "      --disk FILE[:ro][:direct]\n"
-        "                    other files for its disks: all of them, in their order\n"
-        "      --trust       do not compute the memory's hash first\n"
-        "      --no-jail     no jail around the monitor\n"
-        "      --accel WHICH auto (default), kvm or qemu\n",
-    .run = run_restore,
-};
-
-const struct verb verb_clone = {
-    .name = "clone",
-    .summary = "make running copies of a running machine",
-    .help = "usage: drupe clone [OPTIONS] MACHINE\n\n"
-            "A snapshot into a file without a name, and clones of it. Prints their ids.\n\n"
-            "options:\n"
-            "      --name NAME  call it so\n"
-            "  -n, --count N    so many; with --name they are NAME-1, NAME-2, ...\n"
-            "      --paused     leave them paused\n"
-            "      --live       as for drupe snapshot\n"
-            "  -v, --volume HOST:GUEST[:ro], --disk FILE[:ro][:direct]\n"
-            "                   as for drupe restore; a clone needs writable disks of its own\n"
-            "      --no-jail    no jail around the monitors\n",
-    .run = run_clone,
 };

@@ -63,6 +63,8 @@ struct maker {
     const char *ready; /* text that the program prints when it is ready; NULL: none */
     uint64_t after_s;  /* without such a text */
     uint64_t limit_s;
+    const char *train; /* the input of the clone that shows what memory clones need; NULL: none */
+    bool is_untrained;
     drupe_vm_t *vm;
     int output; /* what the program prints */
     int input;  /* the other end of its standard input, kept open: it waits */
@@ -166,7 +168,13 @@ static int make(struct maker *m, const char *path)
     };
     struct drupe_snapshot_info info = { 0 };
     struct drupe_error err;
-    int status = create_vm(m);
+    uint64_t needed = 0;
+    int status = 0;
+
+    if (m->train && access(m->train, R_OK) < 0) {
+        return complain(STATUS_FAILED, "template: --train %s: %s", m->train, strerror(errno));
+    }
+    status = create_vm(m);
 
     if (status == 0 && drupe_vm_start(m->vm, &err) != DRUPE_OK) {
         status = refuse_vm("template", &err);
@@ -178,11 +186,17 @@ static int make(struct maker *m, const char *path)
                         drupe_vm_snapshot(m->vm, &options, &info, &err) != DRUPE_OK)) {
         status = refuse_vm("template", &err);
     }
-    if (status == 0) {
-        (void)printf("%s: %.1f MiB of memory in use\n", path,
-                     (double)info.memory_bytes / (1 << 20));
-    }
     drupe_vm_destroy(m->vm);
+    if (status == 0 && !m->is_untrained) {
+        status = template_train(m->job, m->options, m->train, path, &needed);
+    }
+    if (status == 0) {
+        (void)printf("%s: %.1f MiB of memory in use", path, (double)info.memory_bytes / (1 << 20));
+        if (needed > 0) {
+            (void)printf(", %.1f MiB needed by a clone", (double)needed / (1 << 20));
+        }
+        (void)printf("\n");
+    }
     return status;
 }
 
@@ -209,6 +223,8 @@ static int run_create(int argc, char **argv)
         JOB_OPTIONS(o),
         { .name = "ready", .kind = OPTION_TEXT, .out = &m.ready },
         { .name = "after", .kind = OPTION_NUMBER, .out = &m.after_s, .max = 86400 },
+        { .name = "train", .kind = OPTION_TEXT, .out = &m.train },
+        { .name = "no-train", .kind = OPTION_FLAG, .out = &m.is_untrained },
         { .name = "limit", .kind = OPTION_NUMBER, .out = &m.limit_s, .min = 1, .max = 86400 },
     };
     CLEANUP_JOB job = { .memory_mib = 256, .vcpus = 1 };
@@ -351,6 +367,10 @@ const struct verb verb_template = {
         "      --ready TEXT     it is ready when it has printed that\n"
         "      --limit SECONDS  how long to wait for TEXT (default 60)\n"
         "      --after SECONDS  without --ready: ready after that time (default 2)\n"
+        "      --train FILE     then a clone reads FILE (default: nothing) and shows for all "
+        "others\n"
+        "                       which memory they need at once; it has 3 seconds\n"
+        "      --no-train       no such clone\n"
         "      --root IMAGE, -m, --memory MIB, -c, --cpus N, -e, --env NAME[=VALUE],\n"
         "      -w, --cwd DIR    as for drupe run\n\n"
         "example:\n"

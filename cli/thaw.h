@@ -7,18 +7,25 @@
 #include "run_internal.h"
 
 struct thaw {
-    struct drupe_restore_options restore; /* restore.fd is owned */
+    struct drupe_restore_options restore; /* its descriptors are owned */
     struct drupe_snapshot_description description;
+    char *name; /* restore.name */
+    int bases[DRUPE_SNAPSHOT_BASES_MAX];
 };
 
+#define THAW_FDS_MAX (2 + DRUPE_SNAPSHOT_BASES_MAX)
+
 /*
- * Open and describe the snapshot `path`. Returns 0 or an exit status after printing, with `verb` in
- * front. On success it is owed thaw_close().
+ * Open and describe the snapshot `path`, and open what it builds on. Returns 0 or an exit status
+ * after printing, with `verb` in front. On success it is owed thaw_close().
  */
 int thaw_open(struct thaw *t, const char *verb, const char *path) MUST_CHECK;
-/* The same for an open file, which is taken, also on failure. */
+/* The same for an open file without a name, which is taken, also on failure. */
 int thaw_open_fd(struct thaw *t, const char *verb, int fd) MUST_CHECK;
 void thaw_close(struct thaw *t);
+
+/* All descriptors that a restore needs, to keep them in a jail; their number. NULL: none. */
+size_t thaw_fds(const struct drupe_restore_options *restore, int fds[THAW_FDS_MAX]);
 
 /*
  * The job whose machine the snapshot is of. Root, shared folders (by the guest's path) and disks

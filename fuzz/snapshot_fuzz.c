@@ -146,7 +146,10 @@ static int plain(const uint8_t *data, size_t size)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-    struct drupe_restore_options options = { .struct_size = sizeof(options), .memory_fd = -1 };
+    static const int no_bases[1]; /* none is looked for in the file system */
+    struct drupe_restore_options options = { .struct_size = sizeof(options),
+                                             .memory_fd = -1,
+                                             .base_fds = no_bases };
     struct snapshot_file *f = NULL;
     struct config config = { .vcpus = 1, .memory_size = RAM_SIZE, .root.fd = -1 };
     struct drupe_error err;

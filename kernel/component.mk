@@ -29,7 +29,7 @@ kernel_cold := $(wildcard kernel/fs/p9/*.c kernel/drivers/tty*.c) $(addprefix ke
     $(addprefix kernel/fs/,attr_calls.c copy.c cpio.c locks.c mount_calls.c options.c) \
     $(addprefix kernel/proc/,itimer.c job_control.c limits.c posix_timer.c prctl.c sched_calls.c system.c) \
     $(addprefix kernel/ipc/,pidfd.c signalfd.c timerfd.c) $(addprefix kernel/mm/,madvise.c oom.c reclaim.c) \
-    $(addprefix kernel/core/,panic.c symbols.c) $(addprefix kernel/arch/$(ARCH)/,acpi.c backtrace.c cpu_text.c prctl.c rtc.c serial_input.c)
+    $(addprefix kernel/core/,panic.c symbols.c) $(addprefix kernel/arch/$(ARCH)/,backtrace.c cpu_text.c prctl.c rtc.c serial_input.c)
 $(patsubst %,$(OUT)/kernel/%.o,$(kernel_hot)): private compile += $(kernel_hot_flags)
 $(patsubst %,$(OUT)/kernel/%.o,$(kernel_cold)): private compile += -Os
 $(patsubst %,$(OUT)/kernel/%.o,$(kernel_hot) $(kernel_cold)): $(OUT)/kernel/kernel_hot.flags

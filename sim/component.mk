@@ -11,7 +11,7 @@ sim_wraps := malloc calloc realloc reallocarray free strdup strndup posix_memali
     unlink rmdir unlinkat mkdir mkdirat rename renameat renameat2 linkat stat lstat fstatat access \
     faccessat fchmod chmod opendir fdopendir readdir dirfd closedir \
     socket socketpair bind listen connect accept accept4 shutdown send recv sendmsg recvmsg \
-    setsockopt getsockopt signalfd timerfd_create timerfd_settime \
+    setsockopt getsockopt epoll_create1 epoll_ctl epoll_wait signalfd timerfd_create timerfd_settime \
     drupe_vm_create drupe_vm_destroy \
     pthread_mutex_init pthread_mutex_destroy pthread_mutex_lock pthread_mutex_trylock \
     pthread_mutex_unlock pthread_cond_init pthread_cond_destroy pthread_cond_wait \

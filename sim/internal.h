@@ -15,6 +15,10 @@ void sim_faults_init(void);
 void sim_faults_deinit(void);
 void sim_checks_init(void);
 void sim_events_init(void);
+void sim_epoll_init(void);
+/* The last reference to `f` goes. */
+struct sim_file;
+void sim_epoll_forget(const struct sim_file *f);
 
 /* Processes: fd.c and memory.c keep what belongs to one; the scheduler says when it ends. */
 void sim_fds_close_all(unsigned proc);

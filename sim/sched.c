@@ -755,6 +755,7 @@ static void start_world(const struct sim_options *options, void (*main)(void *),
     sim_memory_init();
     sim_files_init();
     sim_events_init();
+    sim_epoll_init();
     sim_faults_init();
     sim_checks_init();
     proc_start(0, "main", main, arg);

@@ -108,7 +108,9 @@ static bool add_records(struct job *j)
             memcpy(v->regs, j->m->vcpus[i].regs, sizeof(v->regs));
         }
     }
-    return describe_config(&j->state, j->m->config, &j->root, is_diff(j) ? j->m->base_path : NULL);
+    const struct snapshot_place base = { .path = j->m->base_path };
+
+    return describe_config(&j->state, j->m->config, &j->root, is_diff(j) ? &base : NULL);
 }
 
 /* From now on pages written belong to the next snapshot; put_back_dirty() undoes it. */

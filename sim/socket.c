@@ -16,6 +16,7 @@
 #include "fault.h"
 
 #define BUFFER_SIZE    (208u << 10)
+#define SHORT_SIZE     64u /* a line goes in one piece, as on Linux */
 #define RESEND_NS      (200u * SIM_NS_PER_MS)
 #define DELAY_MS       100u
 #define PARTITION_MS   2000u
@@ -138,7 +139,21 @@ static bool is_at_end(const struct socket *s)
     return s->is_read_shut || (s->is_peer_done && s->first == NULL && s->done_ns <= sim_now_ns());
 }
 
-ssize_t sock_receive(struct socket *s, void *to, size_t size, struct sock_passed *passed)
+static ssize_t peek(const struct socket *s, uint8_t *to, size_t size)
+{
+    size_t n = 0;
+
+    for (const struct piece *p = s->first; p != NULL && n < size && arrival(p) <= sim_now_ns();
+         p = p->next) {
+        size_t part = min_of(size - n, p->size - p->taken);
+
+        memcpy(to + n, p->bytes + p->taken, part);
+        n += part;
+    }
+    return (ssize_t)n;
+}
+
+ssize_t sock_receive(struct socket *s, void *to, size_t size, int flags, struct sock_passed *passed)
 {
     size_t n = 0;
     bool has_files = false;
@@ -149,8 +164,12 @@ ssize_t sock_receive(struct socket *s, void *to, size_t size, struct sock_passed
     if (!s->is_connected) {
         return -ENOTCONN;
     }
-    if (sim_fault_draw(OP_net_receive, SIM_KIND(SHORT_TRANSFER), NULL) != SIM_FAULT_NONE) {
-        size = min_of(size, (size_t)1);
+    if (s->queued > SHORT_SIZE &&
+        sim_fault_draw(OP_net_receive, SIM_KIND(SHORT_TRANSFER), NULL) != SIM_FAULT_NONE) {
+        size = min_of(size, (size_t)SHORT_SIZE);
+    }
+    if ((flags & MSG_PEEK) != 0 && s->first != NULL && arrival(s->first) <= sim_now_ns()) {
+        return peek(s, to, size);
     }
     while (n < size && !has_files && s->first != NULL && arrival(s->first) <= sim_now_ns()) {
         has_files = take_files(s, passed);
@@ -170,7 +189,7 @@ ssize_t sock_receive(struct socket *s, void *to, size_t size, struct sock_passed
 static ssize_t sock_read(struct sim_file *f, void *to, size_t size, off_t offset)
 {
     (void)offset;
-    return sock_receive(sock(f), to, size, NULL);
+    return sock_receive(sock(f), to, size, 0, NULL);
 }
 
 /* ---- Sending ---- */
@@ -247,7 +266,7 @@ ssize_t sock_send(struct socket *s, const void *from, size_t size, struct sock_p
                                 SIM_KIND(NET_PARTITION) | SIM_KIND(NET_DELAY) | SIM_KIND(NET_LOSS) |
                                     SIM_KIND(NET_REORDER) | SIM_KIND(NET_CORRUPT) |
                                     SIM_KIND(NET_JITTER) | SIM_KIND(VSOCK_RESET) |
-                                    SIM_KIND(SHORT_TRANSFER),
+                                    (n > SHORT_SIZE ? SIM_KIND(SHORT_TRANSFER) : 0),
                                 &param);
 
     if (fault == FAULT_VSOCK_RESET) {
@@ -258,7 +277,7 @@ ssize_t sock_send(struct socket *s, const void *from, size_t size, struct sock_p
         partition_until_ns = sim_now_ns() + (param == 0 ? PARTITION_MS : param) * SIM_NS_PER_MS;
     }
     if (fault == FAULT_SHORT_TRANSFER) {
-        n = 1;
+        n = 1 + sim_random_below(sim_net_random(), SHORT_SIZE);
     }
     if (n > 0) {
         enqueue(s->peer, from, n, delivery_ns(fault, param), fault == FAULT_NET_CORRUPT, passed);
@@ -281,17 +300,20 @@ static short sock_poll(struct sim_file *f)
         return s->pending_count > 0 ? POLLIN : 0;
     }
     if (s->is_reset) {
-        return POLLIN | POLLOUT | POLLERR | POLLHUP;
+        return POLLIN | POLLOUT | POLLERR | POLLHUP | POLLRDHUP;
     }
     if (!s->is_connected) {
         return POLLOUT | POLLHUP;
     }
-    if (s->first != NULL ? arrival(s->first) <= sim_now_ns() : is_at_end(s)) {
+    bool is_done = s->is_peer_done && s->done_ns <= sim_now_ns();
+    bool gets_no_more = s->is_read_shut || is_done;
+    bool gives_no_more = s->is_write_shut || (s->peer == NULL ? is_done : s->peer->is_read_shut);
+
+    if (gets_no_more || (s->first != NULL && arrival(s->first) <= sim_now_ns())) {
         r |= POLLIN;
     }
-    if (s->is_peer_done && s->peer == NULL && s->first == NULL && s->done_ns <= sim_now_ns()) {
-        r |= POLLHUP;
-    }
+    r = (short)(r | (gets_no_more ? POLLRDHUP : 0));
+    r = (short)(r | (gets_no_more && gives_no_more ? POLLHUP : 0));
     if (s->peer == NULL || s->peer->queued < BUFFER_SIZE) {
         r |= POLLOUT;
     }
@@ -302,10 +324,10 @@ static uint64_t sock_ready_ns(struct sim_file *f)
 {
     const struct socket *s = sock(f);
 
-    if (s->first != NULL) {
-        uint64_t at_ns = arrival(s->first);
-
-        return at_ns > sim_now_ns() ? at_ns : SIM_FOREVER;
+    for (const struct piece *p = s->first; p != NULL; p = p->next) {
+        if (arrival(p) > sim_now_ns()) {
+            return arrival(p);
+        }
     }
     return s->is_peer_done && s->done_ns > sim_now_ns() ? s->done_ns : SIM_FOREVER;
 }
@@ -398,6 +420,9 @@ void sock_shutdown(struct socket *s, int how)
     }
     if (how != SHUT_WR) {
         s->is_read_shut = true;
+        if (s->peer != NULL) {
+            s->peer->events++;
+        }
     }
     s->events++;
     sim_files_changed();

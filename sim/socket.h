@@ -43,5 +43,6 @@ void sock_shutdown(struct socket *s, int how);
 /* One call's worth, or negative errno. send: `passed` (NULL: none) goes along when it succeeds.
  * receive: up to a piece that brings files, which go to `passed` (NULL: they are dropped). */
 ssize_t sock_send(struct socket *s, const void *from, size_t size, struct sock_passed *passed);
-ssize_t sock_receive(struct socket *s, void *to, size_t size, struct sock_passed *passed);
+ssize_t sock_receive(struct socket *s, void *to, size_t size, int flags,
+                     struct sock_passed *passed);
 void sock_passed_drop(struct sock_passed *passed);

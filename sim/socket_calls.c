@@ -245,9 +245,10 @@ static ssize_t do_receive(int fd, void *to, size_t size, int flags, struct sock_
         return sim_fd_get(fd) == NULL ? -EBADF : -ENOTSOCK;
     }
     s->file.refs++;
-    r = sock_receive(s, to, size, passed);
+    r = sock_receive(s, to, size, flags, passed);
     while (wants_to_wait(s, flags, r)) {
-        r = sim_file_wait(&s->file, OP_net_receive) ? sock_receive(s, to, size, passed) : -EINTR;
+        r = sim_file_wait(&s->file, OP_net_receive) ? sock_receive(s, to, size, flags, passed)
+                                                    : -EINTR;
     }
     sim_file_put(&s->file);
     return r;
@@ -359,6 +360,7 @@ WRAP(ssize_t, recvmsg)(int fd, struct msghdr *m, int flags)
 {
     struct sock_passed passed = { 0 };
     ssize_t n = 0;
+    bool full = false;
 
     sim_step();
     if (m->msg_iovlen == 0) {
@@ -366,6 +368,14 @@ WRAP(ssize_t, recvmsg)(int fd, struct msghdr *m, int flags)
         return 0;
     }
     n = do_receive(fd, m->msg_iov[0].iov_base, m->msg_iov[0].iov_len, flags, &passed);
+    full = n == (ssize_t)m->msg_iov[0].iov_len;
+    for (size_t i = 1; full && i < m->msg_iovlen && passed.count == 0; i++) {
+        ssize_t more = do_receive(fd, m->msg_iov[i].iov_base, m->msg_iov[i].iov_len,
+                                  flags | MSG_DONTWAIT, &passed);
+
+        full = more == (ssize_t)m->msg_iov[i].iov_len;
+        n += max_of(more, (ssize_t)0);
+    }
     m->msg_flags = 0;
     if (passed.count > 0) {
         deliver_files(m, &passed);

@@ -13,6 +13,16 @@ benches += bench-vm-start
 $(call program,bench/clone,host,bench/lifecycle/clone.c,vmm base base_hosted,$(vmm.libs),include,)
 lint_sees.bench/lifecycle/clone.c := include
 
+$(call program,bench/shell,host,bench/lifecycle/shell.c,vmm base base_hosted,$(vmm.libs),include,)
+lint_sees.bench/lifecycle/shell.c := include
+
+.PHONY: bench-shells
+bench-shells: $(BUILD)/bench/shell $(BUILD)/tests/vmm_guest.elf
+	@if [ -r /dev/kvm ] && [ -w /dev/kvm ] && [ "$$(id -u)" = 0 ]; then \
+	    taskset -c 0 $(BUILD)/bench/shell $(BUILD)/tests/vmm_guest.elf /dev/shm/drupe-bench-shell.snap; \
+	else echo "shells: skipped, no /dev/kvm or not root"; fi
+benches += bench-shells
+
 .PHONY: bench-snapshot
 bench-snapshot: $(BUILD)/bench/clone $(BUILD)/tests/vmm_guest.elf
 	@if [ -r /dev/kvm ] && [ -w /dev/kvm ]; then $(BUILD)/bench/clone $(BUILD)/tests/vmm_guest.elf /dev/shm/drupe-bench.snap; \
@@ -36,7 +46,7 @@ bench-clones: $(BUILD)/drupe $(BUILD)/bench/repeat $(BUILD)/bench/bare_kvm $(BUI
 	else echo "clones: skipped, no /dev/kvm or no Python image"; fi
 benches += bench-clones
 bench-lifecycle: build
-	@set -e; for goal in bench-vm-start bench-snapshot bench-exec bench-jail bench-clones bench-block; do \
+	@set -e; for goal in bench-vm-start bench-snapshot bench-shells bench-exec bench-jail bench-clones bench-block; do \
 	    echo "== $$goal"; $(MAKE) --no-print-directory $$goal; done
 
 # A disk under our monitor and under QEMU.

@@ -103,6 +103,8 @@ struct config {
 drupe_vm_err_t config_take(struct config *out, const drupe_vm_config_t *from,
                            struct drupe_error *err) MUST_CHECK;
 void config_deinit(struct config *c);
+/* Nothing in it, and nothing to free. */
+void config_clear(struct config *c);
 
 /* Disk `index` in the guest's order: the root, when it is a disk, is 0. NULL: there is none. */
 struct config_file *config_disk(struct config *c, unsigned index);
@@ -112,6 +114,10 @@ drupe_vm_err_t config_take_file(const char *what, const char *path, bool is_read
 /* The same for a disk's file (config_disk.c), past the page cache if wanted. */
 drupe_vm_err_t config_take_disk(const char *path, bool is_read_only, bool is_direct,
                                 struct config_file *out, struct drupe_error *err) MUST_CHECK;
+/* Nobody else's to write as long as its descriptor, or a copy of it, is open. NO_ACCESS: it is. */
+drupe_vm_err_t config_lock_disk(const char *what, const struct config_file *f,
+                                struct drupe_error *err) MUST_CHECK;
+bool config_is_same_file(const struct config_file *a, const struct config_file *b);
 void config_file_deinit(struct config_file *f);
 
 /* The shares' checks and descriptors (config_shares.c). */

@@ -91,6 +91,21 @@ static void init_locks(drupe_vm_t *vm)
     (void)pthread_mutex_init(&vm->lock, NULL);
 }
 
+static drupe_vm_err_t make_event(drupe_vm_t *vm, struct drupe_error *err)
+{
+    vm->event_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    return vm->event_fd < 0 ? error_set(err, DRUPE_NO_MEMORY, errno, "make the event descriptor")
+                            : DRUPE_OK;
+}
+
+static drupe_vm_err_t init_vm(drupe_vm_t *vm, enum drupe_vm_state state, struct drupe_error *err)
+{
+    init_locks(vm);
+    list_init(&vm->agents);
+    atomic_init(&vm->state, (unsigned)state);
+    return make_event(vm, err);
+}
+
 static void free_vm(drupe_vm_t *vm)
 {
     if (vm->event_fd >= 0) {
@@ -125,13 +140,7 @@ drupe_vm_err_t drupe_vm_create(const drupe_vm_config_t *cfg, drupe_vm_t **out,
         free(vm);
         return r;
     }
-    init_locks(vm);
-    list_init(&vm->agents);
-    atomic_init(&vm->state, (unsigned)DRUPE_VM_CREATED);
-    vm->event_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-    if (vm->event_fd < 0) {
-        r = error_set(err, DRUPE_NO_MEMORY, errno, "make the event descriptor");
-    }
+    r = init_vm(vm, DRUPE_VM_CREATED, err);
     if (r == DRUPE_OK) {
         r = host_pick_backend(vm->config.accel, &vm->backend, &vm->config.kvm_fd, err);
     }
@@ -150,6 +159,48 @@ drupe_vm_err_t drupe_vm_create(const drupe_vm_config_t *cfg, drupe_vm_t **out,
     }
     *out = vm;
     return DRUPE_OK;
+}
+
+drupe_vm_err_t vm_forked(drupe_vm_t *vm, struct drupe_error *err)
+{
+    if (vm->config.userfaultfd_fd >= 0) {
+        (void)close(vm->config.userfaultfd_fd);
+        vm->config.userfaultfd_fd = -1;
+    }
+    (void)close(vm->event_fd);
+    return make_event(vm, err);
+}
+
+drupe_vm_err_t vm_wrap(const struct backend *backend, void *machine, drupe_vm_t **out,
+                       struct drupe_error *err)
+{
+    drupe_vm_t *vm = calloc(1, sizeof(*vm));
+    drupe_vm_err_t r = DRUPE_OK;
+
+    if (vm == NULL) {
+        return error_set(err, DRUPE_NO_MEMORY, ENOMEM, "make a VM");
+    }
+    config_clear(&vm->config);
+    vm->backend = backend;
+    r = init_vm(vm, DRUPE_VM_PAUSED, err);
+    if (r == DRUPE_OK) {
+        r = make_id(vm, err);
+    }
+    if (r != DRUPE_OK) {
+        free_vm(vm);
+        return r;
+    }
+    vm->machine = machine;
+    vm->has_run = true;
+    vm->started_ns = clock_ns();
+    *out = vm;
+    return DRUPE_OK;
+}
+
+void vm_unwrap(drupe_vm_t *vm)
+{
+    vm->machine = NULL;
+    free_vm(vm);
 }
 
 /* ---- Start and end ---- */
@@ -190,7 +241,10 @@ static drupe_vm_err_t start_machine(drupe_vm_t *vm, uint64_t began_ns, struct dr
 {
     struct backend_events events = { .ctx = vm, .ended = vm_machine_ended };
     void *machine = NULL;
-    drupe_vm_err_t r = vm->backend->create(&vm->config, &events, &machine, err);
+    drupe_vm_err_t r = DRUPE_OK;
+
+    vm_drop_ahead(vm);
+    r = vm->backend->create(&vm->config, &events, &machine, err);
 
     (void)pthread_mutex_lock(&vm->lock);
     vm->has_run = true;
@@ -363,6 +417,7 @@ void drupe_vm_destroy(drupe_vm_t *vm)
     (void)pthread_mutex_lock(&vm->lock);
     vm_reap_machine_locked(vm);
     (void)pthread_mutex_unlock(&vm->lock);
+    vm_drop_ahead(vm);
     free_vm(vm);
 }
 

@@ -26,6 +26,7 @@ struct drupe_vm {
     /* under lock */
     void *
         machine; /* from STARTING on; kept after the end until the next start, for its statistics */
+    void *ahead; /* made by drupe_vm_prepare(), for the next restore; NULL: none */
     struct drupe_vm_outcome outcome;
     bool has_run;
     bool is_reaping; /* the machine is being destroyed by a thread */
@@ -53,12 +54,27 @@ enum drupe_vm_state vm_state_of(const drupe_vm_t *vm);
 drupe_vm_err_t vm_wrong_state(const drupe_vm_t *vm, drupe_vm_err_t code, const char *what,
                               struct drupe_error *err);
 
+/*
+ * In a child of the process that created the VM, which goes on having it: what the two must not
+ * share is made anew.
+ */
+drupe_vm_err_t vm_forked(drupe_vm_t *vm, struct drupe_error *err) MUST_CHECK;
+/*
+ * A VM around a machine that exists, PAUSED; the machine is its own from then on. unwrap: undo it,
+ * and leave the machine alone.
+ */
+drupe_vm_err_t vm_wrap(const struct backend *backend, void *machine, drupe_vm_t **out,
+                       struct drupe_error *err) MUST_CHECK;
+void vm_unwrap(drupe_vm_t *vm);
+
 /* backend_events.ended; ctx is the VM. */
 void vm_machine_ended(void *ctx, const struct drupe_vm_outcome *outcome);
 
 /* With the lock held; those that wait drop it meanwhile. */
 void vm_set_state_locked(drupe_vm_t *vm, enum drupe_vm_state state);
 void vm_wait_idle_locked(drupe_vm_t *vm);
+/* Destroy what drupe_vm_prepare() made, if there is something. While nothing else is under way. */
+void vm_drop_ahead(drupe_vm_t *vm);
 /* Destroy the machine that has ended, if there is one. */
 void vm_reap_machine_locked(drupe_vm_t *vm);
 /* Use the machine outside the lock: NULL when there is none. Each success owes one put. */

@@ -30,37 +30,53 @@ now_us() {
     echo $(($(date +%s%N) / 1000))
 }
 
-median() { # RUNS COMMAND...: in microseconds
-    "$repeat" "$@" </dev/null | cut -d' ' -f1
+median() { # [-o] RUNS COMMAND...: in microseconds, -o to its first output
+    "$repeat" "$@" </dev/null | tail -n 1 | cut -d' ' -f1
 }
 
 row() {
     printf '%-64s %12s\n' "$1" "$2"
 }
 
-"$drupe" template create --root "$image" -m 64 --ready ready py -- \
-    python3 -c 'import json, sys; print("ready", flush=True); exec(sys.stdin.read())' >/dev/null 2>&1
+for train in "" --no-train; do
+    # shellcheck disable=SC2086 # one word or none
+    "$drupe" template create --root "$image" -m 64 --ready ready $train "py$train" -- \
+        python3 -c 'import json, sys; print("ready", flush=True); exec(sys.stdin.read())' >/dev/null 2>&1
+done
 printf 'print(1)\n' >"$work/input"
 clone() {
     "$drupe" run --template py <"$work/input" >/dev/null
 }
-cat >"$work/one" <<TEXT
+for train in "" --no-train; do
+    cat >"$work/one$train" <<TEXT
 #!/bin/sh
-exec $drupe run --template py <$work/input >/dev/null
+exec $drupe run --template py$train <$work/input
 TEXT
+done
 cat >"$work/cold" <<TEXT
 #!/bin/sh
 exec $drupe run -m 64 --root $image -- python3 -c 'print(1)' </dev/null >/dev/null
 TEXT
-chmod +x "$work/one" "$work/cold"
+cat >"$work/host" <<TEXT
+#!/bin/sh
+exec /usr/bin/python3 -c 'import json; print(1)'
+TEXT
+chmod +x "$work/one" "$work/one--no-train" "$work/cold" "$work/host"
 
 bare_us=$(median 11 "$bare")
 cold_us=$(median 5 "$work/cold")
 clone_us=$(median 21 "$work/one")
+untrained_us=$(median 21 "$work/one--no-train")
+host_us=$(median 21 "$work/host")
 row "bare KVM program, us" "$bare_us"
 row "python3 -c 'print(1)', cold: spawn to exit, us" "$cold_us"
 row "the same from a template: spawn to exit, us" "$clone_us"
 row "  beyond the bare KVM program, us" $((clone_us - bare_us))
+row "  without a recorded working set, us" "$untrained_us"
+row "  the same program on the host, us" "$host_us"
+row "  to its first output, us" "$(median -o 21 "$work/one")"
+row "    without a recorded working set, us" "$(median -o 21 "$work/one--no-train")"
+row "    the same program on the host, us" "$(median -o 21 "$work/host")"
 
 began=$(now_us)
 for _ in 1 2 3 4 5 6 7 8 9 10; do

@@ -94,12 +94,16 @@ enum snapshot_kind {
     SNAPSHOT_STATUS = 7,  /* struct snapshot_status */
     SNAPSHOT_VIRTIO = 8,  /* index: slot; struct snapshot_virtio, its queues */
     SNAPSHOT_PRIVATE = 9, /* index: slot; the device's own, by its kind and version */
-    SNAPSHOT_SHARE = 12,  /* index: shared folder; struct snapshot_share and its strings */
+    /* struct snapshot_run[], as above: what machines touch that go on from here. May be absent. */
+    SNAPSHOT_WORKING_SET = 10,
+    SNAPSHOT_SHARE = 12, /* index: shared folder; struct snapshot_share and its strings */
 };
 
 enum snapshot_run_kind {
     SNAPSHOT_RUN_DATA = 0,
     SNAPSHOT_RUN_ZERO = 1, /* in a diff: zero now, whatever the base has */
+    SNAPSHOT_RUN_READ = 2, /* these two in a working set only */
+    SNAPSHOT_RUN_WRITTEN = 3,
 };
 
 struct snapshot_run {
@@ -116,7 +120,7 @@ struct snapshot_file_id {
     uint64_t device; /* with the next two: the same file, unchanged */
     uint64_t inode;
     uint64_t mtime_ns;
-    uint8_t sha256[32]; /* zero: not computed (disks) */
+    uint8_t sha256[32]; /* zero: not computed (disks); of a base: memory_sha256 of its header */
     uint32_t is_read_only;
     uint32_t path_offset; /* into the strings; 0: none */
 };

@@ -64,6 +64,12 @@ struct drupe_jail_config {
      * abstract sockets apart. For pools; root only, ignored otherwise.
      */
     bool shares_netns;
+    /*
+     * After its process has ended, drupe_jail_reset() makes the jail ready for another: cgroup,
+     * directory, root and ids stay, mount, PID, IPC and UTS namespaces are new each time. For
+     * pools; root only, ignored otherwise.
+     */
+    bool is_reusable;
     enum drupe_jail_filter filter;
 
     /* Limits; 0 or NULL: none, unless said otherwise. A limit that this host cannot set is an
@@ -93,7 +99,8 @@ DRUPE_API DRUPE_MUST_CHECK drupe_vm_err_t drupe_jail_ready(drupe_jail_t *jail,
 
 /*
  * Start `run` in a process of its own inside the jail; what it returns is its exit status. Returns
- * when the jail is closed around it, or with the error of the step that failed. Once per jail.
+ * when the jail is closed around it, or with the error of the step that failed. Once per jail, or
+ * per drupe_jail_reset().
  *
  * The child holds descriptors 0 to 2, those of `vm` (may be NULL) and `keep`; all others are
  * closed. It starts on a stack of 1 MiB, with the caller's signal mask and an empty environment.
@@ -114,6 +121,17 @@ DRUPE_API DRUPE_MUST_CHECK drupe_vm_err_t drupe_jail_enter(const struct drupe_ja
                                                            const drupe_vm_t *vm, const int *keep,
                                                            size_t keep_count,
                                                            struct drupe_error *err);
+
+/*
+ * Kill what runs in a reusable jail, wait for it, and begin to make it ready for one more process,
+ * which finds nothing of the one before but what that was charged for in the cgroup. UNSUPPORTED
+ * for a jail that is not reusable (an ordinary user's never is): destroy it then.
+ */
+DRUPE_API DRUPE_MUST_CHECK drupe_vm_err_t drupe_jail_reset(drupe_jail_t *jail,
+                                                           struct drupe_error *err);
+
+/* Kill what runs in it, and do not wait for it. */
+DRUPE_API void drupe_jail_kill(drupe_jail_t *jail);
 
 /* Kill what runs in it, wait for it, remove cgroup and directory. NULL is fine. */
 DRUPE_API void drupe_jail_destroy(drupe_jail_t *jail);

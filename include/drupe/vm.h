@@ -151,6 +151,7 @@ struct drupe_rate_limit {
 
 /* A path may be "fd:N" in every place of the configuration that names a file: the caller's open
  * descriptor N, which is duplicated. */
+/* A file that is written belongs to one VM: another one that wants to write to it is refused. */
 struct drupe_disk {
     const char *path;
     bool is_read_only;
@@ -431,6 +432,16 @@ enum drupe_snapshot_kind {
     DRUPE_SNAPSHOT_DIFF, /* pages written since the last snapshot or restore: is_dirty_tracked */
 };
 
+/* How long a chain of incremental snapshots may be. */
+#define DRUPE_SNAPSHOT_BASES_MAX 48u
+
+/* A file by its path, or open. */
+struct drupe_snapshot_base {
+    const char *path; /* NULL: the descriptor counts */
+    int fd;
+    const char *name; /* of the descriptor: its absolute path; NULL: not known */
+};
+
 /* Zero it, set struct_size, then what differs. Paths and descriptors are borrowed for the call. */
 struct drupe_snapshot_options {
     size_t struct_size;
@@ -444,9 +455,21 @@ struct drupe_snapshot_options {
     /* Where to: a path, written under another name and renamed when complete; or an open file. */
     const char *path;
     int fd; /* used when path is NULL; -1: none */
+    /*
+     * With fd: the absolute path by which the file will be found, for a DIFF that builds on it.
+     * NULL: not known; such a base is looked for by its id.
+     */
+    const char *name;
     /* Firecracker's two files: guest memory by itself. NULL and -1: in the same container. */
     const char *memory_path;
     int memory_fd;
+    /*
+     * Of a DIFF: the file that it builds on, and where it is now. It must be the last snapshot of
+     * this VM, or what it was restored from: else IMAGE_MISMATCH. NULL: that is not looked at.
+     */
+    const struct drupe_snapshot_base *base;
+    /* Beside the others: the next DIFF builds on the same as it would without this snapshot. */
+    bool is_aside;
 };
 
 struct drupe_snapshot_info {
@@ -465,10 +488,23 @@ DRUPE_API DRUPE_MUST_CHECK drupe_vm_err_t
 drupe_vm_snapshot(drupe_vm_t *vm, const struct drupe_snapshot_options *options,
                   struct drupe_snapshot_info *info, struct drupe_error *err);
 
+/* What the next DIFF of a VM would build on. */
+struct drupe_snapshot_last {
+    bool is_dirty_tracked;
+    char id[64];                    /* "": no snapshot yet, and not restored */
+    char path[DRUPE_PATH_SIZE_MAX]; /* "": not known */
+};
+
+/* NOT_RUNNING without a machine; UNSUPPORTED where the backend takes no snapshots of its own. */
+DRUPE_API DRUPE_MUST_CHECK drupe_vm_err_t drupe_vm_snapshot_last(drupe_vm_t *vm,
+                                                                 struct drupe_snapshot_last *out,
+                                                                 struct drupe_error *err);
+
 struct drupe_restore_options {
     size_t struct_size;
     const char *path; /* or fd when NULL */
     int fd;
+    const char *name;        /* with fd: its absolute path; NULL: not known */
     const char *memory_path; /* of a snapshot in two files */
     int memory_fd;
     /*
@@ -485,6 +521,12 @@ struct drupe_restore_options {
      * to live as long as the machine: what it does not bring, the guest waits for.
      */
     const char *memory_handler;
+    /*
+     * Of a DIFF: open files, among which are those that it builds on, in any order
+     * (drupe_snapshot_open_bases()); for a process that can open none. NULL: they are looked for.
+     */
+    const int *base_fds;
+    unsigned base_count;
 };
 
 /*
@@ -495,6 +537,40 @@ struct drupe_restore_options {
  */
 DRUPE_API DRUPE_MUST_CHECK drupe_vm_err_t drupe_vm_restore(
     drupe_vm_t *vm, const struct drupe_restore_options *options, struct drupe_error *err);
+
+/*
+ * CREATED, and stays so: make ahead of drupe_vm_restore() all of the machine that needs no snapshot
+ * (KVM's objects, threads), most of what a restore takes. UNSUPPORTED where the backend cannot.
+ */
+DRUPE_API DRUPE_MUST_CHECK drupe_vm_err_t drupe_vm_prepare(drupe_vm_t *vm, struct drupe_error *err);
+
+/* -1: none, as in the configuration; with a TTY host_stderr is not used. */
+struct drupe_vm_streams {
+    int host_stdin;
+    int host_stdout;
+    int host_stderr;
+    int serial_log;
+};
+
+/*
+ * PAUSED: from now on the guest's streams are these, and the serial line's log, in place of the
+ * configuration's. Duplicated, as those are. UNSUPPORTED where the backend cannot.
+ */
+DRUPE_API DRUPE_MUST_CHECK drupe_vm_err_t drupe_vm_set_streams(
+    drupe_vm_t *vm, const struct drupe_vm_streams *streams, struct drupe_error *err);
+
+/*
+ * Which memory the machine has touched since it was restored becomes part of its snapshot: machines
+ * that go on from it later get that memory at once, and not page by page. The snapshot is written
+ * again to `path`, usually where it was; it is the same moment with the same id, and who runs from
+ * the old file keeps that. Called when the machine has answered, or has ended. *bytes (may be NULL)
+ * is how much it touched. NOT_RUNNING: it never ran; UNSUPPORTED: it was not restored, or /proc is
+ * not seen here (a jail).
+ */
+DRUPE_API DRUPE_MUST_CHECK drupe_vm_err_t drupe_vm_record_working_set(drupe_vm_t *vm,
+                                                                      const char *path,
+                                                                      uint64_t *bytes,
+                                                                      struct drupe_error *err);
 
 /* A shared folder that the guest uses. */
 struct drupe_snapshot_share {
@@ -521,13 +597,27 @@ struct drupe_snapshot_description {
     unsigned share_count; /* the VM needs as many, of the same tags */
     struct drupe_snapshot_share shares[DRUPE_SHARES_MAX];
     char cmdline_extra[DRUPE_CMDLINE_SIZE_MAX + 1];
-    char argv0[256]; /* may be cut */
+    char argv0[256];                     /* may be cut */
+    char base_id[64];                    /* of a DIFF */
+    char base_path[DRUPE_PATH_SIZE_MAX]; /* where that was; "": not known */
 };
 
-/* From the same options as a restore; reads and verifies all but the memory. */
+/* From the same options as a restore; reads and verifies all of this file but the memory, and does
+ * not look at the files that a DIFF builds on. */
 DRUPE_API DRUPE_MUST_CHECK drupe_vm_err_t
 drupe_snapshot_describe(const struct drupe_restore_options *options,
                         struct drupe_snapshot_description *out, struct drupe_error *err);
+
+/*
+ * Open the files that a DIFF builds on, the nearest first; none for a full snapshot. Each is where
+ * it was when the DIFF was taken, or of that name in the folder of the snapshot given, or there
+ * under any name with the right id. At most DRUPE_SNAPSHOT_BASES_MAX: `fds` has as much room. The
+ * descriptors are the caller's. NOT_FOUND names the one that is missing, IMAGE_MISMATCH what is now
+ * in its place.
+ */
+DRUPE_API DRUPE_MUST_CHECK drupe_vm_err_t
+drupe_snapshot_open_bases(const struct drupe_restore_options *options, int *fds, unsigned *count,
+                          struct drupe_error *err);
 
 /* create and restore; destroyed on failure. */
 DRUPE_API DRUPE_MUST_CHECK drupe_vm_err_t drupe_vm_create_from_snapshot(
@@ -613,6 +703,7 @@ struct drupe_vm_stats {
     unsigned vcpu_count;
     unsigned net_count;
     struct drupe_net_stats nets[DRUPE_NETS_MAX];
+    uint64_t entered_ns; /* CLOCK_MONOTONIC: when the first vCPU last began or went on */
 };
 
 DRUPE_API DRUPE_MUST_CHECK drupe_vm_err_t drupe_vm_stats(drupe_vm_t *vm, struct drupe_vm_stats *out,

@@ -12,7 +12,8 @@
 #include <core/string.h>
 #include <mm/page.h>
 
-#define WORDS_MAX 128
+#define WORDS_MAX 128u
+#define BUCKETS   64u
 
 struct boot_info boot_info;
 
@@ -20,9 +21,14 @@ static struct word {
     uint16_t start; /* in the command line */
     uint16_t key;   /* length of what it is found by: "name=" or a bare word */
     uint16_t length;
+    uint8_t next; /* number of another word of this bucket that stands before it, 0: none */
+    bool is_known;
 } words[WORDS_MAX];
 
 static unsigned word_count;
+
+/* By key: number from 1 of the last word in it, 0: none. */
+static uint8_t buckets[BUCKETS];
 
 #define KEY(text)                                                                                  \
     {                                                                                              \
@@ -94,11 +100,33 @@ static size_t scan_word(const char *p, size_t *key)
     return n;
 }
 
+/* Keys that are asked for at boot fall into buckets of their own, nearly. */
+static ALWAYS_INLINE unsigned bucket_of(const char *key, size_t length)
+{
+    return ((unsigned char)key[0] * 5u + (unsigned char)key[length / 2] + (unsigned)length * 11u) %
+           BUCKETS;
+}
+
+static void add_word(const char *p, size_t key, size_t length)
+{
+    uint8_t *bucket = &buckets[bucket_of(p, key)];
+
+    words[word_count++] = (struct word){
+        .start = (uint16_t)(p - boot_info.command_line),
+        .key = (uint16_t)key,
+        .length = (uint16_t)length,
+        .next = *bucket,
+    };
+    *bucket = (uint8_t)word_count;
+}
+
 static void index_words(void)
 {
     const char *p = boot_info.command_line;
 
+    static_assert(WORDS_MAX <= UINT8_MAX, "numbers of words are bytes");
     word_count = 0;
+    memset(buckets, 0, sizeof(buckets));
     while (*p) {
         size_t key;
         size_t length;
@@ -115,8 +143,7 @@ static void index_words(void)
             return;
         }
         length = scan_word(p, &key);
-        words[word_count++] = (struct word){ (uint16_t)(p - boot_info.command_line), (uint16_t)key,
-                                             (uint16_t)length };
+        add_word(p, key, length);
         p += length;
     }
 }
@@ -131,21 +158,35 @@ static bool has_key(const struct word *w, const char *key, size_t key_length)
     return w->key == key_length && memcmp(text_of(w), key, key_length) == 0;
 }
 
-const char *boot_option_find(const char *key, size_t key_length, size_t *length)
+/* The next word with this key, from word number `at` backwards; NULL: none. */
+static struct word *find_back(unsigned at, const char *key, size_t key_length)
 {
-    for (const struct word *w = words + word_count; w-- > words;) {
-        if (has_key(w, key, key_length)) {
-            *length = (size_t)w->length - w->key;
-            return text_of(w) + w->key;
+    for (; at != 0; at = words[at - 1].next) {
+        if (has_key(&words[at - 1], key, key_length)) {
+            return &words[at - 1];
         }
     }
     return NULL;
+}
+
+const char *boot_option_find(const char *key, size_t key_length, size_t *length)
+{
+    const struct word *w = find_back(buckets[bucket_of(key, key_length)], key, key_length);
+
+    if (!w) {
+        return NULL;
+    }
+    *length = (size_t)w->length - w->key;
+    return text_of(w) + w->key;
 }
 
 const char *boot_option_at(const char *key, unsigned n, size_t *length)
 {
     size_t key_length = strlen(key);
 
+    if (buckets[bucket_of(key, key_length)] == 0) {
+        return NULL;
+    }
     for (const struct word *w = words; w < words + word_count; w++) {
         if (has_key(w, key, key_length) && n-- == 0) {
             *length = (size_t)w->length - w->key;
@@ -262,19 +303,27 @@ static void add_virtio(const char *text, size_t length)
     }
 }
 
+/* The devices, in order, and a word about those that nobody knows. */
 static void read_words(void)
 {
-    for (const struct word *w = words; w < words + word_count; w++) {
-        size_t k = 0;
+    for (size_t k = 0; k < array_size(known_keys); k++) {
+        unsigned at = buckets[bucket_of(known_keys[k].text, known_keys[k].length)];
 
-        while (k < array_size(known_keys) &&
-               !has_key(w, known_keys[k].text, known_keys[k].length)) {
-            k++;
+        while (at != 0) {
+            struct word *w = find_back(at, known_keys[k].text, known_keys[k].length);
+
+            if (!w) {
+                break;
+            }
+            w->is_known = true;
+            at = w->next;
         }
-        if (k == 0) {
-            add_virtio(text_of(w) + w->key, (size_t)w->length - w->key);
-        } else if (k == array_size(known_keys)) {
+    }
+    for (const struct word *w = words; w < words + word_count; w++) {
+        if (!w->is_known) {
             log_info("boot: unknown option %.*s ignored", (int)w->length, text_of(w));
+        } else if (has_key(w, known_keys[0].text, known_keys[0].length)) {
+            add_virtio(text_of(w) + w->key, (size_t)w->length - w->key);
         }
     }
 }

@@ -21,6 +21,9 @@ static void print_banner(void)
 {
     uint64_t ram = 0;
 
+    if (!log_is_shown(LOG_INFO)) {
+        return; /* not worth formatting at each boot */
+    }
     for (unsigned i = 0; i < boot_info.ram_count; i++) {
         ram += boot_info.ram[i].size;
     }

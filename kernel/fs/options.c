@@ -6,11 +6,12 @@
 /* The text behind "key" up to a comma; NULL: absent. */
 static const char *find(const char *options, const char *key)
 {
-    size_t length = strlen(key);
     const char *found = NULL;
 
     for (const char *p = options; p && *p;) {
-        if (strncmp(p, key, length) == 0 &&
+        size_t length = *p == *key ? strlen(key) : 0;
+
+        if (length != 0 && strncmp(p, key, length) == 0 &&
             (p[length] == '\0' || p[length] == ',' || p[length] == '=')) {
             found = p + length;
         }

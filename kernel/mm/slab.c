@@ -17,10 +17,9 @@
 #include <core/string.h>
 #include <sched/task.h>
 
-#define CACHES_MAX    96u
-#define REFILL        (MAGAZINE_SIZE / 2)
-#define ALIGN_DEFAULT 8u
-#define WALK_MAX      8u /* objects; above, even clearing a frame is cheaper than linking each */
+#define CACHES_MAX 96u
+#define REFILL     (MAGAZINE_SIZE / 2)
+#define WALK_MAX   8u /* objects; above, even clearing a frame is cheaper than linking each */
 
 static struct slab_cache *caches[CACHES_MAX]; /* by id - 1 */
 static unsigned cache_count;
@@ -59,17 +58,14 @@ static uint32_t chain_pop(struct page *p, uint32_t stride, void **objects, uint3
     return taken;
 }
 
-/* First use: size and number of objects, a place in the table. */
+/* First use: a place in the table. */
 static void cache_setup(struct slab_cache *c)
 {
-    uint32_t align = max_of(c->align, ALIGN_DEFAULT);
     uint64_t flags = spin_lock_irqsave(&caches_lock);
 
     if (c->id == 0) {
-        assert(c->size != 0 && c->size <= KMALLOC_MAX && is_power_of_two(align));
+        assert(c->size != 0 && c->size <= KMALLOC_MAX && c->stride >= c->size);
         assert(cache_count < CACHES_MAX);
-        c->stride = align_up(max_of(c->size, 8u), align);
-        c->per_slab = (uint16_t)(PAGE_SIZE / c->stride);
         spin_init(&c->lock, RANK_SLAB);
         list_init(&c->partial);
         caches[cache_count++] = c;
@@ -78,10 +74,16 @@ static void cache_setup(struct slab_cache *c)
     spin_unlock_irqrestore(&caches_lock, flags);
 }
 
+/* Is a new slab of it a frame of zeros? */
+static bool is_by_zeros(const struct slab_cache *c)
+{
+    return c->per_slab > WALK_MAX || boot_info.ram_is_zero;
+}
+
 /* A new slab, all free, listed. c->lock held; the page allocator's lock ranks above. */
 static struct page *slab_grow_locked(struct slab_cache *c, unsigned gfp)
 {
-    bool by_zeros = c->per_slab > WALK_MAX || boot_info.ram_is_zero;
+    bool by_zeros = is_by_zeros(c);
     struct page *p = page_alloc(0, (gfp & GFP_ATOMIC) | (by_zeros ? GFP_ZERO : 0u));
 
     if (!p) {
@@ -104,11 +106,27 @@ static struct page *slab_grow_locked(struct slab_cache *c, unsigned gfp)
     return p;
 }
 
+/* The first `count` objects of a new slab that is a frame of zeros: no chain to follow. */
+static uint32_t cut_fresh(struct slab_cache *c, struct page *p, void **objects, uint32_t count)
+{
+    char *base = page_address(p);
+
+    count = min_of(count, (uint32_t)c->per_slab);
+    for (uint32_t i = 0; i < count; i++) {
+        objects[i] = base + (size_t)i * c->stride;
+    }
+    p->private -= count;
+    atomic_store_explicit(&p->mapcount, slab_free_count(p) ? count * c->stride + 1 : 0,
+                          memory_order_relaxed);
+    return count;
+}
+
 /* Up to `count` objects of one slab, a new one if there is none with free ones; 0: no memory. */
 static uint32_t take_locked(struct slab_cache *c, unsigned gfp, void **objects, uint32_t count)
 {
-    struct page *p = list_is_empty(&c->partial) ? slab_grow_locked(c, gfp)
-                                                : list_first(&c->partial, struct page, link);
+    bool is_fresh = list_is_empty(&c->partial);
+    struct page *p =
+        is_fresh ? slab_grow_locked(c, gfp) : list_first(&c->partial, struct page, link);
 
     if (!p) {
         return 0;
@@ -116,7 +134,8 @@ static uint32_t take_locked(struct slab_cache *c, unsigned gfp, void **objects, 
     if (slab_free_count(p) == c->per_slab) {
         c->empty_slabs--;
     }
-    count = chain_pop(p, c->stride, objects, count);
+    count = is_fresh && is_by_zeros(c) ? cut_fresh(c, p, objects, count)
+                                       : chain_pop(p, c->stride, objects, count);
     if (slab_free_count(p) == 0) {
         list_remove(&p->link);
     }
@@ -178,7 +197,7 @@ static struct magazine *magazine_of(struct slab_cache *c)
     return &c->others[cpu - 1];
 }
 
-/* Magazine empty: fill half of it from one slab, and return one object. Interrupts off. */
+/* Magazine empty: fill up to half of it from one slab, and return one object. Interrupts off. */
 static NEVER_INLINE void *refill(struct slab_cache *c, struct magazine *m, unsigned gfp)
 {
     void *object = NULL;
@@ -188,7 +207,8 @@ static NEVER_INLINE void *refill(struct slab_cache *c, struct magazine *m, unsig
     }
     spin_lock(&c->lock);
     if (m) {
-        m->count = take_locked(c, gfp, m->objects, REFILL);
+        m->batch = (uint16_t)min_of(2u * m->batch + 1u, REFILL);
+        m->count = (uint16_t)take_locked(c, gfp, m->objects, m->batch);
         object = m->count ? m->objects[--m->count] : NULL;
     } else {
         (void)take_locked(c, gfp, &object, 1);
@@ -258,10 +278,7 @@ void slab_free(struct slab_cache *c, void *object)
 
 /* --- kmalloc ---------------------------------------------------------------------------------- */
 
-#define KMALLOC_CACHE(n)                                                                           \
-    {                                                                                              \
-        .name = "kmalloc-" #n, .size = (n), .align = 16                                            \
-    }
+#define KMALLOC_CACHE(n) SLAB_CACHE_OF("kmalloc-" #n, n, 16u)
 
 static struct slab_cache kmalloc_caches[] = {
     KMALLOC_CACHE(16),  KMALLOC_CACHE(32),  KMALLOC_CACHE(64),   KMALLOC_CACHE(128),

@@ -16,16 +16,16 @@
 
 /* Free objects at hand for one CPU; its own with interrupts off. */
 struct magazine {
-    uint32_t count;
+    uint16_t count;
+    uint16_t batch; /* taken when it was empty last: more each time, most caches never need many */
     void *objects[MAGAZINE_SIZE];
 };
 
-/* Static storage, made by SLAB_CACHE(); the fields after `align` are the allocator's. */
+/* Static storage, made by SLAB_CACHE(); the fields after `per_slab` are the allocator's. */
 struct slab_cache {
     const char *name;
-    uint32_t size;  /* bytes, as asked; at most KMALLOC_MAX */
-    uint32_t align; /* power of two; 0: 8 */
-    uint32_t stride;
+    uint32_t size;   /* bytes, as asked; at most KMALLOC_MAX */
+    uint32_t stride; /* from one object to the next */
     uint16_t per_slab;
     uint16_t id; /* 0: not set up yet */
     struct spinlock lock;
@@ -36,10 +36,16 @@ struct slab_cache {
     _Atomic uint32_t slabs_count; /* frames in use by this cache */
 };
 
-#define SLAB_CACHE(label, type)                                                                    \
+/* Objects begin at multiples of 8 at least. */
+#define SLAB_ALIGN(unit) ((size_t)((unit) > 8u ? (unit) : 8u))
+#define SLAB_STRIDE(bytes, unit)                                                                   \
+    (((size_t)(bytes) + SLAB_ALIGN(unit) - 1u) / SLAB_ALIGN(unit) * SLAB_ALIGN(unit))
+#define SLAB_CACHE_OF(label, bytes, unit)                                                          \
     {                                                                                              \
-        .name = (label), .size = sizeof(type), .align = _Alignof(type)                             \
+        .name = (label), .size = (bytes), .stride = (uint32_t)SLAB_STRIDE(bytes, unit),            \
+        .per_slab = (uint16_t)(PAGE_SIZE / SLAB_STRIDE(bytes, unit))                               \
     }
+#define SLAB_CACHE(label, type) SLAB_CACHE_OF(label, sizeof(type), _Alignof(type))
 
 void *slab_alloc(struct slab_cache *c, unsigned gfp) MUST_CHECK;
 void slab_free(struct slab_cache *c, void *object); /* NULL is ignored */

@@ -293,9 +293,22 @@ static int run(struct exec *e, const struct exec_names *names)
     return err;
 }
 
+/* Not cleared: most of it are the file's head and a script's line, which nobody looks at before
+ * they are filled. */
 static struct exec *exec_alloc(void)
 {
-    return kmalloc(sizeof(struct exec), GFP_KERNEL | GFP_ZERO);
+    struct exec *e = kmalloc(sizeof(struct exec), GFP_KERNEL);
+
+    if (e) {
+        e->file.file = NULL;
+        e->file.head_size = 0;
+        e->strings = (struct exec_strings){ 0 };
+        e->word_count = 0;
+        e->mm = NULL;
+        e->cred = NULL;
+        e->is_secure = false;
+    }
+    return e;
 }
 
 int exec_file(const char *path, const char *const *argv, const char *const *envp)

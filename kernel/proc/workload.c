@@ -7,7 +7,6 @@
 
 #include <abi/boot.h>
 #include <arch/ops.h>
-#include <base/fmt.h>
 #include <core/boot.h>
 #include <core/log.h>
 #include <core/random.h>
@@ -28,24 +27,42 @@
 #define WORDS_MAX    64u
 #define POINTERS_MAX                                                                               \
     (BOOT_ARGS_SIZE_MAX / 2 + 2) /* strings are at least a NUL and, to be of use, a character */
-#define STATUS_SETUP  125        /* the program was not looked at yet */
-#define STATUS_FAILED 126        /* as shells say it: found, but does not start */
+#define BUFFER_SMALL  (size_t)(16u << 10)
+#define STATUS_SETUP  125 /* the program was not looked at yet */
+#define STATUS_FAILED 126 /* as shells say it: found, but does not start */
 #define STATUS_ABSENT 127
 
 struct workload {
     struct boot_args_view args;
     uint8_t *blob; /* private copy; NULL: from the command line */
+    size_t blob_size;
     const char **pointers;
-    char *line; /* private copy of the command line */
+    size_t pointers_size; /* in bytes */
+    char *line;           /* private copy of the command line */
 };
 
 static const char *const default_environment[] = { "PATH=" DEFAULT_PATH, "HOME=/", "TERM=linux",
                                                    NULL };
 
+/* Boot arguments are small as a rule: the allocator's pages do, and need no mapping. */
+static void *buffer_alloc(size_t size)
+{
+    return size <= BUFFER_SMALL ? kmalloc(size, GFP_KERNEL) : vmalloc(size, GFP_KERNEL);
+}
+
+static void buffer_free(const void *p, size_t size)
+{
+    if (size <= BUFFER_SMALL) {
+        kfree(p);
+    } else {
+        vfree((void *)(uintptr_t)p);
+    }
+}
+
 static void workload_free(struct workload *w)
 {
-    vfree(w->blob);
-    vfree((void *)(uintptr_t)w->pointers);
+    buffer_free(w->blob, w->blob_size);
+    buffer_free(w->pointers, w->pointers_size);
     kfree(w->line);
     kfree(w);
 }
@@ -68,7 +85,8 @@ static int read_blob(struct workload *w, const char **what)
         *what = "boot arguments of a wrong size";
         return -EINVAL;
     }
-    w->blob = vmalloc(size, GFP_KERNEL);
+    w->blob_size = size;
+    w->blob = buffer_alloc(size);
     if (!w->blob) {
         *what = "no memory for the boot arguments";
         return -ENOMEM;
@@ -80,7 +98,8 @@ static int read_blob(struct workload *w, const char **what)
         *what = "boot arguments: too many strings";
         return -E2BIG;
     }
-    w->pointers = vmalloc(count * sizeof(char *), GFP_KERNEL);
+    w->pointers_size = count * sizeof(char *);
+    w->pointers = buffer_alloc(w->pointers_size);
     if (!w->pointers) {
         *what = "no memory for the boot arguments";
         return -ENOMEM;
@@ -134,7 +153,8 @@ static int read_command_line(struct workload *w, const char **what)
         return -ENOENT;
     }
     w->line = kmalloc(BOOT_COMMAND_LINE_MAX + length + 1, GFP_KERNEL);
-    w->pointers = vmalloc((WORDS_MAX + 2) * sizeof(char *), GFP_KERNEL);
+    w->pointers_size = (WORDS_MAX + 2) * sizeof(char *);
+    w->pointers = buffer_alloc(w->pointers_size);
     if (!w->line || !w->pointers) {
         *what = "no memory for the command line";
         return -ENOMEM;
@@ -251,6 +271,7 @@ static int exec_by_path(const char *name, const char *const *argv, const char *c
                         char *buf)
 {
     const char *p = path_variable(envp);
+    size_t name_size = strlen(name) + 1;
     int result = -ENOENT;
 
     if (strchr(name, '/')) {
@@ -260,8 +281,10 @@ static int exec_by_path(const char *name, const char *const *argv, const char *c
         const char *end = strchr(p, ':');
         size_t length = end ? (size_t)(end - p) : strlen(p);
 
-        if (fmt_snprintf(buf, PATH_MAX, "%.*s%s%s", (int)length, p, length ? "/" : "", name) <
-            PATH_MAX) {
+        if (length < PATH_MAX && name_size < PATH_MAX - length) {
+            memcpy(buf, p, length);
+            buf[length] = '/'; /* of an empty element nothing is left but the name */
+            memcpy(buf + (length ? length + 1 : 0), name, name_size);
             int err = exec_file(buf, argv, envp);
 
             if (err != -ENOENT && err != -ENOTDIR && err != -EACCES) {

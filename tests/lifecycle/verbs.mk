@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # Machines in the background, as a user commands them; and all that concerns a machine's life in one goal.
 
-checks += tests/lifecycle/verbs.sh tests/lifecycle/snapshot.sh tests/lifecycle/shares.sh tests/lifecycle/linux.sh tests/lifecycle/firecracker.sh
+checks += tests/lifecycle/verbs.sh tests/lifecycle/snapshot.sh tests/lifecycle/diff.sh tests/lifecycle/shares.sh tests/lifecycle/linux.sh tests/lifecycle/firecracker.sh
 check_needs += $(BUILD)/drupe $(BUILD)/drupe-vmm $(BUILD)/libdrupe.so
 
 .PHONY: test-lifecycle

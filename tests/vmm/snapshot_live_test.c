@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Snapshots that leave memory where it is while the machine stands still: live, incremental. */
+/* Live snapshots: memory is copied behind a machine that goes on. */
 #include "snapshot.h"
 
 /* The guest goes on while its memory is copied: what comes of it is the machine at one moment,
@@ -105,116 +105,11 @@ static void test_live_sweep(void **state)
     (void)unlink(path);
 }
 
-/* RAM as a snapshot of a machine restored from `path` has it. */
-static void memory_of(const char *path, int memory_fd)
-{
-    struct drupe_snapshot_options out = { .struct_size = sizeof(out), .memory_fd = memory_fd };
-    struct drupe_snapshot_info info;
-    struct run r;
-    int fd = memory_file();
-
-    out.fd = fd;
-    run_count(&r, 2, 16);
-    restore_ok(&r, path);
-    assert_int_equal(drupe_vm_snapshot(r.vm, &out, &info, &r.err), DRUPE_OK);
-    run_free(&r);
-    (void)close(fd);
-}
-
-static void compare_memory(const char *a, const char *b)
-{
-    static uint8_t pages[2][4096];
-    int fds[2] = { memory_file(), memory_file() };
-
-    memory_of(a, fds[0]);
-    memory_of(b, fds[1]);
-    for (off_t at = 0; at < 16 << 20; at += 4096) {
-        assert_int_equal(pread(fds[0], pages[0], 4096, at), 4096);
-        assert_int_equal(pread(fds[1], pages[1], 4096, at), 4096);
-        if (memcmp(pages[0], pages[1], 4096) != 0) {
-            fail_msg("the pages at 0x%lx differ", (unsigned long)at);
-        }
-    }
-    (void)close(fds[0]);
-    (void)close(fds[1]);
-}
-
-static void diff_ok(struct run *r, const char *path, uint64_t *memory_bytes)
-{
-    struct drupe_snapshot_options options = {
-        .struct_size = sizeof(options),
-        .path = path,
-        .fd = -1,
-        .memory_fd = -1,
-        .kind = DRUPE_SNAPSHOT_DIFF,
-    };
-    struct drupe_snapshot_info info;
-
-    if (drupe_vm_snapshot(r->vm, &options, &info, &r->err) != DRUPE_OK) {
-        fail_msg("snapshot: %s", r->err.text);
-    }
-    *memory_bytes = info.memory_bytes;
-}
-
-/* A chain of diffs is the machine that a full snapshot of the same moment is; with a link of it
- * missing or another in its place it is nothing. */
-static void test_diffs(void **state)
-{
-    const char *base = in_folder("base");
-    const char *first = in_folder("first");
-    const char *second = in_folder("second");
-    const char *full = in_folder("whole");
-    struct drupe_snapshot_info info;
-    uint64_t bytes = 0;
-    struct run r;
-
-    (void)state;
-    need_kvm();
-    run_count(&r, 2, 16);
-    r.cfg.is_dirty_tracked = true;
-    run_start(&r);
-    wait_lines(&r);
-    snap_ok(&r, base, &info);
-    wait_lines(&r);
-    diff_ok(&r, first, &bytes);
-    assert_true(bytes > 0);
-    assert_true(bytes < info.memory_bytes);
-    wait_lines(&r);
-    assert_int_equal(drupe_vm_pause(r.vm, &r.err), DRUPE_OK);
-    diff_ok(&r, second, &bytes);
-    snap_ok(&r, full, &info);
-    run_free(&r);
-    compare_memory(second, full);
-    /* From a restored machine the chain goes on. */
-    run_count(&r, 2, 16);
-    r.cfg.is_dirty_tracked = true;
-    restore_ok(&r, first);
-    resume_ok(&r);
-    wait_lines(&r);
-    assert_int_equal(drupe_vm_pause(r.vm, &r.err), DRUPE_OK);
-    diff_ok(&r, second, &bytes);
-    snap_ok(&r, full, &info);
-    resume_ok(&r);
-    end_by_signal(&r);
-    run_free(&r);
-    compare_memory(second, full);
-    make_snapshot(base);
-    run_count(&r, 2, 16);
-    assert_int_equal(restore(&r, second), DRUPE_IMAGE_MISMATCH);
-    assert_int_equal(unlink(base), 0);
-    assert_int_equal(restore(&r, second), DRUPE_NOT_FOUND);
-    (void)close(r.cfg.serial_log);
-    assert_int_equal(unlink(first), 0);
-    assert_int_equal(unlink(second), 0);
-    assert_int_equal(unlink(full), 0);
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_live),
         cmocka_unit_test(test_live_sweep),
-        cmocka_unit_test(test_diffs),
     };
 
     return cmocka_run_group_tests_name("snapshot_live", tests, make_folder, remove_folder);

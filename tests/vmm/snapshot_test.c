@@ -262,6 +262,67 @@ static void test_restore_in_place(void **state)
     assert_int_equal(unlink(path), 0);
 }
 
+/*
+ * A machine made before its snapshot is known: what it becomes is no other than a restored one, and
+ * its streams may come last. A start, a bad snapshot and the end take it away.
+ */
+static void test_prepared(void **state)
+{
+    const char *path = in_folder("prepared");
+    struct drupe_restore_options options = {
+        .struct_size = sizeof(options), .path = path, .fd = -1, .memory_fd = -1, .is_clone = true
+    };
+    struct drupe_vm_streams streams = { -1, -1, -1, -1 };
+    struct drupe_vm_stats stats;
+    struct run r;
+    int first = -1;
+
+    (void)state;
+    need_kvm();
+    make_snapshot(path);
+    for (unsigned i = 0; i < 3; i++) {
+        run_count(&r, 1, 16);
+        assert_int_equal(drupe_vm_create(&r.cfg, &r.vm, &r.err), DRUPE_OK);
+        assert_int_equal(drupe_vm_prepare(r.vm, &r.err), DRUPE_OK);
+        assert_int_equal(drupe_vm_prepare(r.vm, &r.err), DRUPE_OK);
+        assert_int_equal(drupe_vm_state(r.vm), DRUPE_VM_CREATED);
+        assert_int_equal(drupe_vm_set_streams(r.vm, &streams, &r.err), DRUPE_BAD_STATE);
+        if (i == 1) {
+            options.path = "/etc/passwd";
+            assert_int_equal(drupe_vm_restore(r.vm, &options, &r.err), DRUPE_SNAPSHOT_CORRUPTED);
+            assert_int_equal(drupe_vm_state(r.vm), DRUPE_VM_CREATED);
+            options.path = path;
+        }
+        if (i == 2) { /* it boots, as if nothing had been prepared */
+            assert_int_equal(drupe_vm_start(r.vm, &r.err), DRUPE_OK);
+            wait_lines(&r);
+            assert_int_equal(drupe_vm_set_streams(r.vm, &streams, &r.err), DRUPE_BAD_STATE);
+            end_by_signal(&r);
+            run_free(&r);
+            continue;
+        }
+        assert_int_equal(drupe_vm_restore(r.vm, &options, &r.err), DRUPE_OK);
+        first = r.cfg.serial_log;
+        r.cfg.serial_log = memory_file();
+        streams.serial_log = r.cfg.serial_log;
+        assert_int_equal(drupe_vm_set_streams(r.vm, &streams, &r.err), DRUPE_OK);
+        resume_ok(&r);
+        wait_lines(&r);
+        assert_int_equal(drupe_vm_stats(r.vm, &stats, &r.err), DRUPE_OK);
+        assert_true(stats.entered_ns > 0);
+        end_by_signal(&r);
+        assert_true(number(&r, false) > 0);
+        assert_int_equal(size_of(first), 0);
+        assert_int_equal(close(first), 0);
+        run_free(&r);
+    }
+    run_count(&r, 1, 16);
+    assert_int_equal(drupe_vm_create(&r.cfg, &r.vm, &r.err), DRUPE_OK);
+    assert_int_equal(drupe_vm_prepare(r.vm, &r.err), DRUPE_OK);
+    run_free(&r);
+    assert_int_equal(unlink(path), 0);
+}
+
 /* A snapshot of a restored machine holds what that one was restored with. */
 static void test_generations(void **state)
 {
@@ -368,6 +429,7 @@ int main(void)
         cmocka_unit_test(test_mismatch),         cmocka_unit_test(test_version_1),
         cmocka_unit_test(test_restore_in_place), cmocka_unit_test(test_generations),
         cmocka_unit_test(test_full_disk),        cmocka_unit_test(test_two_files),
+        cmocka_unit_test(test_prepared),
     };
 
     return cmocka_run_group_tests_name("snapshot", tests, make_folder, remove_folder);

@@ -13,26 +13,18 @@ $(call program,tests/vmm_guest.elf,kernel,tests/vmm/guest_note.S,vmm_guest,$(vmm
 $(call program,tests/vmm_guest_pvh.elf,kernel,,vmm_guest,$(vmm_guest.link),,)
 
 vmm_machine.sees := tests/include base/include include
-$(call program,tests/vmm_machine,asan,tests/vmm/machine_test.c,vmm base base_hosted,$(vmm.libs) -lcmocka,$(vmm_machine.sees),)
-$(call program,tests/vmm_machine_tsan,tsan,tests/vmm/machine_test.c,vmm base base_hosted,$(vmm.libs) -lcmocka,$(vmm_machine.sees),)
-$(call program,tests/vmm_control,asan,tests/vmm/control_test.c,vmm base base_hosted,$(vmm.libs) -lcmocka,$(vmm_machine.sees),)
-$(call program,tests/vmm_control_tsan,tsan,tests/vmm/control_test.c,vmm base base_hosted,$(vmm.libs) -lcmocka,$(vmm_machine.sees),)
-$(call program,tests/vmm_snapshot,asan,tests/vmm/snapshot_test.c,vmm base base_hosted,$(vmm.libs) -lcmocka,$(vmm_machine.sees),)
-$(call program,tests/vmm_snapshot_tsan,tsan,tests/vmm/snapshot_test.c,vmm base base_hosted,$(vmm.libs) -lcmocka,$(vmm_machine.sees),)
-$(call program,tests/vmm_net,asan,tests/vmm/net_test.c,vmm base base_hosted,$(vmm.libs) -lcmocka,$(vmm_machine.sees),)
-$(call program,tests/vmm_net_tsan,tsan,tests/vmm/net_test.c,vmm base base_hosted,$(vmm.libs) -lcmocka,$(vmm_machine.sees),)
-lint_sees.tests/vmm/net_test.c := $(vmm_machine.sees)
-$(call program,tests/vmm_snapshot_live,asan,tests/vmm/snapshot_live_test.c,vmm base base_hosted,$(vmm.libs) -lcmocka,$(vmm_machine.sees),)
-$(call program,tests/vmm_snapshot_live_tsan,tsan,tests/vmm/snapshot_live_test.c,vmm base base_hosted,$(vmm.libs) -lcmocka,$(vmm_machine.sees),)
-$(call program,tests/vmm_snapshot_handler,asan,tests/vmm/snapshot_handler_test.c,vmm base base_hosted,$(vmm.libs) -lcmocka,$(vmm_machine.sees),)
-$(call program,tests/vmm_snapshot_handler_tsan,tsan,tests/vmm/snapshot_handler_test.c,vmm base base_hosted,$(vmm.libs) -lcmocka,$(vmm_machine.sees),)
-lint_sees.tests/vmm/snapshot_test.c := $(vmm_machine.sees)
-lint_sees.tests/vmm/snapshot_live_test.c := $(vmm_machine.sees)
-lint_sees.tests/vmm/snapshot_handler_test.c := $(vmm_machine.sees)
-lint_sees.tests/vmm/machine_test.c := $(vmm_machine.sees)
-lint_sees.tests/vmm/control_test.c := $(vmm_machine.sees)
-vmm_machine.programs := $(addprefix $(BUILD)/tests/,vmm_machine vmm_machine_tsan vmm_control vmm_control_tsan \
-    vmm_snapshot vmm_snapshot_tsan vmm_snapshot_live vmm_snapshot_live_tsan vmm_snapshot_handler vmm_snapshot_handler_tsan \
-    vmm_net vmm_net_tsan)
+vmm_machine.tests := machine control net snapshot snapshot_live snapshot_diff snapshot_handler snapshot_working_set
+define vmm_machine_test
+$(call program,tests/vmm_$(1),asan,tests/vmm/$(1)_test.c,vmm base base_hosted,$(vmm.libs) -lcmocka,$(vmm_machine.sees),)
+$(call program,tests/vmm_$(1)_tsan,tsan,tests/vmm/$(1)_test.c,vmm base base_hosted,$(vmm.libs) -lcmocka,$(vmm_machine.sees),)
+lint_sees.tests/vmm/$(1)_test.c := $(vmm_machine.sees)
+endef
+$(foreach t,$(vmm_machine.tests),$(eval $(call vmm_machine_test,$(t))))
+vmm_machine.programs := $(foreach t,$(vmm_machine.tests),$(BUILD)/tests/vmm_$(t) $(BUILD)/tests/vmm_$(t)_tsan)
+# With ASan without filters, which forbid what it does; TSan does not survive the fork.
+$(call program,tests/vmm_shell,host,tests/vmm/shell_test.c,vmm base base_hosted,$(vmm.libs) -lcmocka,$(vmm_machine.sees),)
+$(call program,tests/vmm_shell_asan,asan,tests/vmm/shell_test.c,vmm base base_hosted,$(vmm.libs) -lcmocka,$(vmm_machine.sees),)
+lint_sees.tests/vmm/shell_test.c := $(vmm_machine.sees)
+vmm_machine.programs += $(BUILD)/tests/vmm_shell $(BUILD)/tests/vmm_shell_asan
 checks += $(vmm_machine.programs)
 check_needs += $(vmm_machine.programs) $(BUILD)/tests/vmm_guest.elf $(BUILD)/tests/vmm_guest_pvh.elf

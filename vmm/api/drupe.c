@@ -71,13 +71,19 @@ static void get_stats(struct api_call *call)
                          "exits_total", exits_total, "exits", exits));
 }
 
-void get_drupe(struct api_call *call)
+/* ---- GET /drupe/snapshot: what the next incremental one would build on ---- */
+
+static void get_last_snapshot(struct api_call *call)
 {
-    if (strcmp(call->tokens[1], "stats") != 0) {
-        reply_fault(call, "Invalid request method and/or path: GET drupe.");
-    } else if (!refuse_before_start(call)) {
-        get_stats(call);
+    struct drupe_snapshot_last last;
+    struct drupe_error err;
+
+    if (drupe_vm_snapshot_last(call->api->vm, &last, &err) != DRUPE_OK) {
+        reply_fault(call, "%s", err.text);
+        return;
     }
+    reply_json(call, json_pack("{s:b, s:s, s:s}", "track_dirty_pages", last.is_dirty_tracked, "id",
+                               last.id, "path", last.path));
 }
 
 /* ---- PUT /drupe/stop, /drupe/signal ---- */
@@ -120,75 +126,117 @@ static void put_signal(struct api_call *call)
 
 /* ---- PUT /drupe/snapshot: one file, of a VM that runs or is paused ---- */
 
-static void write_snapshot(struct api_call *call, const char *path, bool is_diff, bool is_live)
+struct own_snapshot {
+    const char *path;
+    const char *name; /* of a descriptor, like the base's */
+    unsigned kind;    /* 1: diff */
+    bool is_live;
+    bool is_aside;
+    const char *base; /* NULL: not named */
+    const char *base_name;
+};
+
+/* "fd:N" is taken from the request; any other path is the library's to open. */
+static bool take_place(struct api_call *call, const char *path, int flags, struct named_file *out)
 {
-    struct named_file file = { .fd = -1 };
+    int r = 0;
+
+    if (path != NULL && strncmp(path, "fd:", 3) == 0) {
+        r = call_open(call, path, flags, out);
+    }
+    if (r < 0) {
+        reply_fault(call, "snapshot: %s: %s", path, strerror(-r));
+    }
+    return r == 0;
+}
+
+static void write_snapshot(struct api_call *call, const struct own_snapshot *o,
+                           const struct named_file *file, const struct named_file *base_file)
+{
     struct drupe_error err;
     struct drupe_snapshot_info info;
-    struct drupe_snapshot_options options = { .struct_size = sizeof(options),
-                                              .kind = is_diff ? DRUPE_SNAPSHOT_DIFF
-                                                              : DRUPE_SNAPSHOT_FULL,
-                                              .is_live = is_live,
-                                              .path = path,
-                                              .fd = -1,
-                                              .memory_fd = -1 };
+    const struct drupe_snapshot_base base = { .path = base_file->fd >= 0 ? NULL : o->base,
+                                              .fd = base_file->fd,
+                                              .name = o->base_name };
+    const struct drupe_snapshot_options options = {
+        .struct_size = sizeof(options),
+        .kind = o->kind == 1 ? DRUPE_SNAPSHOT_DIFF : DRUPE_SNAPSHOT_FULL,
+        .is_live = o->is_live,
+        .path = file->fd >= 0 ? NULL : o->path,
+        .fd = file->fd,
+        .name = o->name,
+        .memory_fd = -1,
+        .base = o->base == NULL ? NULL : &base,
+        .is_aside = o->is_aside,
+    };
 
-    if (strncmp(path, "fd:", 3) == 0) {
-        int r = call_open(call, path, O_RDWR, &file);
-
-        if (r < 0) {
-            reply_fault(call, "snapshot: %s: %s", path, strerror(-r));
-            return;
-        }
-        options.path = NULL;
-        options.fd = file.fd;
-    }
     if (drupe_vm_snapshot(call->api->vm, &options, &info, &err) != DRUPE_OK) {
         reply_fault(call, "%s", err.text);
-    } else {
-        api_changed(call->api, DRUPE_CONTROL_SNAPSHOT);
-        reply_json(call,
-                   json_pack("{s:s, s:I, s:I, s:I, s:I}", "id", info.id, "size",
-                             (json_int_t)info.size, "memory_bytes", (json_int_t)info.memory_bytes,
-                             "stopped_ns", (json_int_t)info.stopped_ns, "took_ns",
-                             (json_int_t)info.took_ns));
+        return;
     }
-    named_file_deinit(&file);
+    api_changed(call->api, DRUPE_CONTROL_SNAPSHOT);
+    reply_json(call,
+               json_pack("{s:s, s:I, s:I, s:I, s:I}", "id", info.id, "size", (json_int_t)info.size,
+                         "memory_bytes", (json_int_t)info.memory_bytes, "stopped_ns",
+                         (json_int_t)info.stopped_ns, "took_ns", (json_int_t)info.took_ns));
 }
 
 static void put_own_snapshot(struct api_call *call)
 {
     static const char *const kinds[] = { "full", "diff", NULL };
-    const char *path = NULL;
-    unsigned kind = 0;
-    bool is_live = false;
+    struct own_snapshot o = { .path = NULL };
+    struct named_file file = { .fd = -1 };
+    struct named_file base = { .fd = -1 };
     const struct body_field fields[] = {
-        FIELD("path", BODY_TEXT, BODY_REQUIRED, &path),
-        FIELD("kind", BODY_CHOICE, BODY_DEFAULT, &kind, .choices = kinds),
-        FIELD("live", BODY_FLAG, BODY_DEFAULT, &is_live),
+        FIELD("path", BODY_TEXT, BODY_REQUIRED, &o.path),
+        FIELD("name", BODY_TEXT, BODY_OPTIONAL, &o.name),
+        FIELD("kind", BODY_CHOICE, BODY_DEFAULT, &o.kind, .choices = kinds),
+        FIELD("live", BODY_FLAG, BODY_DEFAULT, &o.is_live),
+        FIELD("aside", BODY_FLAG, BODY_DEFAULT, &o.is_aside),
+        FIELD("base", BODY_TEXT, BODY_OPTIONAL, &o.base),
+        FIELD("base_name", BODY_TEXT, BODY_OPTIONAL, &o.base_name),
     };
 
-    if (call_read(call, fields, array_size(fields))) {
-        write_snapshot(call, path, kind == 1, is_live);
+    if (call_read(call, fields, array_size(fields)) && take_place(call, o.path, O_RDWR, &file) &&
+        take_place(call, o.base, O_RDONLY, &base)) {
+        write_snapshot(call, &o, &file, &base);
     }
+    named_file_deinit(&file);
+    named_file_deinit(&base);
 }
 
-void put_drupe(struct api_call *call)
-{
-    static const struct {
-        const char *name;
-        api_endpoint endpoint;
-    } endpoints[] = { { "stop", put_stop },
-                      { "signal", put_signal },
-                      { "snapshot", put_own_snapshot } };
+struct endpoint {
+    const char *name;
+    api_endpoint answer;
+};
 
-    for (size_t i = 0; i < array_size(endpoints); i++) {
+static void answer(struct api_call *call, const struct endpoint *endpoints, size_t count,
+                   const char *method)
+{
+    for (size_t i = 0; i < count; i++) {
         if (strcmp(call->tokens[1], endpoints[i].name) == 0) {
             if (!refuse_before_start(call)) {
-                endpoints[i].endpoint(call);
+                endpoints[i].answer(call);
             }
             return;
         }
     }
-    reply_fault(call, "Invalid request method and/or path: PUT drupe.");
+    reply_fault(call, "Invalid request method and/or path: %s drupe.", method);
+}
+
+void get_drupe(struct api_call *call)
+{
+    static const struct endpoint endpoints[] = { { "stats", get_stats },
+                                                 { "snapshot", get_last_snapshot } };
+
+    answer(call, endpoints, array_size(endpoints), "GET");
+}
+
+void put_drupe(struct api_call *call)
+{
+    static const struct endpoint endpoints[] = { { "stop", put_stop },
+                                                 { "signal", put_signal },
+                                                 { "snapshot", put_own_snapshot } };
+
+    answer(call, endpoints, array_size(endpoints), "PUT");
 }

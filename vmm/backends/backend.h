@@ -44,10 +44,30 @@ struct backend {
     drupe_vm_err_t (*snapshot)(void *machine, bool is_paused,
                                const struct drupe_snapshot_options *options,
                                struct drupe_snapshot_info *info, struct drupe_error *err);
+    /* Fill id and path. NULL where there are no diffs of ours. Any state from release to destroy. */
+    void (*snapshot_last)(void *machine, struct drupe_snapshot_last *out);
     /* As create, from a snapshot; release() then makes it a paused machine. */
     drupe_vm_err_t (*restore)(const struct config *c, const struct backend_events *events,
                               const struct drupe_restore_options *options, void **out,
                               struct drupe_error *err);
+    /*
+     * The same in two halves, both or neither: make_ahead() all that needs no snapshot, load() the
+     * rest into a machine that was not released. After a load that failed it can only be destroyed.
+     */
+    drupe_vm_err_t (*make_ahead)(const struct config *c, const struct backend_events *events,
+                                 void **out, struct drupe_error *err);
+    drupe_vm_err_t (*load)(void *machine, const struct drupe_restore_options *options,
+                           struct drupe_error *err);
+    /* NULL where the backend cannot. Of a paused machine, which lets go of those it had; these are
+     * borrowed until the next call or destroy. */
+    void (*set_streams)(void *machine, const struct drupe_vm_streams *streams);
+    /*
+     * NULL where the backend cannot. Which pages a restored machine touched becomes part of the
+     * snapshot that it came from, written to `path`. Any state from release to destroy; never with
+     * pause and the like.
+     */
+    drupe_vm_err_t (*record_working_set)(void *machine, const char *path, uint64_t *bytes,
+                                         struct drupe_error *err);
     /* End it now with DRUPE_END_STOPPED; returns at once, ended() follows. Harmless afterwards. */
     void (*kill)(void *machine);
     drupe_vm_err_t (*signal)(void *machine, int signo, struct drupe_error *err);

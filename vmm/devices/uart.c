@@ -58,6 +58,14 @@ void uart_init(struct uart *u, const struct device_host *host, unsigned irq, int
     (void)pthread_mutex_init(&u->lock, NULL);
 }
 
+void uart_set_output(struct uart *u, int out_fd)
+{
+    (void)pthread_mutex_lock(&u->lock);
+    u->out_fd = out_fd;
+    u->has_output_failed = false;
+    (void)pthread_mutex_unlock(&u->lock);
+}
+
 void uart_deinit(struct uart *u)
 {
     if (u->in_fd >= 0) {

@@ -43,6 +43,9 @@ void uart_init(struct uart *u, const struct device_host *host, unsigned irq, int
 /* Writes out what is gathered, and frees. */
 void uart_deinit(struct uart *u);
 
+/* Its output goes to `out_fd` (borrowed, -1: nowhere) from now on, what is gathered as well. */
+void uart_set_output(struct uart *u, int out_fd);
+
 /*
  * Bytes of `fd` (borrowed until deinit) arrive on the line as the guest makes room for them. 0 or
  * -errno. Once.

@@ -1,10 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The block device: requests are decoded and checked here, block_file.c carries them out. Section
- * numbers are those of VIRTIO 1.1.
- *
- * A request's shape (5.2.6) is read by byte positions and not by descriptors, as 2.6.4 asks: the
- * first 16 readable bytes are its header, the last writable byte is its status, the rest is data.
+ * The block device: its queues and its life. virtio_blk_request.c decodes and checks requests,
+ * block_file.c carries them out. Section numbers are those of VIRTIO 1.1.
  */
 
 #include "virtio_blk.h"
@@ -30,25 +27,10 @@
 #include "block_file.h"
 #include "page_disk.h"
 #include "rate_limiter.h"
+#include "virtio_blk_request.h"
 
-#define QUEUE_SIZE          128u
-#define REQUEST_BYTES_MAX   ((uint64_t)VIRTIO_BLK_SEGMENTS_MAX * VIRTIO_BLK_SEGMENT_MAX)
-#define RUN_BYTES_MAX       (32u << 20) /* started in one go, before others get their turn */
-#define DISCARD_SECTORS_MAX (1u << 22)
-#define HEADER_SIZE         sizeof(struct virtio_blk_outhdr)
-#define STATUS_PENDING      UINT8_MAX /* the answer comes later */
-
-static_assert(sizeof(struct virtio_blk_outhdr) == 16, "request layout (5.2.6)");
-static_assert(sizeof(struct virtio_blk_discard_write_zeroes) == 16, "segment layout (5.2.6)");
-
-struct request {
-    struct block_op op;
-    uint16_t head;
-    uint8_t queue;
-    uint32_t written; /* bytes of data that the guest gets if all goes well */
-    gpa_t status;
-    struct iovec iov[VIRTIO_BLK_SEGMENTS_MAX];
-};
+#define QUEUE_SIZE    128u
+#define RUN_BYTES_MAX (32u << 20) /* started in one go, before others get their turn */
 
 struct virtio_blk {
     struct virtio_device dev;
@@ -57,16 +39,14 @@ struct virtio_blk {
     uint32_t starved; /* bit per queue: it found no free request */
     struct virtio_blk_config config;
     struct block_file *file;
-    bool is_read_only;
-    bool is_flush_ignored;
+    struct blk_disk disk;
     bool want_sync;
     bool is_throttled; /* nothing is begun until the timer ends that */
     int timer_fd;      /* -1 until there is a limit */
     struct rate_limiter limiter;
-    char id[VIRTIO_BLK_ID_BYTES];
     unsigned free_count;
     uint8_t free[VIRTIO_BLK_IN_FLIGHT_MAX]; /* indices of requests not under way */
-    struct request requests[VIRTIO_BLK_IN_FLIGHT_MAX];
+    struct blk_request requests[VIRTIO_BLK_IN_FLIGHT_MAX];
 };
 
 static const uint16_t queue_sizes[] = { QUEUE_SIZE, QUEUE_SIZE, QUEUE_SIZE, QUEUE_SIZE };
@@ -78,19 +58,19 @@ static struct virtio_blk *blk_of(struct virtio_device *dev)
     return container_of(dev, struct virtio_blk, dev);
 }
 
-static struct request *request_get(struct virtio_blk *blk)
+static struct blk_request *request_get(struct virtio_blk *blk)
 {
     assert(blk->free_count > 0);
     return &blk->requests[blk->free[--blk->free_count]];
 }
 
-static void request_put(struct virtio_blk *blk, const struct request *r)
+static void request_put(struct virtio_blk *blk, const struct blk_request *r)
 {
     assert(blk->free_count < VIRTIO_BLK_IN_FLIGHT_MAX);
     blk->free[blk->free_count++] = (uint8_t)(r - blk->requests);
 }
 
-static void answer(struct virtio_blk *blk, const struct request *r, uint8_t status)
+static void answer(struct virtio_blk *blk, const struct blk_request *r, uint8_t status)
 {
     const struct gmem *g = blk->dev.setup.host->gmem;
     const uint32_t written = status == VIRTIO_BLK_S_OK ? r->written : 0;
@@ -104,7 +84,7 @@ static void answer(struct virtio_blk *blk, const struct request *r, uint8_t stat
 static void on_done(void *ctx, struct block_op *op, int result)
 {
     struct virtio_blk *blk = ctx;
-    struct request *r = container_of(op, struct request, op);
+    struct blk_request *r = container_of(op, struct blk_request, op);
     uint8_t status = VIRTIO_BLK_S_OK;
 
     if (result == -EOPNOTSUPP) {
@@ -114,116 +94,6 @@ static void on_done(void *ctx, struct block_op *op, int result)
     }
     answer(blk, r, status);
     request_put(blk, r);
-}
-
-/* Sectors [sector, sector + size / 512) lie on the disk, and size is whole sectors. */
-static bool is_on_disk(const struct virtio_blk *blk, uint64_t sector, uint64_t size)
-{
-    return size > 0 && size % VIRTIO_BLK_SECTOR_SIZE == 0 &&
-           range_fits(sector, size / VIRTIO_BLK_SECTOR_SIZE, blk->config.capacity);
-}
-
-/* Decode a read or a write. Returns the status to answer with at once, or STATUS_PENDING. */
-static uint8_t decode_transfer(struct virtio_blk *blk, const struct vq_chain *chain,
-                               uint64_t sector, struct request *r)
-{
-    struct iovec iov[VQ_SEGMENTS_MAX];
-    const bool is_write = r->op.kind != BLOCK_READ;
-    const size_t skip = is_write ? HEADER_SIZE : 0;
-    const size_t size = is_write ? chain->readable_size - HEADER_SIZE : chain->writable_size - 1;
-    size_t lent;
-
-    if (!is_on_disk(blk, sector, size) || size > REQUEST_BYTES_MAX ||
-        (is_write && blk->is_read_only)) {
-        return VIRTIO_BLK_S_IOERR;
-    }
-    r->op.iov_count = vq_chain_iov(&blk->queues[r->queue], chain,
-                                   is_write ? VQ_READABLE : VQ_WRITABLE, skip, size, iov, &lent);
-    if (r->op.iov_count > VIRTIO_BLK_SEGMENTS_MAX) {
-        return VIRTIO_BLK_S_IOERR;
-    }
-    assert(lent == size);
-    memcpy(r->iov, iov, r->op.iov_count * sizeof(iov[0]));
-    r->op.iov = r->iov;
-    r->op.offset = sector * VIRTIO_BLK_SECTOR_SIZE;
-    r->op.size = size;
-    r->written = is_write ? 0 : (uint32_t)size;
-    return STATUS_PENDING;
-}
-
-/* Discard and write zeroes: one segment each (max_discard_seg, max_write_zeroes_seg). */
-static uint8_t decode_clear(struct virtio_blk *blk, const struct vq_chain *chain, bool is_discard,
-                            struct request *r)
-{
-    struct virtio_blk_discard_write_zeroes segment;
-    const unsigned feature = is_discard ? VIRTIO_BLK_F_DISCARD : VIRTIO_BLK_F_WRITE_ZEROES;
-    bool may_unmap;
-    uint64_t size;
-
-    if (!virtio_device_has_feature(&blk->dev, feature)) {
-        return VIRTIO_BLK_S_UNSUPP;
-    }
-    if (chain->readable_size != HEADER_SIZE + sizeof(segment) ||
-        vq_chain_read(&blk->queues[r->queue], chain, HEADER_SIZE, &segment, sizeof(segment)) < 0) {
-        return VIRTIO_BLK_S_IOERR;
-    }
-    may_unmap = (segment.flags & VIRTIO_BLK_WRITE_ZEROES_FLAG_UNMAP) != 0;
-    if ((segment.flags & ~(uint32_t)VIRTIO_BLK_WRITE_ZEROES_FLAG_UNMAP) != 0 ||
-        (is_discard && may_unmap)) {
-        return VIRTIO_BLK_S_UNSUPP; /* 5.2.6.2 */
-    }
-    size = (uint64_t)segment.num_sectors * VIRTIO_BLK_SECTOR_SIZE;
-    if (segment.num_sectors > DISCARD_SECTORS_MAX || !is_on_disk(blk, segment.sector, size)) {
-        return VIRTIO_BLK_S_IOERR;
-    }
-    r->op.kind = is_discard || may_unmap ? BLOCK_PUNCH : BLOCK_ZERO;
-    r->op.offset = segment.sector * VIRTIO_BLK_SECTOR_SIZE;
-    r->op.size = size;
-    return STATUS_PENDING;
-}
-
-static uint8_t answer_id(struct virtio_blk *blk, const struct vq_chain *chain, struct request *r)
-{
-    /* The last writable byte is the status. */
-    if (chain->writable_size < sizeof(blk->id) + 1 ||
-        vq_chain_write(&blk->queues[r->queue], chain, 0, blk->id, sizeof(blk->id)) < 0) {
-        return VIRTIO_BLK_S_IOERR;
-    }
-    r->written = sizeof(blk->id);
-    return VIRTIO_BLK_S_OK;
-}
-
-static uint8_t decode(struct virtio_blk *blk, const struct vq_chain *chain, struct request *r)
-{
-    struct virtio_blk_outhdr header;
-
-    if (vq_chain_read(&blk->queues[r->queue], chain, 0, &header, sizeof(header)) < 0) {
-        return VIRTIO_BLK_S_IOERR;
-    }
-    switch (header.type) {
-    case VIRTIO_BLK_T_IN:
-        r->op.kind = BLOCK_READ;
-        return decode_transfer(blk, chain, header.sector, r);
-    case VIRTIO_BLK_T_OUT:
-        r->op.kind =
-            blk->is_flush_ignored || virtio_device_has_feature(&blk->dev, VIRTIO_BLK_F_FLUSH)
-                ? BLOCK_WRITE
-                : BLOCK_WRITE_DURABLE; /* 5.2.6.2: no flush, no volatile cache */
-        return decode_transfer(blk, chain, header.sector, r);
-    case VIRTIO_BLK_T_FLUSH:
-        if (blk->is_flush_ignored) {
-            return VIRTIO_BLK_S_OK;
-        }
-        r->op.kind = BLOCK_FLUSH;
-        return STATUS_PENDING;
-    case VIRTIO_BLK_T_GET_ID:
-        return answer_id(blk, chain, r);
-    case VIRTIO_BLK_T_DISCARD:
-    case VIRTIO_BLK_T_WRITE_ZEROES:
-        return decode_clear(blk, chain, header.type == VIRTIO_BLK_T_DISCARD, r);
-    default:
-        return VIRTIO_BLK_S_UNSUPP;
-    }
 }
 
 static gpa_t last_writable_byte(const struct vq_chain *chain)
@@ -238,7 +108,7 @@ static gpa_t last_writable_byte(const struct vq_chain *chain)
 /* Begin one request. Returns the bytes that it moves. */
 static uint64_t begin(struct virtio_blk *blk, unsigned queue, const struct vq_chain *chain)
 {
-    struct request *r;
+    struct blk_request *r;
     uint8_t status;
     uint64_t size;
 
@@ -253,8 +123,8 @@ static uint64_t begin(struct virtio_blk *blk, unsigned queue, const struct vq_ch
     r->queue = (uint8_t)queue;
     r->written = 0;
     r->status = last_writable_byte(chain);
-    status = decode(blk, chain, r);
-    if (status != STATUS_PENDING) {
+    status = blk_decode(&blk->dev, &blk->disk, &blk->queues[queue], chain, r);
+    if (status != BLK_STATUS_PENDING) {
         answer(blk, r, status);
         request_put(blk, r);
         return 0;
@@ -270,7 +140,7 @@ static bool is_refused(struct virtio_blk *blk, const struct vq_chain *chain)
     const struct itimerspec once = { .it_value = { .tv_nsec = RATE_LIMITER_RETRY_NS } };
     uint64_t size = chain->readable_size + chain->writable_size;
 
-    size -= min_of(size, (uint64_t)HEADER_SIZE + 1);
+    size -= min_of(size, (uint64_t)BLK_HEADER_SIZE + 1);
     if (!rate_limiter_is_limited(&blk->limiter) ||
         rate_limiter_take(&blk->limiter, size, clock_ns())) {
         return false;
@@ -437,7 +307,7 @@ static size_t blk_save(struct virtio_device *dev, void *state)
     struct snapshot_block *out = state;
 
     out->capacity = blk->config.capacity;
-    out->is_read_only = blk->is_read_only;
+    out->is_read_only = blk->disk.is_read_only;
     return sizeof(*out);
 }
 
@@ -455,7 +325,7 @@ static int blk_load(struct virtio_device *dev, uint32_t version, const void *sta
         *why = "the disk has another size";
         return -EINVAL;
     }
-    if (in->is_read_only == 0 && blk->is_read_only) {
+    if (in->is_read_only == 0 && blk->disk.is_read_only) {
         *why = "the disk was writable";
         return -EINVAL;
     }
@@ -504,26 +374,27 @@ static uint64_t features_of(const struct virtio_blk_setup *setup)
 
 static void blk_init(struct virtio_blk *blk, const struct virtio_blk_setup *setup, uint64_t size)
 {
-    blk->is_read_only = setup->is_read_only;
-    blk->is_flush_ignored = setup->is_flush_ignored;
+    blk->disk.is_read_only = setup->is_read_only;
+    blk->disk.is_flush_ignored = setup->is_flush_ignored;
     blk->want_sync = setup->want_sync;
     blk->queue_count = max_of(setup->queue_count, 1u);
     assert(blk->queue_count <= VIRTIO_BLK_QUEUES_MAX);
     blk->timer_fd = -1;
+    blk->disk.config = &blk->config;
     blk->config = (struct virtio_blk_config){
         .capacity = size / VIRTIO_BLK_SECTOR_SIZE,
         .size_max = VIRTIO_BLK_SEGMENT_MAX,
         .seg_max = VIRTIO_BLK_SEGMENTS_MAX,
         .num_queues = (uint16_t)blk->queue_count,
-        .max_discard_sectors = DISCARD_SECTORS_MAX,
+        .max_discard_sectors = BLK_DISCARD_SECTORS_MAX,
         .max_discard_seg = 1,
         .discard_sector_alignment = 1,
-        .max_write_zeroes_sectors = DISCARD_SECTORS_MAX,
+        .max_write_zeroes_sectors = BLK_DISCARD_SECTORS_MAX,
         .max_write_zeroes_seg = 1,
         .write_zeroes_may_unmap = 1,
     };
     if (setup->id != NULL) {
-        memcpy(blk->id, setup->id, strnlen(setup->id, sizeof(blk->id)));
+        memcpy(blk->disk.id, setup->id, strnlen(setup->id, sizeof(blk->disk.id)));
     }
     for (unsigned i = 0; i < VIRTIO_BLK_IN_FLIGHT_MAX; i++) {
         blk->free[blk->free_count++] = (uint8_t)i;

@@ -9,6 +9,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "abi/snapshot.h"
 #include "virtio_blk.h"
 
 #define F(bit)       (UINT64_C(1) << (bit))
@@ -464,6 +465,52 @@ static void several_queues(void **state)
     }
 }
 
+/* The state of a disk with fewer queues is taken, and its driver goes on; that of one with more is
+ * not. */
+static void queues_of_another_monitor(void **state)
+{
+    (void)state;
+    for (unsigned older = 0; older < 2; older++) {
+        struct fixture *f = start_with(older == 1 ? 1 : VIRTIO_BLK_QUEUES_MAX, true, false,
+                                       F_ZEROES | F(VIRTIO_BLK_F_MQ));
+        const struct virtio_blk_setup setup = {
+            .host = &f->m.host,
+            .irq = TEST_IRQ,
+            .fd = f->fd,
+            .want_sync = true,
+            .queue_count = older == 1 ? VIRTIO_BLK_QUEUES_MAX : 1,
+        };
+        const size_t size = virtio_transport_size(virtio_blk_device(f->blk));
+        struct snapshot_virtio *saved = calloc(1, size);
+        const char *why = NULL;
+        int r;
+
+        assert_non_null(saved);
+        virtio_transport_save(virtio_blk_device(f->blk), saved);
+        virtio_blk_destroy(f->blk);
+        assert_int_equal(virtio_blk_create(&setup, &f->blk), 0);
+        r = virtio_transport_load(virtio_blk_device(f->blk), saved, size, &why);
+        if (older == 0) {
+            assert_int_equal(r, -EINVAL);
+            assert_string_equal(why, "another number of queues");
+        } else {
+            assert_int_equal(r, 0);
+            test_driver_attach(&f->d, &f->m, virtio_blk_device(f->blk));
+            const uint64_t status = post(f, VIRTIO_BLK_T_IN, 5, DATA_GPA, 512, IN);
+
+            test_kick(&f->d, &f->q);
+            assert_int_equal(wait_used(f), 513);
+            assert_int_equal(f->m.ram[status], VIRTIO_BLK_S_OK);
+            assert_int_equal(f->m.ram[DATA_GPA], 6);
+            /* A size that does not go with the number of queues. */
+            assert_int_equal(
+                virtio_transport_load(virtio_blk_device(f->blk), saved, size - 1, &why), -EINVAL);
+        }
+        free(saved);
+        stop(f);
+    }
+}
+
 static void not_a_disk(void **state)
 {
     struct test_machine *m = aligned_alloc(4096, align_up(sizeof(*m), 4096u));
@@ -488,12 +535,19 @@ static void not_a_disk(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(configuration), cmocka_unit_test(transfers_work),
-        cmocka_unit_test(clearing),      cmocka_unit_test(refusals),
-        cmocka_unit_test(shrunk_file),   cmocka_unit_test(odd_framing),
-        cmocka_unit_test(many_at_once),  cmocka_unit_test(reset_in_flight),
-        cmocka_unit_test(not_a_disk),    cmocka_unit_test(limits),
-        cmocka_unit_test(another_file),  cmocka_unit_test(several_queues),
+        cmocka_unit_test(configuration),
+        cmocka_unit_test(transfers_work),
+        cmocka_unit_test(clearing),
+        cmocka_unit_test(refusals),
+        cmocka_unit_test(shrunk_file),
+        cmocka_unit_test(odd_framing),
+        cmocka_unit_test(many_at_once),
+        cmocka_unit_test(reset_in_flight),
+        cmocka_unit_test(not_a_disk),
+        cmocka_unit_test(limits),
+        cmocka_unit_test(another_file),
+        cmocka_unit_test(several_queues),
+        cmocka_unit_test(queues_of_another_monitor),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -499,6 +499,30 @@ void virtio_console_resize(struct virtio_console *con, uint16_t cols, uint16_t r
     virtio_device_unlock(&con->dev);
 }
 
+void virtio_console_set_port(struct virtio_console *con, unsigned number, int in_fd, int out_fd)
+{
+    struct console_port *port = &con->ports[number];
+
+    assert(number < VIRTIO_CONSOLE_PORTS);
+    virtio_device_lock(&con->dev);
+    if (port->is_present) {
+        port->is_input_waiting = false;
+        port->is_output_waiting = false;
+        update_watches(port);
+        port->in_fd = in_fd;
+        port->out_fd = out_fd;
+        port->in_is_polite = is_blocking(in_fd);
+        port->out_is_polite = is_blocking(out_fd);
+        port->is_input_ended = false;
+        for (unsigned q = rx_queue(port); q <= tx_queue(port); q++) {
+            if (virtio_device_is_live(&con->dev) && con->queues[q].is_ready) {
+                virtio_queue_defer(&con->dev, q);
+            }
+        }
+    }
+    virtio_device_unlock(&con->dev);
+}
+
 bool virtio_console_is_drained(struct virtio_console *con)
 {
     bool is_drained = true;

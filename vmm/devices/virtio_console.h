@@ -55,6 +55,12 @@ struct virtio_device *virtio_console_device(struct virtio_console *con);
 void virtio_console_resize(struct virtio_console *con, uint16_t cols, uint16_t rows);
 
 /*
+ * The port's ends become these (-1: none), as at create. While the guest stands still: what waits
+ * is looked at when the loop goes on. A port that is not present is left alone.
+ */
+void virtio_console_set_port(struct virtio_console *con, unsigned number, int in_fd, int out_fd);
+
+/*
  * No output is held back: what the guest has kicked is written. True for a stopped device. Any
  * thread.
  */

@@ -61,6 +61,7 @@ struct virtio_vsock {
     struct virtqueue queues[QUEUES];
     struct virtio_vsock_config config;
     int listen_fd;
+    uint32_t listen_events; /* that it is watched for */
     int epoll_fd;
     int wake_fd; /* eventfd: there is something in `dead` */
     char path[sizeof(((struct sockaddr_un *)NULL)->sun_path)];
@@ -603,16 +604,16 @@ static uint32_t pick_host_port(struct virtio_vsock *v, uint32_t guest_port)
     return port;
 }
 
-/* Bytes of a greeting. False: the connection is gone. */
-static bool on_greeting(struct virtio_vsock *v, struct vsock_connection *c)
+/* Bytes of a greeting; with `is_end` there are none behind them. False: the connection is gone. */
+static bool on_greeting(struct virtio_vsock *v, struct vsock_connection *c, bool is_end)
 {
     uint32_t port = 0;
     int r = vsock_connection_greeting(c, &port);
 
-    if (r == 0) {
+    if (r == 0 && !is_end) {
         return true;
     }
-    if (r < 0 || !virtio_device_is_live(&v->dev)) {
+    if (r <= 0 || !virtio_device_is_live(&v->dev)) {
         drop(v, c); /* no driver, so nobody listens */
         return false;
     }
@@ -634,7 +635,8 @@ static void on_socket(struct virtio_vsock *v, struct vsock_connection *c, uint32
             c->pending |= VSOCK_PENDING_SHUTDOWN;
         }
     }
-    if (c->state == VSOCK_GREETING && !on_greeting(v, c)) {
+    if (c->state == VSOCK_GREETING &&
+        !on_greeting(v, c, (events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR)) != 0)) {
         return;
     }
     if (c->state == VSOCK_REQUESTED && c->is_hung_up) {
@@ -651,12 +653,29 @@ static void on_socket(struct virtio_vsock *v, struct vsock_connection *c, uint32
     queue_if_ready(v, c);
 }
 
+/*
+ * Level-triggered as long as clients can be accepted. When the process has no descriptor left, one
+ * that waits would wake us for ever: then only news do, and the end of a connection.
+ */
+static void listen_for(struct virtio_vsock *v, uint32_t events)
+{
+    struct epoll_event e = { .events = events, .data.ptr = NULL };
+
+    if (v->listen_events != events && v->listen_fd >= 0 &&
+        epoll_ctl(v->epoll_fd, EPOLL_CTL_MOD, v->listen_fd, &e) == 0) {
+        v->listen_events = events;
+    }
+}
+
 static void accept_some(struct virtio_vsock *v)
 {
     for (unsigned i = 0; i < ACCEPTS_MAX; i++) {
         int fd = accept4(v->listen_fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
 
         if (fd < 0) {
+            if (errno == EMFILE || errno == ENFILE || errno == ENOMEM || errno == ENOBUFS) {
+                listen_for(v, EPOLLIN | EPOLLET);
+            }
             return;
         }
         (void)add(v, fd); /* its greeting makes an event of its own */
@@ -668,10 +687,12 @@ static void on_events(void *device, int fd, uint32_t unused)
     struct virtio_vsock *v = device;
     struct epoll_event events[EVENTS_MAX];
     uint64_t count = 0;
+    unsigned count_before = 0;
     int n = 0;
 
     (void)unused;
     virtio_device_lock(&v->dev);
+    count_before = v->count;
     /* Under the lock: a connection that is dropped leaves the set, so no pointer here is stale. */
     n = epoll_wait(fd, events, EVENTS_MAX, 0);
     for (int i = 0; i < n; i++) {
@@ -687,6 +708,9 @@ static void on_events(void *device, int fd, uint32_t unused)
     }
     bury_dead(v);
     run_rx(v);
+    if (v->count < count_before) {
+        listen_for(v, EPOLLIN);
+    }
     virtio_device_unlock(&v->dev);
 }
 
@@ -695,6 +719,7 @@ static void on_events(void *device, int fd, uint32_t unused)
 static void vsock_kick(struct virtio_device *dev, unsigned queue, enum virtio_thread thread)
 {
     struct virtio_vsock *v = vsock_of(dev);
+    unsigned count_before = v->count;
 
     if (thread == VIRTIO_ON_VCPU) {
         virtio_queue_defer(dev, queue);
@@ -708,6 +733,9 @@ static void vsock_kick(struct virtio_device *dev, unsigned queue, enum virtio_th
         run_tx(v);
     }
     run_rx(v); /* answers, or buffers for what waits */
+    if (v->count < count_before) {
+        listen_for(v, EPOLLIN);
+    }
 }
 
 static void vsock_reset(struct virtio_device *dev)
@@ -757,6 +785,7 @@ static void vsock_init(struct virtio_vsock *v, const struct virtio_vsock_setup *
 {
     v->config.guest_cid = setup->guest_cid;
     v->listen_fd = setup->listen_fd;
+    v->listen_events = EPOLLIN;
     v->host_port_next = HOST_PORT_FIRST;
     if (setup->path != NULL) {
         memcpy(v->path, setup->path, strlen(setup->path));

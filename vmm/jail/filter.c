@@ -7,6 +7,7 @@
 #include <signal.h>
 #include <stdatomic.h>
 #include <stddef.h>
+#include <stdlib.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -23,16 +24,31 @@
 #define FILTER_ARCH AUDIT_ARCH_AARCH64
 #endif
 
-/* A conditional jump reaches 255 instructions; a shared RET stands before that. */
-#define JUMP_MAX 200u
+/* Calls that are compared one after the other once the search has come to them. */
+#define LEAF_CALLS 4u
+#define CALLS_MAX  192u
 
-/* ---- Compiling ---- */
+/*
+ * ---- Compiling ----
+ *
+ * A search tree over the calls' numbers: the kernel runs each new filter once for every number that
+ * there is, to learn which are allowed whatever their arguments, and that is what taking a filter
+ * in costs. After that only the calls whose arguments are looked at are still asked.
+ */
 
 struct assembler {
     struct sock_filter *code;
     size_t size;
-    size_t pending[FILTER_SIZE_MAX]; /* jumps that wait for the next shared RET ALLOW */
+    size_t pending[FILTER_SIZE_MAX]; /* jumps that wait for their leaf's RET ALLOW */
     size_t pending_count;
+    unsigned thread; /* the rows' bits that count */
+    uint32_t denied;
+};
+
+/* One of the calls that the list has. */
+struct listed {
+    uint32_t number;
+    size_t first; /* its first row; filter_rule_count: allowed without one */
 };
 
 static void emit(struct assembler *a, uint16_t code, uint8_t jt, uint8_t jf, uint32_t k)
@@ -65,13 +81,6 @@ static void emit_allow(struct assembler *a)
     emit(a, BPF_RET | BPF_K, 0, 0, SECCOMP_RET_ALLOW);
 }
 
-/* In the midst of the comparisons: go around it. */
-static void emit_allow_aside(struct assembler *a)
-{
-    emit(a, BPF_JMP | BPF_JA, 0, 0, 1);
-    emit_allow(a);
-}
-
 static bool is_first_of_call(size_t index, unsigned thread)
 {
     for (size_t i = 0; i < index; i++) {
@@ -84,14 +93,14 @@ static bool is_first_of_call(size_t index, unsigned thread)
 }
 
 /* Compare the argument with what each row of the call allows. */
-static void emit_checks(struct assembler *a, size_t first, unsigned thread)
+static void emit_checks(struct assembler *a, size_t first)
 {
     const struct filter_rule *loaded = NULL; /* whose whole argument the accumulator holds */
 
     for (size_t i = first; i < filter_rule_count; i++) {
         const struct filter_rule *row = &filter_rules[i];
 
-        if (row->number != filter_rules[first].number || (row->threads & thread) == 0) {
+        if (row->number != filter_rules[first].number || (row->threads & a->thread) == 0) {
             continue;
         }
         if (loaded == NULL || loaded->arg != row->arg) {
@@ -107,55 +116,121 @@ static void emit_checks(struct assembler *a, size_t first, unsigned thread)
     }
 }
 
-/* All rows of the call of row `first`; the accumulator holds the call's number. */
-static void emit_call(struct assembler *a, size_t first, unsigned thread, uint32_t denied)
+/* All rows of a call; the accumulator holds a call's number. */
+static void emit_call(struct assembler *a, const struct listed *call)
 {
-    const struct filter_rule *r = &filter_rules[first];
+    const struct filter_rule *r = &filter_rules[call->first];
     const size_t skip = a->size;
 
-    if (r->mask == 0 && r->error == 0) {
-        emit_allow_if_equal(a, (uint32_t)r->number);
+    if (call->first == filter_rule_count || (r->mask == 0 && r->error == 0)) {
+        emit_allow_if_equal(a, call->number);
         return;
     }
-    emit(a, BPF_JMP | BPF_JEQ | BPF_K, 0, 0, (uint32_t)r->number); /* jf: set below */
+    emit(a, BPF_JMP | BPF_JEQ | BPF_K, 0, 0, call->number); /* jf: set below */
     if (r->error != 0) {
         emit(a, BPF_RET | BPF_K, 0, 0, SECCOMP_RET_ERRNO | r->error);
     } else {
-        emit_checks(a, first, thread);
-        emit(a, BPF_RET | BPF_K, 0, 0, denied);
+        emit_checks(a, call->first);
+        emit(a, BPF_RET | BPF_K, 0, 0, a->denied);
     }
     assert(a->size - skip - 1 <= UINT8_MAX);
     a->code[skip].jf = (uint8_t)(a->size - skip - 1);
 }
 
+static void emit_leaf(struct assembler *a, const struct listed *calls, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        emit_call(a, &calls[i]);
+    }
+    emit(a, BPF_RET | BPF_K, 0, 0, a->denied);
+    emit_allow(a);
+}
+
+/*
+ * The inner nodes: halve [begin, end) until it is a leaf's worth. The part above waits on a stack,
+ * with the jump that leads to it.
+ */
+static void emit_tree(struct assembler *a, const struct listed *calls, size_t count)
+{
+    struct {
+        size_t begin;
+        size_t end;
+        size_t jump; /* to be set to where the part begins; 0: none */
+    } stack[16] = { { 0, count, 0 } };
+
+    size_t depth = 1;
+
+    while (depth > 0) {
+        const size_t begin = stack[depth - 1].begin;
+        const size_t end = stack[depth - 1].end;
+        const size_t middle = begin + (end - begin) / 2;
+        const size_t jump = stack[--depth].jump;
+
+        if (jump != 0) {
+            a->code[jump].k = (uint32_t)(a->size - jump - 1);
+        }
+        if (end - begin <= LEAF_CALLS) {
+            emit_leaf(a, calls + begin, end - begin);
+            continue;
+        }
+        /* A conditional jump reaches 255 instructions, an unconditional one any. */
+        emit(a, BPF_JMP | BPF_JGE | BPF_K, 0, 1, calls[middle].number);
+        assert(depth + 2 <= array_size(stack));
+        stack[depth].begin = middle;
+        stack[depth].end = end;
+        stack[depth++].jump = a->size;
+        emit(a, BPF_JMP | BPF_JA, 0, 0, 0);
+        stack[depth].begin = begin;
+        stack[depth].end = middle;
+        stack[depth++].jump = 0;
+    }
+}
+
+static int compare_listed(const void *a, const void *b)
+{
+    const uint32_t x = ((const struct listed *)a)->number;
+    const uint32_t y = ((const struct listed *)b)->number;
+
+    return (x > y) - (x < y);
+}
+
+static size_t list_calls(unsigned thread, bool wants_exit, struct listed out[CALLS_MAX])
+{
+    size_t count = 0;
+
+    for (size_t i = 0; i < filter_rule_count; i++) {
+        if ((filter_rules[i].threads & thread) != 0 && is_first_of_call(i, thread)) {
+            assert(count < CALLS_MAX);
+            out[count++] = (struct listed){ (uint32_t)filter_rules[i].number, i };
+            wants_exit = wants_exit && filter_rules[i].number != SYS_exit_group;
+        }
+    }
+    if (wants_exit) {
+        assert(count < CALLS_MAX);
+        out[count++] = (struct listed){ SYS_exit_group, filter_rule_count };
+    }
+    qsort(out, count, sizeof(*out), compare_listed);
+    return count;
+}
+
 size_t filter_compile(enum drupe_jail_thread kind, const struct filter_variant *variant,
                       struct sock_filter out[FILTER_SIZE_MAX])
 {
-    const uint32_t denied = variant->on_trap ? SECCOMP_RET_TRAP : SECCOMP_RET_KILL_PROCESS;
-    const unsigned thread =
-        1u << kind |
-        (variant->has_sync_disks && kind == DRUPE_JAIL_THREAD_VCPU ? FILTER_SYNC_DISKS : 0);
-    struct assembler a = { .code = out };
+    struct assembler a = {
+        .code = out,
+        .thread =
+            1u << kind |
+            (variant->has_sync_disks && kind == DRUPE_JAIL_THREAD_VCPU ? FILTER_SYNC_DISKS : 0),
+        .denied = variant->on_trap ? SECCOMP_RET_TRAP : SECCOMP_RET_KILL_PROCESS,
+    };
+    struct listed calls[CALLS_MAX];
 
     assert(kind < DRUPE_JAIL_THREADS);
     emit_load(&a, offsetof(struct seccomp_data, arch));
     emit(&a, BPF_JMP | BPF_JEQ | BPF_K, 1, 0, FILTER_ARCH);
     emit(&a, BPF_RET | BPF_K, 0, 0, SECCOMP_RET_KILL_PROCESS);
     emit_load(&a, offsetof(struct seccomp_data, nr));
-    if (variant->on_trap) {
-        emit_allow_if_equal(&a, SYS_exit_group);
-    }
-    for (size_t i = 0; i < filter_rule_count; i++) {
-        if ((filter_rules[i].threads & thread) == 0 || !is_first_of_call(i, thread)) {
-            continue;
-        }
-        if (a.pending_count > 0 && a.size - a.pending[0] > JUMP_MAX / 2) {
-            emit_allow_aside(&a);
-        }
-        emit_call(&a, i, thread, denied);
-    }
-    emit(&a, BPF_RET | BPF_K, 0, 0, denied);
-    emit_allow(&a);
+    emit_tree(&a, calls, list_calls(a.thread, variant->on_trap, calls));
     return a.size;
 }
 

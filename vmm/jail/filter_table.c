@@ -2,8 +2,8 @@
 /*
  * The one table of system calls that threads of a jailed monitor may make. A row allows a call to
  * some kinds of thread, if the masked low half of one argument has a value (a mask of 0: whatever
- * the arguments). Several rows of one call are alternatives. Rows that a thread needs most often
- * stand first: the filter compares in this order.
+ * the arguments). Several rows of one call are alternatives, compared in this order: those that are
+ * needed most often stand first.
  *
  * A thread has the filters of the thread that made it as well as its own: SETUP and API, which
  * make the others, allow what these do (filter_test.c looks).
@@ -103,7 +103,7 @@ const struct filter_rule filter_rules[] = {
     ALLOW(S | M | L | A | F, madvise, "stacks of ended threads; pages that the balloon gave back"),
     ALLOW(S | M | L | A | F, brk, "heap"),
     ALLOW(S | A | F, mremap, "heap"),
-    ALLOW(S | A, mincore, "resident guest memory for statistics"),
+    ALLOW(S | M | A, mincore, "resident guest memory for statistics"),
     ALLOW(S | A, sysinfo, "a snapshot asks if the host swaps"),
 
     /* Life and end. */

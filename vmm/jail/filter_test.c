@@ -43,6 +43,9 @@ static uint32_t interpret(const struct sock_filter *code, size_t size,
         case BPF_JMP | BPF_JEQ | BPF_K:
             pc += a == i->k ? i->jt : i->jf;
             break;
+        case BPF_JMP | BPF_JGE | BPF_K:
+            pc += a >= i->k ? i->jt : i->jf;
+            break;
         case BPF_JMP | BPF_JA:
             pc += i->k;
             break;

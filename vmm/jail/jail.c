@@ -47,7 +47,7 @@ enum maker_state {
     MAKER_READY,  /* or failed: `result` */
     MAKER_FORK,   /* ordered */
     MAKER_QUIT,   /* ordered */
-    MAKER_FORKED, /* `pid` */
+    MAKER_FORKED, /* `pid`; the maker of a reusable jail waits for WORKING (ordered) or QUIT */
 };
 
 struct drupe_jail {
@@ -215,40 +215,68 @@ static drupe_vm_err_t make_ahead(struct jail_setup *s, struct drupe_error *err)
     return r;
 }
 
-static void *maker_main(void *arg)
+static void tell_ready(struct drupe_jail *j, drupe_vm_err_t r, const struct drupe_error *err)
 {
-    struct drupe_jail *j = arg;
-    struct drupe_error err;
-    drupe_vm_err_t r = DRUPE_OK;
-    enum maker_state ordered = MAKER_QUIT;
-
-    memset(&err, 0, sizeof(err));
-    r = make_ahead(&j->setup, &err);
     (void)pthread_mutex_lock(&j->lock);
     j->result = r;
-    j->error = err;
+    j->error = *err;
     if (j->state == MAKER_WORKING) {
         j->state = MAKER_READY;
     }
     (void)pthread_cond_broadcast(&j->changed);
-    while (j->state == MAKER_READY) {
+    (void)pthread_mutex_unlock(&j->lock);
+}
+
+/* Wait until the state is another than `state`, and return it. */
+static enum maker_state await_order(struct drupe_jail *j, enum maker_state state)
+{
+    enum maker_state ordered = state;
+
+    (void)pthread_mutex_lock(&j->lock);
+    while (j->state == state) {
         (void)pthread_cond_wait(&j->changed, &j->lock);
     }
     ordered = j->state;
     (void)pthread_mutex_unlock(&j->lock);
-    if (ordered == MAKER_FORK) {
-        const pid_t pid = fork();
-        const int fork_errno = errno;
+    return ordered;
+}
 
-        if (pid == 0) {
-            run_child(j);
+static void fork_child(struct drupe_jail *j)
+{
+    const pid_t pid = fork();
+    const int fork_errno = errno;
+
+    if (pid == 0) {
+        run_child(j);
+    }
+    (void)pthread_mutex_lock(&j->lock);
+    j->pid = pid;
+    j->fork_errno = fork_errno;
+    j->state = MAKER_FORKED;
+    (void)pthread_cond_broadcast(&j->changed);
+    (void)pthread_mutex_unlock(&j->lock);
+}
+
+static void *maker_main(void *arg)
+{
+    struct drupe_jail *j = arg;
+    const bool is_reusable = j->setup.is_reusable;
+    struct drupe_error err;
+    drupe_vm_err_t r = DRUPE_OK;
+    enum maker_state ordered = MAKER_WORKING;
+
+    memset(&err, 0, sizeof(err));
+    r = make_ahead(&j->setup, &err);
+    while (ordered == MAKER_WORKING) {
+        if (r == DRUPE_OK && is_reusable) {
+            r = jail_namespaces_renew(&j->setup, &err);
         }
-        (void)pthread_mutex_lock(&j->lock);
-        j->pid = pid;
-        j->fork_errno = fork_errno;
-        j->state = MAKER_FORKED;
-        (void)pthread_cond_broadcast(&j->changed);
-        (void)pthread_mutex_unlock(&j->lock);
+        tell_ready(j, r, &err);
+        ordered = await_order(j, MAKER_READY);
+        if (ordered == MAKER_FORK) {
+            fork_child(j);
+            ordered = is_reusable ? await_order(j, MAKER_FORKED) : MAKER_QUIT;
+        }
     }
     return NULL;
 }
@@ -362,15 +390,39 @@ static drupe_vm_err_t fill_keep(struct jail_setup *s, int *out, size_t *out_coun
     return DRUPE_OK;
 }
 
-/* Ordered to fork, or to leave; it is gone on return. */
-static void order_maker(drupe_jail_t *j, enum maker_state order)
+static void order(drupe_jail_t *j, enum maker_state state)
 {
     (void)pthread_mutex_lock(&j->lock);
-    j->state = order;
+    j->state = state;
     (void)pthread_cond_broadcast(&j->changed);
     (void)pthread_mutex_unlock(&j->lock);
+}
+
+static void join_maker(drupe_jail_t *j)
+{
     (void)pthread_join(j->maker, NULL);
     j->has_maker = false;
+}
+
+/* On return j->pid is set; the maker is gone, unless the jail will be used again. */
+static void order_fork(drupe_jail_t *j)
+{
+    order(j, MAKER_FORK);
+    if (j->setup.is_reusable) {
+        (void)await_order(j, MAKER_FORK);
+    } else {
+        join_maker(j);
+    }
+}
+
+static bool has_forked(drupe_jail_t *j)
+{
+    bool has = false;
+
+    (void)pthread_mutex_lock(&j->lock);
+    has = j->state == MAKER_FORKED;
+    (void)pthread_mutex_unlock(&j->lock);
+    return has;
 }
 
 static drupe_vm_err_t read_report(drupe_jail_t *j, int fd, struct drupe_error *err)
@@ -405,7 +457,7 @@ drupe_vm_err_t drupe_jail_spawn(drupe_jail_t *j, const drupe_vm_t *vm, const int
     if (r != DRUPE_OK) {
         return r;
     }
-    if (!j->has_maker) {
+    if (!j->has_maker || has_forked(j)) {
         return jail_failed(err, "spawn", EBUSY, "a jail holds one process");
     }
     r = fill_keep(&j->setup, j->order.keep, &j->order.keep_count, vm, keep, keep_count, err);
@@ -419,7 +471,7 @@ drupe_vm_err_t drupe_jail_spawn(drupe_jail_t *j, const drupe_vm_t *vm, const int
     j->order.ctx = ctx;
     j->order.report_fd = ends[1];
     (void)pthread_sigmask(SIG_SETMASK, NULL, &j->order.mask);
-    order_maker(j, MAKER_FORK);
+    order_fork(j);
     (void)close(ends[1]);
     if (j->pid < 0) {
         r = jail_failed(err, "spawn", j->fork_errno, "fork");
@@ -428,7 +480,9 @@ drupe_vm_err_t drupe_jail_spawn(drupe_jail_t *j, const drupe_vm_t *vm, const int
         r = read_report(j, ends[0], err);
     }
     (void)close(ends[0]);
-    close_handles(&j->setup);
+    if (!j->setup.is_reusable) {
+        close_handles(&j->setup);
+    }
     if (r == DRUPE_OK) {
         *pid = j->pid;
     } else {
@@ -476,6 +530,14 @@ drupe_vm_err_t drupe_jail_enter(const struct drupe_jail_config *cfg, const drupe
 
 /* ---- The end ---- */
 
+void drupe_jail_kill(drupe_jail_t *j)
+{
+    if (j->pidfd >= 0) {
+        /* By descriptor: the caller may have waited already, and the number be another's. */
+        (void)syscall(SYS_pidfd_send_signal, j->pidfd, SIGKILL, NULL, 0);
+    }
+}
+
 static void kill_child(drupe_jail_t *j)
 {
     siginfo_t info;
@@ -483,10 +545,26 @@ static void kill_child(drupe_jail_t *j)
     if (j->pidfd < 0) {
         return;
     }
-    /* By descriptor: the caller may have waited already, and the number be another's. */
-    (void)syscall(SYS_pidfd_send_signal, j->pidfd, SIGKILL, NULL, 0);
+    drupe_jail_kill(j);
     while (waitid(P_PIDFD, (id_t)j->pidfd, &info, WEXITED) < 0 && errno == EINTR) {
     }
+}
+
+drupe_vm_err_t drupe_jail_reset(drupe_jail_t *j, struct drupe_error *err)
+{
+    if (!j->setup.is_reusable) {
+        return error_set(err, DRUPE_UNSUPPORTED, 0, "jail: reset: it is not reusable");
+    }
+    if (has_forked(j)) {
+        kill_child(j);
+        if (j->pidfd >= 0) {
+            (void)close(j->pidfd);
+        }
+        j->pidfd = -1;
+        j->pid = -1;
+        order(j, MAKER_WORKING);
+    }
+    return DRUPE_OK;
 }
 
 void drupe_jail_destroy(drupe_jail_t *j)
@@ -494,11 +572,12 @@ void drupe_jail_destroy(drupe_jail_t *j)
     if (j == NULL) {
         return;
     }
+    kill_child(j);
     if (j->has_maker) {
         (void)!drupe_jail_ready(j, NULL); /* its error has been told or is of no use now */
-        order_maker(j, MAKER_QUIT);
+        order(j, MAKER_QUIT);
+        join_maker(j);
     }
-    kill_child(j);
     if (j->setup.lock_fd >= 0) { /* otherwise the id is another jail's */
         jail_cgroup_remove(j->setup.id, j->setup.cgroups);
         jail_directory_remove(&j->setup);
@@ -511,9 +590,13 @@ void drupe_jail_detach(drupe_jail_t *j)
     if (j == NULL) {
         return;
     }
-    if (j->has_maker) {
+    if (j->has_maker && !has_forked(j)) {
         drupe_jail_destroy(j);
         return;
+    }
+    if (j->has_maker) {
+        order(j, MAKER_QUIT);
+        join_maker(j);
     }
     free_jail(j);
 }

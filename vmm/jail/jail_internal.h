@@ -36,6 +36,7 @@ struct jail_setup {
     bool wants_tun;
     bool wants_userfaultfd;
     bool shares_netns;
+    bool is_reusable;
     bool is_daemon;
     bool are_limits_optional;
     uint32_t uid;
@@ -60,6 +61,7 @@ struct jail_setup {
     int null_fd;      /* is_daemon: /dev/null of the host */
     int root_fd;      /* O_PATH of the new root for Landlock; -1: nothing may be opened */
     int netns_fd;     /* to be joined; -1: a new one */
+    int pidns_fd;     /* is_reusable: the starter's own; -1 otherwise */
     unsigned cgroups; /* which controllers' groups were made */
     /* cgroup.procs that the process must still join (version 2); -1: none */
     int cgroup_procs_fd;
@@ -100,6 +102,12 @@ int jail_cgroup_probe(char *controllers, size_t size);
 /* namespace.c: CLONE_NEW* of the calling thread; ordinary users get a user namespace with it. */
 drupe_vm_err_t jail_namespaces_make(struct jail_setup *s, bool with_pids,
                                     struct drupe_error *err) MUST_CHECK;
+/*
+ * Of a reusable jail's maker, before each process: fresh mount (a copy of the jail's own few
+ * mounts), PID, IPC and UTS namespaces.
+ */
+drupe_vm_err_t jail_namespaces_renew(const struct jail_setup *s,
+                                     struct drupe_error *err) MUST_CHECK;
 /* root.c: mounts, device nodes, pivot_root. The calling thread's root is the jail afterwards. */
 drupe_vm_err_t jail_root_enter(struct jail_setup *s, struct drupe_error *err) MUST_CHECK;
 /* With folders or userfaultfd: /proc of this process's PID namespace, through which the server of

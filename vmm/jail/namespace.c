@@ -109,5 +109,21 @@ drupe_vm_err_t jail_namespaces_make(struct jail_setup *s, bool with_pids, struct
     if (sethostname("drupe", 5) < 0) {
         return jail_failed(err, "namespaces", errno, "set the host name");
     }
+    if (s->is_reusable) {
+        s->pidns_fd = open("/proc/thread-self/ns/pid", O_RDONLY | O_CLOEXEC);
+        if (s->pidns_fd < 0) {
+            return jail_failed(err, "namespaces", errno, "open /proc/thread-self/ns/pid");
+        }
+    }
+    return DRUPE_OK;
+}
+
+drupe_vm_err_t jail_namespaces_renew(const struct jail_setup *s, struct drupe_error *err)
+{
+    /* A PID namespace for children is asked for from within one's own: first back to that. */
+    if (setns(s->pidns_fd, CLONE_NEWPID) < 0 ||
+        unshare(CLONE_NEWNS | CLONE_NEWIPC | CLONE_NEWUTS | CLONE_NEWPID) < 0) {
+        return jail_failed(err, "namespaces", errno, "renew them");
+    }
     return DRUPE_OK;
 }

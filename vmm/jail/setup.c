@@ -184,6 +184,7 @@ void jail_setup_init(struct jail_setup *s)
     s->null_fd = -1;
     s->root_fd = -1;
     s->netns_fd = -1;
+    s->pidns_fd = -1;
     s->cgroup_procs_fd = -1;
 }
 
@@ -212,7 +213,11 @@ drupe_vm_err_t jail_setup_take(struct jail_setup *s, const struct drupe_jail_con
     if (r == DRUPE_OK) {
         r = take_limits(s, cfg, err);
     }
-    return r == DRUPE_OK ? take_ids(s, cfg, err) : r;
+    if (r == DRUPE_OK) {
+        r = take_ids(s, cfg, err);
+    }
+    s->is_reusable = cfg->is_reusable && s->is_root;
+    return r;
 }
 
 static void close_fd(int *fd)
@@ -229,5 +234,6 @@ void jail_setup_close(struct jail_setup *s)
     close_fd(&s->null_fd);
     close_fd(&s->root_fd);
     close_fd(&s->netns_fd);
+    close_fd(&s->pidns_fd);
     close_fd(&s->cgroup_procs_fd);
 }

@@ -559,6 +559,24 @@ drupe_vm_err_t machine_devices_load(struct machine *m, const struct state_reader
     return code;
 }
 
+void machine_devices_set_streams(struct machine *m, const struct drupe_vm_streams *streams)
+{
+    struct virtio_console *console = m->virtio->console;
+
+    uart_set_output(&m->uart, streams->serial_log);
+    if (console == NULL) {
+        return;
+    }
+    if (m->config->stdio == DRUPE_STDIO_TTY) {
+        virtio_console_set_port(console, BOOT_CONSOLE_PORT_TTY, streams->host_stdin,
+                                streams->host_stdout);
+        return;
+    }
+    virtio_console_set_port(console, BOOT_CONSOLE_PORT_STDIO, streams->host_stdin,
+                            streams->host_stdout);
+    virtio_console_set_port(console, BOOT_CONSOLE_PORT_STDERR, -1, streams->host_stderr);
+}
+
 unsigned machine_virtio_count(const struct machine *m)
 {
     return m->virtio->count;

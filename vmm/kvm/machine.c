@@ -234,9 +234,6 @@ static drupe_vm_err_t create_vcpus(struct machine *m, struct drupe_error *err)
     for (unsigned i = 0; r == DRUPE_OK && i < m->vcpu_count; i++) {
         r = vcpu_create(m, i, err);
     }
-    if (r == DRUPE_OK) {
-        share_counter(m);
-    }
     return r;
 }
 
@@ -254,30 +251,53 @@ static drupe_vm_err_t init_loop(struct machine *m, struct drupe_error *err)
 static drupe_vm_err_t load_kernel(struct machine *m, struct drupe_error *err)
 {
     struct machine_boot boot;
-    drupe_vm_err_t r = machine_boot_write(m, arch_vcpu_tsc_khz(&m->vcpus[0]), &boot, err);
+    drupe_vm_err_t r = DRUPE_OK;
 
+    for (unsigned i = 0; r == DRUPE_OK && i < m->vcpu_count; i++) {
+        r = arch_vcpu_init(&m->vcpus[i], err);
+    }
+    if (r == DRUPE_OK) {
+        share_counter(m);
+        r = machine_boot_write(m, arch_vcpu_tsc_khz(&m->vcpus[0]), &boot, err);
+    }
     return r == DRUPE_OK ? arch_vcpu_set_entry(&m->vcpus[0], &boot, err) : r;
 }
 
-/* What was taken from a paused machine makes a paused one. */
-static drupe_vm_err_t load_state(struct machine *m, struct drupe_error *err)
+/* It begins paused, as the machine stood that its state will be taken from. */
+static void stand_still(struct machine *m)
 {
-    drupe_vm_err_t r = arch_state_load(m, &m->snapshot->state, err);
-
-    if (r == DRUPE_OK) {
-        r = machine_devices_load(m, &m->snapshot->state, err);
-    }
-    if (r == DRUPE_OK) {
-        machine_reset_vsock(m);
-    }
     loop_begin_paused(&m->loop);
     m->is_quiesced = true;
     atomic_store(&m->is_pausing, true);
     atomic_store(&m->is_alive, true); /* the guest's boot is behind it */
+}
+
+/* `snapshot` is taken, whatever comes of it; after a failure the machine can only be destroyed. */
+static drupe_vm_err_t load_snapshot(struct machine *m, struct snapshot_file *snapshot,
+                                    struct drupe_error *err)
+{
+    drupe_vm_err_t r = DRUPE_OK;
+
+    m->snapshot = snapshot;
+    machine_restored_from(m, snapshot);
+    r = machine_memory_load(m, err);
+    if (r == DRUPE_OK) {
+        share_counter(m);
+        r = arch_state_load(m, &snapshot->state, err);
+    }
+    if (r == DRUPE_OK) {
+        r = machine_devices_load(m, &snapshot->state, err);
+    }
+    if (r == DRUPE_OK) {
+        machine_reset_vsock(m);
+    }
     return r;
 }
 
-/* The order is that of docs: memory slots before the irqchip, vCPUs last. */
+/*
+ * All that depends on neither a kernel nor a snapshot. The order is that of docs: memory slots
+ * before the irqchip, vCPUs last.
+ */
 static drupe_vm_err_t build(struct machine *m, struct drupe_error *err)
 {
     drupe_vm_err_t r = open_kvm(m, err);
@@ -300,16 +320,7 @@ static drupe_vm_err_t build(struct machine *m, struct drupe_error *err)
     if (r == DRUPE_OK) {
         r = create_vcpus(m, err);
     }
-    if (r == DRUPE_OK) {
-        r = m->snapshot != NULL ? load_state(m, err) : load_kernel(m, err);
-    }
-    if (r == DRUPE_OK) {
-        r = install_kick_handler(err);
-    }
-    if (r == DRUPE_OK) {
-        r = start_threads(m, err);
-    }
-    return r;
+    return r == DRUPE_OK ? install_kick_handler(err) : r;
 }
 
 /* ---- The backend ---- */
@@ -375,24 +386,18 @@ static void init_locks(struct machine *m)
     (void)pthread_condattr_destroy(&attr);
 }
 
-/* `snapshot` is taken, whatever comes of it; NULL: boot. */
+/* Built, and no more. */
 static drupe_vm_err_t make(const struct config *c, const struct backend_events *events,
-                           struct snapshot_file *snapshot, void **out, struct drupe_error *err)
+                           struct machine **out, struct drupe_error *err)
 {
     struct machine *m = calloc(1, sizeof(*m));
     drupe_vm_err_t r = DRUPE_OK;
 
     if (m == NULL) {
-        snapshot_close(snapshot);
         return error_set(err, DRUPE_NO_MEMORY, ENOMEM, "make the machine");
     }
     m->config = c;
     m->events = *events;
-    m->snapshot = snapshot;
-    if (snapshot != NULL) {
-        memcpy(m->base_id, snapshot->state.header->id, sizeof(m->base_id));
-        m->base_path = c->is_dirty_tracked ? realpath(snapshot->name, NULL) : NULL;
-    }
     m->kvm_fd = -1;
     m->handler_uffd = -1;
     m->vm_fd = -1;
@@ -411,7 +416,48 @@ static drupe_vm_err_t make(const struct config *c, const struct backend_events *
 static drupe_vm_err_t kvm_create(const struct config *c, const struct backend_events *events,
                                  void **out, struct drupe_error *err)
 {
-    return make(c, events, NULL, out, err);
+    struct machine *m = NULL;
+    drupe_vm_err_t r = make(c, events, &m, err);
+
+    if (r != DRUPE_OK) {
+        return r;
+    }
+    assert(m != NULL);
+    r = load_kernel(m, err);
+    if (r == DRUPE_OK) {
+        r = start_threads(m, err);
+    }
+    if (r != DRUPE_OK) {
+        kvm_destroy(m);
+        return r;
+    }
+    *out = m;
+    return DRUPE_OK;
+}
+
+/* On success the snapshot's owner is the caller. */
+static drupe_vm_err_t open_snapshot(const struct config *c,
+                                    const struct drupe_restore_options *options,
+                                    struct snapshot_file **out, struct drupe_error *err)
+{
+    drupe_vm_err_t r = snapshot_open(options, out, err);
+
+    if (r != DRUPE_OK) {
+        return r;
+    }
+    if ((*out)->state.header->arch != arch_snapshot_id()) {
+        r = error_set(err, DRUPE_ARCH_MISMATCH, 0, "the snapshot is of another architecture");
+    }
+    if (r == DRUPE_OK) {
+        r = describe_check(*out, c, options->is_clone, err);
+    }
+    if (r == DRUPE_OK && !options->is_memory_trusted && options->memory_handler == NULL) {
+        r = snapshot_verify_memory(*out, err);
+    }
+    if (r != DRUPE_OK) {
+        snapshot_close(*out);
+    }
+    return r;
 }
 
 static drupe_vm_err_t kvm_restore(const struct config *c, const struct backend_events *events,
@@ -419,25 +465,70 @@ static drupe_vm_err_t kvm_restore(const struct config *c, const struct backend_e
                                   struct drupe_error *err)
 {
     struct snapshot_file *snapshot = NULL;
-    drupe_vm_err_t r = snapshot_open(options, &snapshot, err);
+    struct machine *m = NULL;
+    drupe_vm_err_t r = open_snapshot(c, options, &snapshot, err);
 
     if (r != DRUPE_OK) {
         return r;
     }
-    if (snapshot->state.header->arch != arch_snapshot_id()) {
-        r = error_set(err, DRUPE_ARCH_MISMATCH, 0, "the snapshot is of another architecture");
-    }
-    if (r == DRUPE_OK) {
-        r = describe_check(snapshot, c, options->is_clone, err);
-    }
-    if (r == DRUPE_OK && !options->is_memory_trusted && options->memory_handler == NULL) {
-        r = snapshot_verify_memory(snapshot, err);
-    }
+    r = make(c, events, &m, err);
     if (r != DRUPE_OK) {
         snapshot_close(snapshot);
         return r;
     }
-    return make(c, events, snapshot, out, err);
+    assert(m != NULL);
+    stand_still(m);
+    r = load_snapshot(m, snapshot, err);
+    if (r == DRUPE_OK) {
+        r = start_threads(m, err);
+    }
+    if (r != DRUPE_OK) {
+        kvm_destroy(m);
+        return r;
+    }
+    *out = m;
+    return DRUPE_OK;
+}
+
+/* Its threads wait at the gate from here on; what is loaded later, is loaded past them. */
+static drupe_vm_err_t kvm_make_ahead(const struct config *c, const struct backend_events *events,
+                                     void **out, struct drupe_error *err)
+{
+    struct machine *m = NULL;
+    drupe_vm_err_t r = make(c, events, &m, err);
+
+    if (r != DRUPE_OK) {
+        return r;
+    }
+    assert(m != NULL);
+    stand_still(m);
+    r = start_threads(m, err);
+    if (r != DRUPE_OK) {
+        kvm_destroy(m);
+        return r;
+    }
+    *out = m;
+    return DRUPE_OK;
+}
+
+static drupe_vm_err_t kvm_load(void *machine, const struct drupe_restore_options *options,
+                               struct drupe_error *err)
+{
+    struct machine *m = machine;
+    struct snapshot_file *snapshot = NULL;
+    drupe_vm_err_t r = open_snapshot(m->config, options, &snapshot, err);
+
+    return r == DRUPE_OK ? load_snapshot(m, snapshot, err) : r;
+}
+
+static void kvm_set_streams(void *machine, const struct drupe_vm_streams *streams)
+{
+    struct machine *m = machine;
+
+    (void)pthread_mutex_lock(&m->control);
+    assert(m->is_quiesced);
+    machine_devices_set_streams(m, streams);
+    (void)pthread_mutex_unlock(&m->control);
 }
 
 static void kvm_release(void *machine)
@@ -482,6 +573,7 @@ static void kvm_stats(void *machine, struct drupe_vm_stats *out)
     out->memory_resident = machine_memory_resident(m);
     machine_net_stats(m, out);
     out->vcpu_count = m->vcpu_count;
+    out->entered_ns = atomic_load_explicit(&m->vcpus[0].entered_ns, memory_order_relaxed);
     for (unsigned i = 0; i < m->vcpu_count; i++) {
         out->vcpu_time_ns[i] = vcpu_time(&m->vcpus[i]);
         for (unsigned reason = 0; reason < DRUPE_EXIT_REASONS; reason++) {
@@ -522,7 +614,12 @@ const struct backend backend_kvm = {
     .pause = machine_pause,
     .resume = machine_resume,
     .snapshot = machine_snapshot,
+    .snapshot_last = machine_snapshot_last,
     .restore = kvm_restore,
+    .make_ahead = kvm_make_ahead,
+    .load = kvm_load,
+    .set_streams = kvm_set_streams,
+    .record_working_set = machine_record_working_set,
     .kill = kvm_kill,
     .signal = machine_signal,
     .resize_tty = machine_resize_tty,

@@ -52,6 +52,8 @@ struct vcpu {
     /* Written by the vCPU's thread only, relaxed; anyone may read. */
     _Atomic uint64_t exits[DRUPE_EXIT_REASONS];
     _Atomic uint64_t time_ns; /* set when the thread leaves */
+    _Atomic uint64_t
+        entered_ns; /* CLOCK_MONOTONIC: when it last went into the guest from the gate */
     atomic_bool has_left;
     struct arch_vcpu_clock clock; /* while the clocks are stopped */
 };
@@ -75,15 +77,16 @@ struct machine {
     uint64_t root_map_size;
     /*
      * With is_dirty_tracked: pages written since the last snapshot or restore, as far as they were
-     * collected or written by devices (the words are gmem's as well). What that snapshot was: its
-     * id,
-     * "" before the first, and where it is.
+     * collected or written by devices (the words are gmem's as well). What that snapshot was, under
+     * `control`: its id, "" before the first; the hash of its memory; where it is, NULL: not known.
      */
     struct page_set dirty;
     char base_id[SNAPSHOT_ID_SIZE];
+    uint8_t base_sha256[32];
     char *base_path;
     struct snapshot_file *snapshot; /* RAM was restored from it; NULL: it began empty */
     int handler_uffd;               /* RAM that a page-fault handler brings; -1: none */
+    bool has_working_set;           /* it was brought in; by who resumes */
 
     /* Devices and the way to them: built once, then constant. */
     struct device_host device_host;
@@ -143,6 +146,8 @@ void machine_end(struct machine *m, enum drupe_end_kind kind, int status, const 
  * ioctls). */
 drupe_vm_err_t machine_memory_init(struct machine *m, struct drupe_error *err) MUST_CHECK;
 void machine_memory_deinit(struct machine *m);
+/* RAM becomes m->snapshot's; nothing has touched it yet. */
+drupe_vm_err_t machine_memory_load(struct machine *m, struct drupe_error *err) MUST_CHECK;
 /* RAM that the host has backed so far, bytes. */
 uint64_t machine_memory_resident(const struct machine *m);
 
@@ -163,6 +168,9 @@ drupe_vm_err_t machine_devices_load(struct machine *m, const struct state_reader
 void machine_reset_vsock(struct machine *m);
 /* The guest is gone: who talks to it learns so. */
 void machine_hang_up_vsock(struct machine *m);
+/* The workload's streams and the serial line's log are others from now on; with `control` held, of
+ * a machine that stands still. */
+void machine_devices_set_streams(struct machine *m, const struct drupe_vm_streams *streams);
 bool machine_has_console(const struct machine *m);
 unsigned machine_virtio_count(const struct machine *m);
 /* What the guest printed has been written. */
@@ -241,10 +249,17 @@ void machine_remove_free_pages(const struct machine *m, struct page_set *s, mach
 /* memory.c: add what the guest wrote since the last call to m->dirty. It stands still. */
 drupe_vm_err_t machine_collect_dirty(struct machine *m, struct drupe_error *err) MUST_CHECK;
 
+/* snapshot_base.c: the origin of a machine being made; what its next diff builds on. */
+void machine_restored_from(struct machine *m, const struct snapshot_file *f);
+void machine_snapshot_last(void *machine, struct drupe_snapshot_last *out);
 /* snapshot.c: the backend's call. */
 drupe_vm_err_t machine_snapshot(void *machine, bool is_paused,
                                 const struct drupe_snapshot_options *options,
                                 struct drupe_snapshot_info *info,
                                 struct drupe_error *err) MUST_CHECK;
+/* working_set.c: the backend's call, and what the first resume of a restored machine does. */
+drupe_vm_err_t machine_record_working_set(void *machine, const char *path, uint64_t *bytes,
+                                          struct drupe_error *err) MUST_CHECK;
+void machine_bring_working_set(struct machine *m);
 /* machine.c: kick every vCPU but the calling thread's out of the guest. With the lock held. */
 void machine_kick_all_locked(struct machine *m);

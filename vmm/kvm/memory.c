@@ -93,18 +93,20 @@ static drupe_vm_err_t map_ram(struct machine *m, struct drupe_error *err)
      */
     (void)madvise(ram, m->ram_size, MADV_DONTDUMP);
     (void)madvise(ram, m->ram_size, MADV_DONTFORK);
-    if (m->snapshot != NULL && m->snapshot->handler != NULL) {
+    return DRUPE_OK;
+}
+
+drupe_vm_err_t machine_memory_load(struct machine *m, struct drupe_error *err)
+{
+    int r = 0;
+
+    if (m->snapshot->handler != NULL) {
         return hand_over_ram(m, err);
     }
-    if (m->snapshot != NULL) {
-        int r = memory_map(m->snapshot, ram);
-
-        if (r < 0) {
-            return error_set(err, DRUPE_RESTORE_FAILED, -r, "map the memory of snapshot %s",
-                             m->snapshot->name);
-        }
-    }
-    return DRUPE_OK;
+    r = memory_map(m->snapshot, m->ram);
+    return r == 0 ? DRUPE_OK
+                  : error_set(err, DRUPE_RESTORE_FAILED, -r, "map the memory of snapshot %s",
+                              m->snapshot->name);
 }
 
 /* Below the device hole if it fits there, else above all RAM. 0 when the image is too large for

@@ -108,8 +108,9 @@ drupe_vm_err_t machine_resume(void *machine, struct drupe_error *err)
     (void)pthread_mutex_unlock(&m->control);
     arch_clock_go(m);
     machine_identity_renew(m);
+    let_vcpus_go(m); /* somebody waits for the guest; what it asks of the loop waits a moment */
     loop_resume(&m->loop);
-    let_vcpus_go(m);
+    machine_bring_working_set(m); /* beside the guest: its first instruction does not wait */
     return DRUPE_OK;
 }
 

@@ -23,10 +23,6 @@ static drupe_vm_err_t no_memory(struct drupe_error *err)
 
 static drupe_vm_err_t check(const struct snapshot_job *j, struct drupe_error *err)
 {
-    if (job_is_diff(j) && j->m->base_id[0] == '\0') {
-        return error_field(err, "kind",
-                           "an incremental snapshot builds on one before it, and there is none");
-    }
     for (unsigned i = 0; i < j->m->config->disk_count; i++) {
         if (j->m->config->disks[i].memory_size != 0) {
             return error_set(err, DRUPE_UNSUPPORTED, 0,
@@ -34,16 +30,6 @@ static drupe_vm_err_t check(const struct snapshot_job *j, struct drupe_error *er
         }
     }
     return DRUPE_OK;
-}
-
-/* What comes next builds on this one. */
-static void become_base(struct snapshot_job *j)
-{
-    struct machine *m = j->m;
-
-    memcpy(m->base_id, j->id, sizeof(m->base_id));
-    free(m->base_path);
-    m->base_path = j->options->path != NULL ? realpath(j->options->path, NULL) : NULL;
 }
 
 static drupe_vm_err_t make_id(struct snapshot_job *j, struct drupe_error *err)
@@ -66,6 +52,10 @@ static drupe_vm_err_t prepare(struct snapshot_job *j, struct drupe_error *err)
     bool is_constant = c->root_mode != DRUPE_ROOT_DISK_RW;
     drupe_vm_err_t r = make_id(j, err);
     int e = 0;
+
+    if (r == DRUPE_OK && job_is_diff(j)) {
+        r = job_find_base(j, err);
+    }
 
     if (r == DRUPE_OK && c->root.fd >= 0) {
         e = file_identify(c->root.fd, is_constant, &j->root);
@@ -107,7 +97,7 @@ static drupe_vm_err_t gather(struct snapshot_job *j, struct drupe_error *err)
     machine_devices_save(m, &j->state);
     (void)pthread_mutex_unlock(&m->control);
     if (r == DRUPE_OK &&
-        (!describe_config(&j->state, m->config, &j->root, job_is_diff(j) ? m->base_path : NULL) ||
+        (!describe_config(&j->state, m->config, &j->root, job_is_diff(j) ? &j->base : NULL) ||
          !describe_shares(&j->state, m->config))) {
         r = no_memory(err);
     }
@@ -276,6 +266,7 @@ static void clean_up(struct snapshot_job *j)
     output_end(&j->file);
     output_end(&j->memory);
     free(j->metadata);
+    free(j->base.path);
     memory_runs_deinit(&j->runs);
     page_set_deinit(&j->pages);
     page_set_deinit(&j->dirty);
@@ -383,7 +374,7 @@ drupe_vm_err_t machine_snapshot(void *machine, bool is_paused,
         r = commit(&j, err);
     }
     if (r == DRUPE_OK) {
-        become_base(&j);
+        job_become_base(&j);
         *info = (struct drupe_snapshot_info){
             .size = j.size,
             .memory_bytes = j.runs.data_pages * SNAPSHOT_PAGE_SIZE,
@@ -391,8 +382,9 @@ drupe_vm_err_t machine_snapshot(void *machine, bool is_paused,
             .took_ns = clock_ns() - began_ns,
         };
         memcpy(info->id, j.id, sizeof(j.id));
-    } else if (j.has_taken_dirty) {
-        page_set_add_set(&m->dirty, &j.dirty);
+    }
+    if (j.has_taken_dirty && (r != DRUPE_OK || options->is_aside)) {
+        page_set_add_set(&m->dirty, &j.dirty); /* the next diff's, still */
     }
     clean_up(&j);
     return r;

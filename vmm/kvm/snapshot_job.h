@@ -5,6 +5,7 @@
 #pragma once
 
 #include "kvm/machine.h"
+#include "snapshot/describe.h"
 #include "snapshot/live.h"
 #include "snapshot/memory.h"
 #include "snapshot/output.h"
@@ -14,6 +15,7 @@ struct snapshot_job {
     const struct drupe_snapshot_options *options;
     struct state_writer state;
     struct snapshot_file_id root;
+    struct snapshot_place base; /* of a diff; the path is owned */
     struct page_set pages;
     bool has_taken_dirty; /* `dirty` are to be added again if this fails */
     struct page_set dirty;
@@ -39,6 +41,12 @@ static inline bool job_has_memory_file(const struct snapshot_job *j)
 {
     return j->memory.fd >= 0;
 }
+
+/* snapshot_base.c: fill j->base for a diff. CONFIG_INVALID without one, IMAGE_MISMATCH when the
+ * caller names another. */
+drupe_vm_err_t job_find_base(struct snapshot_job *j, struct drupe_error *err) MUST_CHECK;
+/* What comes next builds on this one, which is complete; unless it is one aside. */
+void job_become_base(const struct snapshot_job *j);
 
 /*
  * Add the runs, finish state and metadata: of at least these sizes, so that a place reserved for

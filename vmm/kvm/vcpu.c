@@ -44,7 +44,7 @@ drupe_vm_err_t vcpu_create(struct machine *m, unsigned index, struct drupe_error
         return error_set(err, DRUPE_NO_MEMORY, errno, "map vCPU %u", index);
     }
     v->run = run;
-    return m->snapshot != NULL ? DRUPE_OK : arch_vcpu_init(v, err); /* a snapshot has it all */
+    return DRUPE_OK;
 }
 
 void vcpu_destroy(struct vcpu *v)
@@ -229,14 +229,22 @@ static void park(struct vcpu *v)
     __atomic_store_n(&v->run->immediate_exit, 0, __ATOMIC_SEQ_CST);
 }
 
+static void note_entry(struct vcpu *v)
+{
+    atomic_store_explicit(&v->entered_ns, clock_ns(), memory_order_relaxed);
+}
+
 static void run_guest(struct vcpu *v)
 {
     struct machine *m = v->machine;
+
+    note_entry(v);
 
     /* seq_cst: who sets a flag sets immediate_exit after it; we look in the other order. */
     while (!atomic_load(&m->is_ending)) {
         if (atomic_load(&m->is_pausing)) {
             park(v);
+            note_entry(v);
             continue;
         }
         if (ioctl(v->fd, KVM_RUN, 0) < 0) {

@@ -13,11 +13,11 @@
 #include <base/sha256.h>
 
 #include "error.h"
+#include "snapshot/bases.h"
 
 #define METADATA_SIZE_MAX (1u << 20)
 #define STATE_SIZE_MAX    (64u << 20)
 #define RAM_SIZE_MAX      ((uint64_t)DRUPE_MEMORY_MIB_MAX << 20)
-#define BASES_MAX         64u /* a chain of diffs */
 #define VERIFY_CHUNK      (1u << 20)
 
 static drupe_vm_err_t corrupted(const struct snapshot_file *f, const char *why,
@@ -130,6 +130,7 @@ static drupe_vm_err_t read_header(struct snapshot_file *f, struct parts *p, stru
         return corrupted(f, "its parts and its size do not agree", err);
     }
     f->version = h->version;
+    f->flags = h->version == 2 ? p->header.flags : 0;
     return DRUPE_OK;
 }
 
@@ -153,6 +154,7 @@ static drupe_vm_err_t read_parts(struct snapshot_file *f, const struct parts *p,
     const char *why = "";
     drupe_vm_err_t r = DRUPE_OK;
 
+    f->metadata_size = metadata_size;
     f->metadata = calloc(1, metadata_size + 1);
     f->state_bytes = aligned_alloc(64, align_up(state_size + 1, (size_t)64));
     if (f->metadata == NULL || f->state_bytes == NULL) {
@@ -176,13 +178,14 @@ static drupe_vm_err_t read_parts(struct snapshot_file *f, const struct parts *p,
 
 /* ---- What the state says ---- */
 
-static bool runs_fit(const struct snapshot_run *runs, uint32_t count, uint64_t pages)
+static bool runs_fit(const struct snapshot_run *runs, uint32_t count, uint64_t pages,
+                     enum snapshot_run_kind first, enum snapshot_run_kind last)
 {
     uint64_t next = 0;
 
     for (uint32_t i = 0; i < count; i++) {
-        if (runs[i].page < next || runs[i].count == 0 || runs[i].kind > SNAPSHOT_RUN_ZERO ||
-            !range_fits(runs[i].page, runs[i].count, pages)) {
+        if (runs[i].page < next || runs[i].count == 0 || runs[i].kind < (uint32_t)first ||
+            runs[i].kind > (uint32_t)last || !range_fits(runs[i].page, runs[i].count, pages)) {
             return false;
         }
         next = runs[i].page + runs[i].count;
@@ -205,8 +208,27 @@ static drupe_vm_err_t take_runs(struct snapshot_file *f, struct drupe_error *err
         return DRUPE_OK;
     }
     if (f->runs == NULL || version != 1 || size % sizeof(*f->runs) != 0 ||
-        !runs_fit(f->runs, f->run_count, pages)) {
+        !runs_fit(f->runs, f->run_count, pages, SNAPSHOT_RUN_DATA, SNAPSHOT_RUN_ZERO)) {
         return corrupted(f, "the table of its pages is damaged", err);
+    }
+    return DRUPE_OK;
+}
+
+static drupe_vm_err_t take_working_set(struct snapshot_file *f, struct drupe_error *err)
+{
+    uint64_t pages = f->state.header->ram_size / SNAPSHOT_PAGE_SIZE;
+    uint32_t version = 0;
+    size_t size = 0;
+
+    f->working_set = state_find(&f->state, SNAPSHOT_WORKING_SET, 0, &version, &size);
+    if (f->working_set == NULL) {
+        return DRUPE_OK;
+    }
+    f->working_set_count = (uint32_t)(size / sizeof(*f->working_set));
+    if (version != 1 || size % sizeof(*f->working_set) != 0 ||
+        !runs_fit(f->working_set, f->working_set_count, pages, SNAPSHOT_RUN_READ,
+                  SNAPSHOT_RUN_WRITTEN)) {
+        return corrupted(f, "the table of its working set is damaged", err);
     }
     return DRUPE_OK;
 }
@@ -277,62 +299,8 @@ static drupe_vm_err_t check_memory(struct snapshot_file *f, const struct parts *
     return DRUPE_OK;
 }
 
-static drupe_vm_err_t open_chain(const struct drupe_restore_options *options, unsigned depth,
-                                 struct snapshot_file **out, struct drupe_error *err);
-
-/* Where the base is: as it was called, or, when the folder was moved, beside the diff. */
-static char *find_base(const struct snapshot_file *f)
-{
-    const char *path = snapshot_config_string(f->config, f->config->base.path_offset);
-    const char *name = strrchr(path, '/') == NULL ? path : strrchr(path, '/') + 1;
-    const char *slash = strrchr(f->name, '/');
-    size_t folder = slash == NULL ? 0 : (size_t)(slash - f->name) + 1;
-    char *beside = NULL;
-
-    if (access(path, F_OK) == 0) {
-        return strdup(path);
-    }
-    beside = malloc(folder + strlen(name) + 1);
-    if (beside != NULL) {
-        memcpy(beside, f->name, folder);
-        memcpy(beside + folder, name, strlen(name) + 1);
-    }
-    return beside;
-}
-
-static drupe_vm_err_t open_base(struct snapshot_file *f, unsigned depth, struct drupe_error *err)
-{
-    char *path = find_base(f);
-    struct drupe_restore_options options = {
-        .struct_size = sizeof(options), .path = path, .fd = -1, .memory_fd = -1
-    };
-    drupe_vm_err_t r = DRUPE_OK;
-
-    if (depth == BASES_MAX) {
-        free(path);
-        return corrupted(f, "its chain of bases is too long", err);
-    }
-    r = path == NULL ? error_set(err, DRUPE_NO_MEMORY, ENOMEM, "open the base of %s", f->name)
-                     : open_chain(&options, depth + 1, &f->base, err);
-    free(path);
-    if (r != DRUPE_OK) {
-        return r;
-    }
-    assert(f->base != NULL);
-    assert(f->base->state.header != NULL);
-    if (strcmp(f->base->state.header->id, f->state.header->base_id) != 0) {
-        return error_set(err, DRUPE_IMAGE_MISMATCH, 0, "snapshot %s builds on %s, but %s is %s",
-                         f->name, f->state.header->base_id, f->base->name,
-                         f->base->state.header->id);
-    }
-    if (f->base->state.header->ram_size != f->state.header->ram_size) {
-        return corrupted(f, "its base has another memory size", err);
-    }
-    return DRUPE_OK;
-}
-
 static drupe_vm_err_t load(struct snapshot_file *f, const struct drupe_restore_options *options,
-                           unsigned depth, struct drupe_error *err)
+                           struct drupe_error *err)
 {
     struct parts p = { .file_size = 0 };
     drupe_vm_err_t r = open_or_dup(options->path, options->fd, &f->fd, err);
@@ -350,18 +318,16 @@ static drupe_vm_err_t load(struct snapshot_file *f, const struct drupe_restore_o
         r = take_runs(f, err);
     }
     if (r == DRUPE_OK) {
-        r = take_config(f, err);
+        r = take_working_set(f, err);
     }
-    if (r == DRUPE_OK && (f->state.header->flags & SNAPSHOT_IS_DIFF) != 0) {
-        r = open_base(f, depth, err);
-    }
-    return r;
+    return r == DRUPE_OK ? take_config(f, err) : r;
 }
 
-static drupe_vm_err_t open_chain(const struct drupe_restore_options *options, unsigned depth,
+drupe_vm_err_t snapshot_open_one(const struct drupe_restore_options *options,
                                  struct snapshot_file **out, struct drupe_error *err)
 {
     struct snapshot_file *f = calloc(1, sizeof(*f));
+    const char *name = options->path != NULL ? options->path : options->name;
     drupe_vm_err_t r = DRUPE_OK;
 
     if (f == NULL) {
@@ -369,9 +335,10 @@ static drupe_vm_err_t open_chain(const struct drupe_restore_options *options, un
     }
     f->fd = -1;
     f->memory_fd = -1;
-    f->name = strdup(options->path != NULL ? options->path : "(descriptor)");
+    f->has_path = name != NULL;
+    f->name = strdup(name != NULL ? name : "(descriptor)");
     r = f->name == NULL ? error_set(err, DRUPE_NO_MEMORY, ENOMEM, "open the snapshot")
-                        : load(f, options, depth, err);
+                        : load(f, options, err);
     if (r != DRUPE_OK) {
         snapshot_close(f);
         return r;
@@ -383,7 +350,49 @@ static drupe_vm_err_t open_chain(const struct drupe_restore_options *options, un
 drupe_vm_err_t snapshot_open(const struct drupe_restore_options *options,
                              struct snapshot_file **out, struct drupe_error *err)
 {
-    return open_chain(options, 0, out, err);
+    struct snapshot_file *f = NULL;
+    drupe_vm_err_t r = snapshot_open_one(options, &f, err);
+
+    if (r == DRUPE_OK) {
+        r = bases_open(f, options, err);
+    }
+    if (r != DRUPE_OK) {
+        snapshot_close(f);
+        return r;
+    }
+    *out = f;
+    return DRUPE_OK;
+}
+
+bool snapshot_is_diff(const struct snapshot_file *f)
+{
+    return (f->state.header->flags & SNAPSHOT_IS_DIFF) != 0;
+}
+
+int snapshot_peek_id(int fd, char id[SNAPSHOT_ID_SIZE])
+{
+    struct snapshot_header_1 h;
+    struct snapshot_state state;
+    uint64_t at = 0;
+    int r = read_all(fd, &h, sizeof(h), 0);
+
+    if (r < 0) {
+        return r;
+    }
+    if (h.magic != SNAPSHOT_MAGIC || h.version < 1 || h.version > 2 ||
+        h.metadata_size > METADATA_SIZE_MAX) {
+        return -EBADMSG;
+    }
+    at = (h.version == 1 ? sizeof(h) : sizeof(struct snapshot_header)) + h.metadata_size;
+    r = read_all(fd, &state, sizeof(state), at);
+    if (r < 0) {
+        return r;
+    }
+    if (state.magic != SNAPSHOT_STATE_MAGIC || memchr(state.id, '\0', sizeof(state.id)) == NULL) {
+        return -EBADMSG;
+    }
+    memcpy(id, state.id, sizeof(state.id));
+    return 0;
 }
 
 void snapshot_close(struct snapshot_file *f)
@@ -408,6 +417,11 @@ void snapshot_close(struct snapshot_file *f)
 
 /* ---- Memory ---- */
 
+int snapshot_read(const struct snapshot_file *f, uint64_t offset, void *to, size_t size)
+{
+    return read_all(f->memory_fd, to, size, f->memory_offset + offset);
+}
+
 static int hash_run(const struct snapshot_file *f, const struct snapshot_run *run,
                     struct sha256 *sha, void *chunk)
 {
@@ -416,7 +430,7 @@ static int hash_run(const struct snapshot_file *f, const struct snapshot_run *ru
 
     for (; at < end; at += VERIFY_CHUNK) {
         size_t size = (size_t)min_of((uint64_t)VERIFY_CHUNK, end - at);
-        int r = read_all(f->memory_fd, chunk, size, f->memory_offset + at);
+        int r = snapshot_read(f, at, chunk, size);
 
         if (r < 0) {
             return r;

@@ -166,7 +166,7 @@ static void fill_facts(struct snapshot_config *out, const struct config *c)
 }
 
 bool describe_config(struct state_writer *w, const struct config *c,
-                     const struct snapshot_file_id *root, const char *base)
+                     const struct snapshot_file_id *root, const struct snapshot_place *base)
 {
     struct snapshot_config facts = { .root = *root };
     struct strings s = { .at = NULL };
@@ -175,7 +175,10 @@ bool describe_config(struct state_writer *w, const struct config *c,
     _Static_assert(SNAPSHOT_DISKS_MAX >= DRUPE_DISKS_MAX, "all disks have a place");
     fill_facts(&facts, c);
     facts.root.is_read_only = c->root_mode != DRUPE_ROOT_DISK_RW;
-    fill_strings(&facts, &s, c, base);
+    if (base != NULL) {
+        memcpy(facts.base.sha256, base->memory_sha256, sizeof(facts.base.sha256));
+    }
+    fill_strings(&facts, &s, c, base == NULL ? NULL : base->path);
     facts.strings_size = s.size;
     out = state_add(w, SNAPSHOT_CONFIG, 0, 1, sizeof(*out) + s.size);
     if (out == NULL) {
@@ -183,7 +186,7 @@ bool describe_config(struct state_writer *w, const struct config *c,
     }
     memcpy(out, &facts, sizeof(facts));
     s.at = (char *)(out + 1);
-    fill_strings(out, &s, c, base);
+    fill_strings(out, &s, c, base == NULL ? NULL : base->path);
     return true;
 }
 

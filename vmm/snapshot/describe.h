@@ -16,10 +16,17 @@
  */
 int file_identify(int fd, bool want_hash, struct snapshot_file_id *out) MUST_CHECK;
 
-/* Add the SNAPSHOT_CONFIG record. `root` as identified; `base` NULL, or the path of a diff's base.
+/* Where a diff's base is, NULL: not known, and the hash of its memory. */
+struct snapshot_place {
+    char *path;
+    uint8_t memory_sha256[32];
+};
+
+/* Add the SNAPSHOT_CONFIG record. `root` as identified; `base` NULL, or of a diff.
  */
 bool describe_config(struct state_writer *w, const struct config *c,
-                     const struct snapshot_file_id *root, const char *base) MUST_CHECK;
+                     const struct snapshot_file_id *root,
+                     const struct snapshot_place *base) MUST_CHECK;
 
 /* Add a SNAPSHOT_SHARE record for each shared folder. */
 bool describe_shares(struct state_writer *w, const struct config *c) MUST_CHECK;

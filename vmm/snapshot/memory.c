@@ -116,31 +116,37 @@ static void add_resident(struct page_set *s, const uint8_t *ram, bool has_swap)
     }
 }
 
-void page_set_add_private(struct page_set *s, const uint8_t *ram, bool has_swap)
+bool page_sets_add_touched(struct page_set *own, struct page_set *read, const uint8_t *ram)
 {
     uint64_t entries[PAGEMAP_AT_ONCE];
     uint64_t first = (uintptr_t)ram / PAGE;
     int fd = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
+    bool is_read = fd >= 0;
 
-    for (uint64_t at = 0; at < s->pages; at += PAGEMAP_AT_ONCE) {
-        size_t count = (size_t)min_of((uint64_t)PAGEMAP_AT_ONCE, s->pages - at);
+    for (uint64_t at = 0; is_read && at < own->pages; at += PAGEMAP_AT_ONCE) {
+        size_t count = (size_t)min_of((uint64_t)PAGEMAP_AT_ONCE, own->pages - at);
         ssize_t size = (ssize_t)(count * sizeof(entries[0]));
 
-        if (fd < 0 ||
-            pread(fd, entries, (size_t)size, (off_t)((first + at) * sizeof(entries[0]))) != size) {
-            add_resident(s, ram, has_swap);
-            break;
-        }
-        for (size_t i = 0; i < count; i++) {
-            bool is_there = (entries[i] & (PAGEMAP_PRESENT | PAGEMAP_SWAPPED)) != 0;
+        is_read =
+            pread(fd, entries, (size_t)size, (off_t)((first + at) * sizeof(entries[0]))) == size;
+        for (size_t i = 0; is_read && i < count; i++) {
+            struct page_set *s = (entries[i] & PAGEMAP_FILE) != 0 ? read : own;
 
-            if (is_there && (entries[i] & PAGEMAP_FILE) == 0) {
+            if ((entries[i] & (PAGEMAP_PRESENT | PAGEMAP_SWAPPED)) != 0 && s != NULL) {
                 page_set_add(s, at + i, 1);
             }
         }
     }
     if (fd >= 0) {
         (void)close(fd);
+    }
+    return is_read;
+}
+
+void page_set_add_private(struct page_set *s, const uint8_t *ram, bool has_swap)
+{
+    if (!page_sets_add_touched(s, NULL, ram)) {
+        add_resident(s, ram, has_swap);
     }
 }
 

@@ -37,6 +37,13 @@ uint64_t page_set_count(const struct page_set *s);
  * that are resident, or, with `has_swap`, all of them.
  */
 void page_set_add_private(struct page_set *s, const uint8_t *ram, bool has_swap);
+/*
+ * Add to `own` the same pages, and to `read` (may be NULL) those that are mapped from a file and
+ * were only read, with some of their neighbours. False: there is no /proc, the sets may be
+ * incomplete.
+ */
+bool page_sets_add_touched(struct page_set *own, struct page_set *read,
+                           const uint8_t *ram) MUST_CHECK;
 /* Add the data pages of a snapshot that RAM was restored from, and its bases'. */
 void page_set_add_runs(struct page_set *s, const struct snapshot_file *f);
 

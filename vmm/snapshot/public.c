@@ -50,7 +50,7 @@ drupe_vm_err_t drupe_snapshot_describe(const struct drupe_restore_options *optio
 {
     struct snapshot_file *f = NULL;
     const struct snapshot_config *c = NULL;
-    drupe_vm_err_t r = snapshot_open(options, &f, err);
+    drupe_vm_err_t r = snapshot_open_one(options, &f, err);
 
     if (r != DRUPE_OK) {
         return r;
@@ -59,7 +59,7 @@ drupe_vm_err_t drupe_snapshot_describe(const struct drupe_restore_options *optio
     memset(out, 0, sizeof(*out));
     (void)fmt_snprintf(out->id, sizeof(out->id), "%s", f->state.header->id);
     out->created_ms = f->state.header->created_ms;
-    out->is_diff = (f->state.header->flags & SNAPSHOT_IS_DIFF) != 0;
+    out->is_diff = snapshot_is_diff(f);
     out->vcpus = c->vcpus;
     out->memory_mib = c->memory_mib;
     out->root_mode = (enum drupe_root_mode)c->root_mode;
@@ -67,6 +67,10 @@ drupe_vm_err_t drupe_snapshot_describe(const struct drupe_restore_options *optio
     out->vsock_cid = c->vsock_cid;
     copy_text(out->root_path, sizeof(out->root_path), c, c->root.path_offset);
     copy_text(out->cmdline_extra, sizeof(out->cmdline_extra), c, c->cmdline_offset);
+    if (out->is_diff) {
+        (void)fmt_snprintf(out->base_id, sizeof(out->base_id), "%s", f->state.header->base_id);
+        copy_text(out->base_path, sizeof(out->base_path), c, c->base.path_offset);
+    }
     copy_text(out->argv0, sizeof(out->argv0), c, c->argv0_offset);
     describe_disks(c, out);
     r = describe_folders(f, out, err);

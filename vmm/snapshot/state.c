@@ -166,16 +166,27 @@ bool state_open(struct state_reader *r, const void *bytes, size_t size, const ch
     return at == r->size;
 }
 
+bool state_next(const struct state_reader *r, size_t *at, struct snapshot_record *record,
+                const void **payload)
+{
+    *at = *at == 0 ? sizeof(*r->header) : *at;
+    if (*at == r->size) {
+        return false;
+    }
+    memcpy(record, r->bytes + *at, sizeof(*record));
+    *payload = r->bytes + *at + sizeof(*record);
+    *at += sizeof(*record) + align_up((size_t)record->size, RECORD_ALIGN);
+    return true;
+}
+
 const void *state_find(const struct state_reader *r, enum snapshot_kind kind, uint32_t index,
                        uint32_t *version, size_t *size)
 {
-    size_t at = sizeof(*r->header);
+    struct snapshot_record record;
+    const void *payload = NULL;
+    size_t at = 0;
 
-    for (uint32_t i = 0; i < r->header->record_count; i++) {
-        struct snapshot_record record;
-
-        memcpy(&record, r->bytes + at, sizeof(record));
-        at += sizeof(record);
+    while (state_next(r, &at, &record, &payload)) {
         if (record.kind == (uint32_t)kind && record.index == index) {
             if (version != NULL) {
                 *version = record.version;
@@ -183,9 +194,8 @@ const void *state_find(const struct state_reader *r, enum snapshot_kind kind, ui
             if (size != NULL) {
                 *size = record.size;
             }
-            return r->bytes + at;
+            return payload;
         }
-        at += align_up((size_t)record.size, RECORD_ALIGN);
     }
     return NULL;
 }

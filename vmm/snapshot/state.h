@@ -42,6 +42,12 @@ struct state_reader {
  * of a version that we know.
  */
 bool state_open(struct state_reader *r, const void *bytes, size_t size, const char **why);
+/*
+ * The record at *at, 0 for the first, and its payload; *at is the next one's then. False: there are
+ * no more.
+ */
+bool state_next(const struct state_reader *r, size_t *at, struct snapshot_record *record,
+                const void **payload);
 /* The payload of the first such record, or NULL. `version` and `size` may be NULL. */
 const void *state_find(const struct state_reader *r, enum snapshot_kind kind, uint32_t index,
                        uint32_t *version, size_t *size);

@@ -206,7 +206,7 @@ void machine_find(void)
         rsdp = find_signature(0xe0000, 0x20000, "RSD PTR ", 8);
     }
     if ((rsdp == 0 || !read_rsdp(rsdp)) && !read_mp_table()) {
-        log_info("x86: neither ACPI nor MP table: one CPU");
+        log_debug("x86: neither ACPI nor MP table: one CPU");
         add_io_apic(0xfec00000, 0);
     }
 }

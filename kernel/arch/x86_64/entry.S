@@ -268,13 +268,12 @@ entry_paranoid:
     addq $8, %rsp
     iretq
 
+.balign 4096 /* see set_gate() */
+.globl entry_vectors
+entry_vectors:
 .set vector, 0
 .rept 256
     .balign 16
-    .if vector == 0
-    .globl entry_vectors
-entry_vectors:
-    .endif
     .if vector == 2 || vector == 18
     pushq $0
     .endif

@@ -24,11 +24,12 @@
 
 #define FXSAVE_SIZE       512u
 #define XSAVE_HEADER_SIZE 64u
+#define FPU_ALIGN         64u
 
 uint32_t fpu_size = FXSAVE_SIZE;
 uint64_t fpu_xmask;
 
-static struct slab_cache fpu_cache = { .name = "fpu", .align = 64 };
+static struct slab_cache fpu_cache = SLAB_CACHE_OF("fpu", FXSAVE_SIZE, FPU_ALIGN);
 
 static uint16_t port; /* the monitor's; 0: none */
 
@@ -80,13 +81,12 @@ void fpu_init(bool is_boot_cpu)
         set_xcr0(fpu_xmask);
         if (is_boot_cpu) {
             fpu_size = cpuid(0xd, 0).ebx; /* for what XCR0 enables now */
+            fpu_cache.size = fpu_size;
+            fpu_cache.stride = (uint32_t)SLAB_STRIDE(fpu_size, FPU_ALIGN);
+            fpu_cache.per_slab = (uint16_t)(PAGE_SIZE / fpu_cache.stride);
         }
-    }
-    if (is_boot_cpu && !cpu_features.has_xsave) {
+    } else if (is_boot_cpu) {
         find_port();
-    }
-    if (is_boot_cpu) {
-        fpu_cache.size = fpu_size;
     }
     __asm__ volatile("fninit");
 }

@@ -58,11 +58,23 @@ static struct spinlock kernel_map_lock = SPINLOCK_INIT(RANK_NONE);
 static void map_image(const char *start, const char *end, uint64_t flags)
 {
     uint64_t pa = (uintptr_t)start - KERNEL_IMAGE_BASE;
+    uint64_t value = align_down(pa, PAGE_SIZE) | flags;
     uint64_t *entry = &image_tables[0][0] + (pa >> PAGE_SHIFT);
-    uint64_t *last = &image_tables[0][0] + (((uintptr_t)end - KERNEL_IMAGE_BASE - 1) >> PAGE_SHIFT);
+    uint64_t *behind =
+        &image_tables[0][0] + (((uintptr_t)end - KERNEL_IMAGE_BASE - 1) >> PAGE_SHIFT) + 1;
 
-#pragma GCC unroll 8
-    for (uint64_t value = align_down(pa, PAGE_SIZE) | flags; entry <= last; value += PAGE_SIZE) {
+    for (; behind - entry >= 8; entry += 8) { /* two instructions a page */
+        entry[0] = value;
+        entry[1] = value + 1 * PAGE_SIZE;
+        entry[2] = value + 2 * PAGE_SIZE;
+        entry[3] = value + 3 * PAGE_SIZE;
+        entry[4] = value + 4 * PAGE_SIZE;
+        entry[5] = value + 5 * PAGE_SIZE;
+        entry[6] = value + 6 * PAGE_SIZE;
+        entry[7] = value + 7 * PAGE_SIZE;
+        value += 8 * PAGE_SIZE;
+    }
+    for (; entry < behind; value += PAGE_SIZE) {
         *entry++ = value;
     }
 }
@@ -160,6 +172,9 @@ int pt_direct_map(paddr_t pa, uint64_t size, bool is_device)
         return -EINVAL;
     }
     end = pa + size;
+    if (end <= GIB && !is_device) {
+        return 0; /* start.S did */
+    }
     for (pa = align_down(pa, LARGE_SIZE); pa < end; pa += LARGE_SIZE) {
         _Atomic uint64_t *table = direct_table(pa);
 

@@ -72,39 +72,38 @@ static const char *const vector_names[32] = {
 };
 
 struct gate {
-    uint16_t offset_low;
-    uint16_t selector;
-    uint8_t ist;
-    uint8_t type;
-    uint16_t offset_middle;
-    uint32_t offset_high;
-    uint32_t reserved;
+    uint64_t low; /* offset 0-15, selector, stack, type, offset 16-31 */
+    uint64_t high;
 };
+
+#define GATE_INTERRUPT (UINT64_C(0x8e) << 40)
+#define GATE_PRIVILEGE (UINT64_C(3) << 45) /* ring 3 may use it */
+#define GATE_STACK(n)  ((uint64_t)(n) << 32)
 
 static struct gate idt[256];
 extern char entry_vectors[];
 extern char entry_page_fault[];
 
-static void set_gate_to(unsigned vector, uint64_t at, unsigned ist, unsigned privilege)
+static struct gate gate_to(uintptr_t at)
 {
-    idt[vector] = (struct gate){
-        .offset_low = (uint16_t)at,
-        .selector = SELECTOR_KERNEL_CODE,
-        .ist = (uint8_t)ist,
-        .type = (uint8_t)(0x8e | privilege << 5), /* interrupt gate */
-        .offset_middle = (uint16_t)(at >> 16),
-        .offset_high = (uint32_t)(at >> 32),
+    return (struct gate){
+        .low = (at & 0xffff) | SELECTOR_KERNEL_CODE << 16 | GATE_INTERRUPT |
+               (uint64_t)(at >> 16 & 0xffff) << 48,
+        .high = at >> 32,
     };
 }
 
-static void set_gate(unsigned vector, unsigned ist, unsigned privilege)
+/* The stubs lie in one page, 16 bytes each: gates differ in the lowest bits only. */
+static ALWAYS_INLINE void set_gate(unsigned vector)
 {
-    set_gate_to(vector, (uintptr_t)entry_vectors + UINT64_C(16) * vector, ist, privilege);
+    struct gate first = gate_to((uintptr_t)entry_vectors);
+
+    idt[vector] = (struct gate){ first.low + UINT64_C(16) * vector, first.high };
 }
 
 void idt_set_interrupt(unsigned vector)
 {
-    set_gate(vector, 0, 0);
+    set_gate(vector);
 }
 
 /*
@@ -116,7 +115,7 @@ void syscall_fault_seen(void);
 
 void syscall_fault_seen(void)
 {
-    set_gate_to(VECTOR_PAGE_FAULT, (uintptr_t)entry_page_fault, 0, 0);
+    idt[VECTOR_PAGE_FAULT] = gate_to((uintptr_t)entry_page_fault);
     if (!boot_info.has_host_counter) {
         vdso_forbid_counter();
     }
@@ -124,17 +123,20 @@ void syscall_fault_seen(void)
 
 void idt_init(void)
 {
+    assert(is_aligned((uintptr_t)entry_vectors, 4096));
     for (unsigned v = 0; v < 22; v++) {
-        set_gate(v, 0, v == VECTOR_BREAKPOINT || v == VECTOR_OVERFLOW ? 3 : 0);
+        set_gate(v);
     }
-    idt[VECTOR_NMI].ist = IST_NMI;
-    idt[VECTOR_DOUBLE_FAULT].ist = IST_DOUBLE_FAULT;
-    idt[VECTOR_MACHINE_CHECK].ist = IST_MACHINE_CHECK;
-    set_gate(VECTOR_TIMER, 0, 0);
-    set_gate(VECTOR_RESCHED, 0, 0);
-    set_gate(VECTOR_CALL, 0, 0);
-    set_gate(VECTOR_APIC_ERROR, 0, 0);
-    set_gate(VECTOR_SPURIOUS, 0, 0);
+    idt[VECTOR_BREAKPOINT].low |= GATE_PRIVILEGE;
+    idt[VECTOR_OVERFLOW].low |= GATE_PRIVILEGE;
+    idt[VECTOR_NMI].low |= GATE_STACK(IST_NMI);
+    idt[VECTOR_DOUBLE_FAULT].low |= GATE_STACK(IST_DOUBLE_FAULT);
+    idt[VECTOR_MACHINE_CHECK].low |= GATE_STACK(IST_MACHINE_CHECK);
+    set_gate(VECTOR_TIMER);
+    set_gate(VECTOR_RESCHED);
+    set_gate(VECTOR_CALL);
+    set_gate(VECTOR_APIC_ERROR);
+    set_gate(VECTOR_SPURIOUS);
 }
 
 void idt_load(void)

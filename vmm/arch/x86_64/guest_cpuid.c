@@ -118,9 +118,12 @@ static void adapt_entry(struct kvm_cpuid_entry2 *e, unsigned index, unsigned cou
     }
 }
 
-/* What KVM offers, less what doesn't work: the same for every vCPU of the process, so asked once.
+/*
+ * What KVM offers, less what doesn't work, and what the probe said: the same for every vCPU of the
+ * process and its children. Asking KVM takes 0.3 ms, so it is asked once.
  */
 static struct kvm_cpuid2 *host_table;
+static const struct probe_result *host_probe;
 static pthread_mutex_t host_table_lock = PTHREAD_MUTEX_INITIALIZER;
 
 static size_t table_size(uint32_t entries)
@@ -161,7 +164,8 @@ static struct kvm_cpuid2 *ask_host(int kvm_fd)
         free(t);
         return NULL;
     }
-    probe_mask_cpuid(probe_host(kvm_fd, t), t);
+    host_probe = probe_host(kvm_fd, t);
+    probe_mask_cpuid(host_probe, t);
     add_topology_levels(t, LEAF_TOPOLOGY);
     add_topology_levels(t, LEAF_TOPOLOGY_V2);
     return t;
@@ -182,30 +186,9 @@ void arch_host_prepare(int kvm_fd)
     (void)get_host_table(kvm_fd); /* without memory for it: tried again at start, and told then */
 }
 
-/* What the probe said about this host; NULL: KVM does not answer. Asking KVM takes 0.3 ms: once. */
-static const struct probe_result *get_probe(int kvm_fd)
-{
-    static const struct probe_result *known;
-    struct kvm_cpuid2 *t = NULL;
-
-    (void)pthread_mutex_lock(&host_table_lock);
-    if (known == NULL) {
-        t = calloc(1, table_size(ENTRIES_MAX));
-    }
-    if (t != NULL) {
-        t->nent = ENTRIES_MAX;
-        if (ioctl(kvm_fd, KVM_GET_SUPPORTED_CPUID, t) == 0) {
-            known = probe_host(kvm_fd, t);
-        }
-        free(t);
-    }
-    (void)pthread_mutex_unlock(&host_table_lock);
-    return known;
-}
-
 void arch_host_describe(int kvm_fd, bool *is_ring0_emulated, char *masked, size_t size)
 {
-    const struct probe_result *p = get_probe(kvm_fd);
+    const struct probe_result *p = get_host_table(kvm_fd) == NULL ? NULL : host_probe;
 
     masked[0] = '\0';
     *is_ring0_emulated = p != NULL && p->is_ring0_emulated;

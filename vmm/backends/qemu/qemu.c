@@ -206,13 +206,14 @@ static int give_boot_args(struct qemu_machine *m)
         .tsc_khz = arch_host_tsc_khz(),
         .has_console = m->config->stdio != DRUPE_STDIO_NONE,
         .is_stdin_split = true,
+        .has_agent = m->config->agent_image != NULL,
     };
-    size_t size = boot_args_size(m->config);
-    void *blob = malloc(size);
+    size_t size = boot_ramdisk_size(m->config);
+    void *blob = calloc(1, size);
     int r = blob == NULL ? -ENOMEM : boot_args_facts_now(&facts);
 
     if (r == 0) {
-        boot_args_write(m->config, &facts, blob);
+        boot_ramdisk_write(m->config, &facts, blob);
         r = give_bytes(m, QEMU_FD_INITRD, blob, size);
         explicit_bzero(blob, size);
     }
@@ -268,6 +269,24 @@ static int give_files(struct qemu_machine *m)
         r = give_child(m, (unsigned)QEMU_FD_NET + i, c->nets[i].fd);
     }
     return r;
+}
+
+static drupe_vm_err_t make_vsock(struct qemu_machine *m, struct drupe_error *err)
+{
+    int socket = -1;
+    int r = 0;
+
+    if (m->config->vsock_path == NULL) {
+        return DRUPE_OK;
+    }
+    r = socket_to_child(m, QEMU_FD_VSOCK, &socket);
+    if (r == 0) {
+        return qemu_vsock_create(m, socket, err);
+    }
+    if (socket >= 0) {
+        (void)close(socket);
+    }
+    return error_set(err, DRUPE_NO_MEMORY, -r, "make QEMU's descriptors");
 }
 
 static bool has_net_limit(const struct config *c)
@@ -335,7 +354,8 @@ static drupe_vm_err_t build(struct qemu_machine *m, struct drupe_error *err)
     if (r < 0) {
         return error_set(err, DRUPE_NO_MEMORY, -r, "make QEMU's descriptors");
     }
-    return start_thread(m, err);
+    code = make_vsock(m, err);
+    return code == DRUPE_OK ? start_thread(m, err) : code;
 }
 
 static void close_fd(int *fd)
@@ -373,6 +393,7 @@ static void qemu_destroy(void *machine)
         open_gate(m, false);
         (void)pthread_join(m->thread, NULL);
     }
+    qemu_vsock_destroy(m->vsock);
     for (unsigned i = 0; i < QEMU_FDS; i++) {
         close_fd(&m->child_fds[i]);
     }
