@@ -169,7 +169,12 @@ static int make(struct maker *m, const char *path)
     struct drupe_snapshot_info info = { 0 };
     struct drupe_error err;
     uint64_t needed = 0;
-    int status = create_vm(m);
+    int status = 0;
+
+    if (m->train && access(m->train, R_OK) < 0) {
+        return complain(STATUS_FAILED, "template: --train %s: %s", m->train, strerror(errno));
+    }
+    status = create_vm(m);
 
     if (status == 0 && drupe_vm_start(m->vm, &err) != DRUPE_OK) {
         status = refuse_vm("template", &err);

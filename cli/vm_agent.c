@@ -30,10 +30,6 @@ int vm_agent_connect(const char *verb, const struct vm_record *r, drupe_agent_t 
     if (!r->is_alive) {
         return complain(STATUS_FAILED, "%s: %s: the machine has ended", verb, name);
     }
-    if (r->backend && strcmp(r->backend, "qemu") == 0) {
-        return complain(STATUS_FAILED, "%s: %s: not supported on the qemu backend: it has no vsock",
-                        verb, name);
-    }
     switch (drupe_agent_connect(path, CONNECT_TIMEOUT_MS, out, &err)) {
     case DRUPE_OK:
         return 0;

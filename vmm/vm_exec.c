@@ -24,11 +24,6 @@ static drupe_vm_err_t check(drupe_vm_t *vm, const char *what, struct drupe_error
     if (r != DRUPE_OK) {
         return vm_wrong_state(vm, r, what, err);
     }
-    if (vm->backend == &backend_qemu) {
-        return error_set(err, DRUPE_UNSUPPORTED, 0,
-                         "%s: the %s backend has no vsock device to reach the agent by", what,
-                         vm->backend->name);
-    }
     if (vm->config.vsock_path == NULL) {
         return error_set(err, DRUPE_UNSUPPORTED, 0, "%s: the VM has no vsock device", what);
     }

@@ -156,8 +156,8 @@ static bool anon_run(struct fault *f, unsigned order)
 
     if (!run && is_next) {
         /* No more clean memory, but faults go on in order: save some of them all the same. */
+        count = min_of(from + count - at, ANON_CLEARED); /* what is left of the stretch */
         from = at;
-        count = min_of(count, ANON_CLEARED);
         run = page_alloc_run(&count, true);
     }
     if (run) {

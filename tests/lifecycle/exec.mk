@@ -6,7 +6,7 @@ $(call program,tests/exec_vm,host,tests/lifecycle/exec_vm.c,vmm base base_hosted
 lint_sees.tests/lifecycle/exec_vm.c := $(exec_vm.sees)
 $(call program,tests/agent_vm,host,tests/lifecycle/agent_vm.c,vmm base base_hosted,$$(vmm.libs),$(exec_vm.sees),)
 lint_sees.tests/lifecycle/agent_vm.c := $(exec_vm.sees)
-checks += tests/lifecycle/exec.sh
+checks += tests/lifecycle/exec.sh tests/lifecycle/exec_qemu.sh
 check_needs += $(BUILD)/tests/exec_vm $(BUILD)/kernel.elf $(BUILD)/agent.elf
 
 $(call program,bench/exec,host,bench/lifecycle/exec.c,vmm base base_hosted,$$(vmm.libs),include,)

@@ -1,15 +1,22 @@
 #!/bin/sh
 # SPDX-License-Identifier: Apache-2.0
 #
-# Exec against a real guest under KVM: an image of busybox, the agent, exec_vm's scenarios.
+# Exec against a real guest: an image of busybox, the agent, exec_vm's scenarios. Under KVM, or under what ACCEL names
+# (exec_qemu.sh).
 set -u
+
+accel=${ACCEL:-kvm}
 
 build=${BUILD:-build}
 tmp=$(mktemp -d)
 trap 'rm -rf "$tmp"' EXIT INT TERM
 
-if [ ! -r /dev/kvm ] || [ ! -w /dev/kvm ]; then
+if [ "$accel" = kvm ] && { [ ! -r /dev/kvm ] || [ ! -w /dev/kvm ]; }; then
     echo "1..0 # SKIP no /dev/kvm"
+    exit 0
+fi
+if [ "$accel" = qemu ] && ! command -v qemu-system-x86_64 >/dev/null; then
+    echo "1..0 # SKIP no QEMU"
     exit 0
 fi
 if [ ! -x /bin/busybox ] || ! command -v mkfs.erofs >/dev/null; then
@@ -27,4 +34,4 @@ mkfs.erofs -Enoinline_data -T0 -U00000000-0000-0000-0000-000000000000 "$tmp/imag
     echo "not ok 1 - mkfs.erofs"
     exit 1
 }
-timeout "${LIMIT:-900}" "$build/tests/exec_vm" "$build/kernel.elf" "$build/agent.elf" "$tmp/image" "$tmp"
+timeout "${LIMIT:-900}" "$build/tests/exec_vm" "$build/kernel.elf" "$build/agent.elf" "$tmp/image" "$tmp" "$accel"

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * exec_vm KERNEL AGENT ROOT DIRECTORY: the exec scenarios against a real guest under KVM. ROOT is
- * an EROFS image whose programs are busybox. Prints TAP.
+ * exec_vm KERNEL AGENT ROOT DIRECTORY kvm|qemu: the exec scenarios against a real guest. ROOT is an
+ * EROFS image whose programs are busybox. Prints TAP.
  */
 
 #include <fcntl.h>
@@ -74,7 +74,7 @@ static drupe_vm_t *make_vm(char **argv, const char *const *workload)
     cfg.root_path = argv[3];
     (void)snprintf(socket_path, sizeof(socket_path), "%s/vsock.sock", argv[4]);
     cfg.vsock_path = socket_path;
-    cfg.accel = DRUPE_ACCEL_KVM;
+    cfg.accel = strcmp(argv[5], "qemu") == 0 ? DRUPE_ACCEL_QEMU : DRUPE_ACCEL_KVM;
     cfg.memory_mib = 256;
     cfg.argv = workload;
     cfg.env = env;
@@ -652,8 +652,8 @@ int main(int argc, char **argv)
     drupe_agent_t *a = NULL;
     drupe_vm_t *vm = NULL;
 
-    if (argc != 5) {
-        (void)fprintf(stderr, "usage: exec_vm KERNEL AGENT ROOT DIRECTORY\n");
+    if (argc != 6) {
+        (void)fprintf(stderr, "usage: exec_vm KERNEL AGENT ROOT DIRECTORY kvm|qemu\n");
         return 2;
     }
     vm = make_vm(argv, NULL);

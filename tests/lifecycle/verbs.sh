@@ -130,7 +130,7 @@ expect "run -d with a timeout" 0 '' run -d --name timed -t 1 /bin/busybox sleep 
 expect "ends it" 137 '' wait timed
 
 # ---- Templates ----
-expect "template create" 0 'of memory in use' template create --ready ready tpl /bin/busybox sh -c \
+expect "template create" 0 'of memory in use, .* needed by a clone' template create --ready ready tpl /bin/busybox sh -c \
     'x=kept; echo ready; read line; echo "$x $line"'
 expect "template ls" 0 '^tpl ' template ls
 for i in 1 2 3; do
@@ -146,6 +146,17 @@ report $? "pool: a clone for each line, output in their order"
 printf 'a\n' | timeout 120 "$drupe" pool --template nosuch >"$work/out" 2>"$work/err"
 [ $? = 1 ] && grep -q 'No such file' "$work/err"
 report $? "pool of no template"
+echo "a line to learn from" >"$work/lesson"
+expect "template create --train" 0 'needed by a clone' template create --ready ready --train "$work/lesson" t4 \
+    /bin/busybox sh -c 'echo ready; read line; echo "$line"'
+expect "template create --train of no file" 1 'No such file' template create --train "$work/nosuch" t5 /bin/busybox cat
+expect "template create --no-train" 0 'of memory in use$' template create --ready ready --no-train t6 \
+    /bin/busybox sh -c 'echo ready; read line; echo "$line"'
+for t in t4 t6; do
+    echo hello | timeout 120 "$drupe" run --template $t >"$work/out" 2>"$work/err"
+    [ $? = 0 ] && [ "$(cat "$work/out")" = hello ]
+    report $? "run --template $t: it has learned nothing but which memory it needs"
+done
 expect "template of a program that ends" 1 'ended (status 0) before' template create t2 /bin/busybox true
 expect "template that never gets ready" 124 'was not printed' template create --ready no --limit 1 t3 /bin/busybox sleep 100
 expect "template rm" 0 '' template rm tpl

@@ -14,7 +14,8 @@ typedef struct {
     uint64_t raw;
 } gpa_t;
 
-#define GMEM_REGIONS_MAX 4 /* RAM below the device window, RAM above, the root image, one spare */
+/* Ours: RAM below the device window, RAM above, the root image. A vhost-user front end: 8. */
+#define GMEM_REGIONS_MAX 8
 
 struct gmem_region {
     uint64_t gpa;

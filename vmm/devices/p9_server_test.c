@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The 9P server on a folder of its own: what it does, and above all what it refuses. */
-#include "p9_client.h"
+#include "test_p9_client.h"
 
 static void test_session(void **state)
 {

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* A session of the 9P server that goes on in another server, and hostile bytes in its place. */
-#include "p9_client.h"
+#include "test_p9_client.h"
 
 #include "abi/snapshot.h"
 

@@ -17,6 +17,8 @@
 
 #define MACHINE      "microvm,ioapic2=off,pcie=off,x-option-roms=off,auto-kernel-cmdline=off"
 #define MACHINE_OURS MACHINE ",acpi=on,pic=off,pit=off,rtc=off"
+/* Memory that another process maps: it serves the socket device. */
+#define MEMORY_SHARED ",memory-backend=ram"
 /* Linux measures its clocks with the PIT, which it only takes an interrupt from without ACPI. */
 #define MACHINE_LINUX   MACHINE ",acpi=off,pic=on,pit=on,rtc=on"
 #define CMDLINE_DEFAULT "console=ttyS0 reboot=t panic=0"
@@ -144,6 +146,18 @@ static void add_share(struct builder *b, const struct config_share *share, unsig
         share->tag, slot);
 }
 
+static void add_vsock(struct builder *b)
+{
+    struct qemu_args *a = b->args;
+
+    if (b->config->vsock_path == NULL) {
+        return;
+    }
+    add_socket(a, "vsock", QEMU_FD_VSOCK);
+    add(a, "-device");
+    add(a, "vhost-user-vsock-device,chardev=vsock,bus=virtio-mmio-bus.%u", take_slot(b));
+}
+
 static void add_net(struct builder *b, const struct config_net *n, unsigned index)
 {
     unsigned slot = take_slot(b);
@@ -192,6 +206,7 @@ static void add_devices(struct builder *b)
     slot = take_slot(b);
     add(b->args, "-device");
     add(b->args, "virtio-rng-device,bus=virtio-mmio-bus.%u", slot);
+    add_vsock(b);
 }
 
 static void add_machine(struct qemu_args *a, const struct config *c, bool is_ours)
@@ -213,8 +228,14 @@ static void add_machine(struct qemu_args *a, const struct config *c, bool is_our
     for (size_t i = 0; i < array_size(fixed); i++) {
         add(a, "%s", fixed[i]);
     }
+    if (c->vsock_path != NULL) {
+        add(a, "-object");
+        add(a, "memory-backend-memfd,id=ram,size=%lluM,share=on,seal=on",
+            (unsigned long long)(c->memory_size >> 20));
+    }
     add(a, "-M");
-    add(a, "%s", is_ours ? MACHINE_OURS : MACHINE_LINUX);
+    add(a, "%s%s", is_ours ? MACHINE_OURS : MACHINE_LINUX,
+        c->vsock_path != NULL ? MEMORY_SHARED : "");
     add(a, "-m");
     add(a, "%lluM", (unsigned long long)(c->memory_size >> 20));
     add(a, "-smp");

@@ -206,13 +206,14 @@ static int give_boot_args(struct qemu_machine *m)
         .tsc_khz = arch_host_tsc_khz(),
         .has_console = m->config->stdio != DRUPE_STDIO_NONE,
         .is_stdin_split = true,
+        .has_agent = m->config->agent_image != NULL,
     };
-    size_t size = boot_args_size(m->config);
-    void *blob = malloc(size);
+    size_t size = boot_ramdisk_size(m->config);
+    void *blob = calloc(1, size);
     int r = blob == NULL ? -ENOMEM : boot_args_facts_now(&facts);
 
     if (r == 0) {
-        boot_args_write(m->config, &facts, blob);
+        boot_ramdisk_write(m->config, &facts, blob);
         r = give_bytes(m, QEMU_FD_INITRD, blob, size);
         explicit_bzero(blob, size);
     }
@@ -270,6 +271,24 @@ static int give_files(struct qemu_machine *m)
     return r;
 }
 
+static drupe_vm_err_t make_vsock(struct qemu_machine *m, struct drupe_error *err)
+{
+    int socket = -1;
+    int r = 0;
+
+    if (m->config->vsock_path == NULL) {
+        return DRUPE_OK;
+    }
+    r = socket_to_child(m, QEMU_FD_VSOCK, &socket);
+    if (r == 0) {
+        return qemu_vsock_create(m, socket, err);
+    }
+    if (socket >= 0) {
+        (void)close(socket);
+    }
+    return error_set(err, DRUPE_NO_MEMORY, -r, "make QEMU's descriptors");
+}
+
 static bool has_net_limit(const struct config *c)
 {
     for (unsigned i = 0; i < c->net_count; i++) {
@@ -281,6 +300,18 @@ static bool has_net_limit(const struct config *c)
         }
     }
     return false;
+}
+
+static drupe_vm_err_t check_nets(const struct config *c, struct drupe_error *err)
+{
+    if (has_net_limit(c)) {
+        return error_set(err, DRUPE_UNSUPPORTED, 0,
+                         "rate limits of a network interface: not on the qemu backend");
+    }
+    if (c->mmds != NULL) {
+        return error_set(err, DRUPE_UNSUPPORTED, 0, "a metadata service: not on the qemu backend");
+    }
+    return DRUPE_OK;
 }
 
 static drupe_vm_err_t start_thread(struct qemu_machine *m, struct drupe_error *err)
@@ -315,9 +346,9 @@ static drupe_vm_err_t build(struct qemu_machine *m, struct drupe_error *err)
     if (m->config->cpuid_count != 0) {
         return error_set(err, DRUPE_UNSUPPORTED, 0, "CPUID modifiers: not on the qemu backend");
     }
-    if (has_net_limit(m->config)) {
-        return error_set(err, DRUPE_UNSUPPORTED, 0,
-                         "rate limits of a network interface: not on the qemu backend");
+    code = check_nets(m->config, err);
+    if (code != DRUPE_OK) {
+        return code;
     }
     if (!host_find_qemu(m->path, sizeof(m->path))) {
         return error_set(err, DRUPE_UNAVAILABLE, 0, "no QEMU: install qemu-system-x86_64");
@@ -335,7 +366,8 @@ static drupe_vm_err_t build(struct qemu_machine *m, struct drupe_error *err)
     if (r < 0) {
         return error_set(err, DRUPE_NO_MEMORY, -r, "make QEMU's descriptors");
     }
-    return start_thread(m, err);
+    code = make_vsock(m, err);
+    return code == DRUPE_OK ? start_thread(m, err) : code;
 }
 
 static void close_fd(int *fd)
@@ -373,6 +405,7 @@ static void qemu_destroy(void *machine)
         open_gate(m, false);
         (void)pthread_join(m->thread, NULL);
     }
+    qemu_vsock_destroy(m->vsock);
     for (unsigned i = 0; i < QEMU_FDS; i++) {
         close_fd(&m->child_fds[i]);
     }

@@ -36,6 +36,7 @@ enum qemu_fd {
     QEMU_FD_STDOUT,
     QEMU_FD_STDERR,
     QEMU_FD_MONITOR, /* a socket: QMP */
+    QEMU_FD_VSOCK,   /* a socket: vhost-user */
     QEMU_FD_ROOT,
     QEMU_FD_DISK,                                   /* and DRUPE_DISKS_MAX - 1 more */
     QEMU_FD_SHARE = QEMU_FD_DISK + DRUPE_DISKS_MAX, /* and DRUPE_SHARES_MAX - 1 more */
@@ -93,6 +94,8 @@ struct qmp {
 drupe_vm_err_t qmp_do(struct qmp *q, const char *command, drupe_vm_err_t code,
                       struct drupe_error *err) MUST_CHECK;
 
+struct qemu_vsock;
+
 struct qemu_machine {
     const struct config *config;
     struct backend_events events;
@@ -106,6 +109,7 @@ struct qemu_machine {
     int serial_in;      /* our end of the signal line */
     int wake_fd;
     struct qmp qmp;
+    struct qemu_vsock *vsock;        /* NULL: none */
     struct qemu_pipe pipes[STREAMS]; /* the pump thread's from release on */
 
     pthread_t thread;
@@ -129,3 +133,11 @@ struct qemu_machine {
 /* pump.c: the thread's life: start the child, pump until it has ended and all is written, report.
  */
 void *qemu_pump_main(void *machine);
+
+/*
+ * vsock.c: the socket device, ours, served to QEMU through `socket` (taken, also on failure) by a
+ * thread of its own. Before QEMU starts; destroyed after it has ended.
+ */
+drupe_vm_err_t qemu_vsock_create(struct qemu_machine *m, int socket,
+                                 struct drupe_error *err) MUST_CHECK;
+void qemu_vsock_destroy(struct qemu_vsock *v); /* NULL: nothing to do */
