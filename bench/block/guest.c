@@ -184,7 +184,7 @@ int main(int argc, char **argv)
         perror("memory");
         return 1;
     }
-    if (fd < 0 || ioctl(fd, BLKGETSIZE64, &size) < 0 || size < DEPTH_MAX * BLOCK_MAX) {
+    if (fd < 0 || ioctl(fd, BLKGETSIZE64, &size) < 0 || size < (uint64_t)DEPTH_MAX * BLOCK_MAX) {
         perror(argv[1]);
         return 1;
     }
