@@ -494,6 +494,13 @@ static int run_pool(int argc, char **argv)
     p.thaw.restore.is_clone = true;
     p.thaw.restore.is_memory_trusted = true;
     status = thaw_job(&p.thaw, "pool", &o, &p.job);
+    if (status == 0 &&
+        (p.thaw.description.stdio != DRUPE_STDIO_STREAM || p.thaw.description.vsock_cid != 0)) {
+        status = complain(STATUS_USAGE,
+                          "pool: --template %s: this is a background machine's; drupe template "
+                          "create makes one",
+                          o.template_name);
+    }
     if (status == 0 && p.thaw.description.is_diff) {
         status =
             complain(STATUS_USAGE, "pool: template %s is an incremental snapshot; not supported",
@@ -549,7 +556,7 @@ const struct verb verb_pool = {
             "      --warm N           clones kept ready (default 4)\n"
             "      --retries N        new tries after a failure (default 2)\n"
             "  -t, --timeout SECONDS  of one line (default 60)\n"
-            "      --no-jail          no jail around the machines\n\n"
+            "      --no-jail          all machines in this process, without jails\n\n"
             "example:\n"
             "  printf 'print(1)\\nprint(2)\\n' | drupe pool --template py\n",
     .run = run_pool,

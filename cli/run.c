@@ -129,6 +129,7 @@ static int run_run(int argc, char **argv)
         { .name = "volume", .letter = 'v', .kind = OPTION_LIST, .out = &o.volumes },
         { .name = "disk", .kind = OPTION_LIST, .out = &o.disks },
         { .name = "scratch", .kind = OPTION_LIST, .out = &o.scratch },
+        { .name = "net", .kind = OPTION_LIST, .out = &o.nets },
         { .name = "log", .kind = OPTION_TEXT, .out = &o.log },
         { .name = "console-log", .kind = OPTION_TEXT, .out = &o.log },
         { .name = "detach", .letter = 'd', .kind = OPTION_FLAG, .out = &o.is_detached },
@@ -162,6 +163,7 @@ static int run_run(int argc, char **argv)
     strings_free(&o.volumes);
     strings_free(&o.disks);
     strings_free(&o.scratch);
+    strings_free(&o.nets);
     return status;
 }
 
@@ -186,11 +188,11 @@ const struct verb verb_run = {
         "      --kernel-args TEXT  more words for the kernel's command line\n"
         "      --accel WHICH       auto (default), kvm, qemu, firecracker (the one in PATH) or "
         "libkrun\n"
-        "  -m, --memory MIB        4 to 16384 (default 256)\n"
+        "  -m, --memory MIB        4 to 16384, or 1G and the like (default 256)\n"
         "  -c, --cpus N            1 to 32 (default 1)\n"
         "  -t, --timeout SECONDS   stop the machine after that time; the status is then 124\n"
         "  -e, --env NAME[=VALUE]  set a variable, or pass this shell's on; may be repeated\n"
-        "  -w, --cwd DIR           the program's working directory\n"
+        "  -w, --cwd DIR           the program's working directory; also --workdir\n"
         "  -v HOST:GUEST[:ro]      share a folder of this host; may be repeated\n"
         "      --disk FILE[:ro][:direct]  a disk: /dev/vda, then vdb, ...; may be repeated; "
         "direct: "
@@ -198,6 +200,8 @@ const struct verb verb_run = {
         "                          the host's page cache\n"
         "      --scratch MIB       a disk in memory behind those, compressed; goes with the "
         "machine\n"
+        "      --net tap=NAME[,mac=MAC][,mtu=N]  a network interface on a tap of this host; needs "
+        "--kernel\n"
         "  -d, --detach            run in the background and print the machine's id; see drupe ps\n"
         "      --name NAME         call it so (with -d)\n"
         "      --track-dirty       record which pages it writes, for drupe snapshot --diff (with "

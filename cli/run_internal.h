@@ -28,6 +28,7 @@ struct run_options {
     struct strings volumes;
     struct strings disks;   /* FILE[:ro] */
     struct strings scratch; /* MiB */
+    struct strings nets;    /* tap=NAME,... */
     bool has_timeout;
     bool is_verbose;
     bool has_no_jail;
@@ -41,8 +42,9 @@ struct run_options {
  * its machine's size. `o` is a struct run_options. */
 #define JOB_OPTIONS(o)                                                                             \
     TEXT_OPTION("root", 0, &(o).root), TEXT_OPTION("kernel", 0, &(o).kernel),                      \
-        TEXT_OPTION("cwd", 'w', &(o).cwd), LIST_OPTION("env", 'e', &(o).env),                      \
-        NUMBER_OPTION("memory", 'm', &(o).memory_mib, DRUPE_MEMORY_MIB_MIN, DRUPE_MEMORY_MIB_MAX), \
+        TEXT_OPTION("cwd", 'w', &(o).cwd), TEXT_OPTION("workdir", 0, &(o).cwd),                    \
+        LIST_OPTION("env", 'e', &(o).env),                                                         \
+        MIB_OPTION("memory", 'm', &(o).memory_mib, DRUPE_MEMORY_MIB_MIN, DRUPE_MEMORY_MIB_MAX),    \
         NUMBER_OPTION("cpus", 'c', &(o).vcpus, 1, DRUPE_VCPUS_MAX)
 
 /* What to run, and in what; owned. */
@@ -60,6 +62,8 @@ struct job {
     unsigned share_count;
     struct drupe_disk disks[DRUPE_DISKS_MAX]; /* paths owned */
     unsigned disk_count;
+    struct drupe_net nets[DRUPE_NETS_MAX]; /* names owned */
+    unsigned net_count;
 };
 
 /* run_shares.c. A folder as image becomes a share at "/", and image NULL. */
@@ -73,6 +77,12 @@ void job_free_shares(struct job *j);
 int job_add_disks(struct job *j, const struct run_options *o) MUST_CHECK;
 int job_add_files(struct job *j, const char *verb, const struct strings *disks) MUST_CHECK;
 void job_free_disks(struct job *j);
+
+/* run_net.c: --net. */
+int job_add_nets(struct job *j, const char *verb, const struct strings *nets) MUST_CHECK;
+/* Refuse what the kernel inside drupe could not use. */
+int job_check_kernel_nets(const struct job *j, const struct run_options *o) MUST_CHECK;
+void job_free_nets(struct job *j);
 
 void job_free(struct job *j); /* also as a cleanup function */
 #define CLEANUP_JOB __attribute__((cleanup(job_free))) struct job

@@ -386,6 +386,7 @@ void disk_lose_power(void)
         }
         n->listener = NULL;
         n->is_locked = false;
+        n->owner = NULL;
     }
     generation++;
 }

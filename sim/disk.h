@@ -46,7 +46,8 @@ struct disk_node {
     struct disk_names kept_names; /* on the medium */
     uint64_t version;             /* counts changes of the bytes */
     void *listener;               /* a bound socket */
-    bool is_locked;
+    bool is_locked;               /* flock() */
+    struct sim_file *owner;       /* F_OFD_SETLK; NULL: nobody */
 };
 
 char *disk_copy_text(const char *text); /* sim_free */

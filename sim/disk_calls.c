@@ -210,6 +210,9 @@ static void disk_close(struct sim_file *f)
     if (o->has_lock) {
         o->node->is_locked = false;
     }
+    if (o->node->owner == f) {
+        o->node->owner = NULL;
+    }
     sim_free(o);
 }
 
@@ -480,6 +483,25 @@ WRAP(int, flock)(int fd, int operation)
     }
     o->node->is_locked = true;
     o->has_lock = true;
+    return 0;
+}
+
+int sim_file_lock(struct sim_file *f, const struct flock *lock)
+{
+    struct disk_node *n = NULL;
+
+    if (f->ops != &disk_ops || lock->l_type == F_RDLCK) {
+        return -EINVAL;
+    }
+    n = open_file(f)->node;
+    if (lock->l_type == F_UNLCK) {
+        n->owner = n->owner == f ? NULL : n->owner;
+        return 0;
+    }
+    if ((f->flags & O_ACCMODE) == O_RDONLY || (n->owner != NULL && n->owner != f)) {
+        return (f->flags & O_ACCMODE) == O_RDONLY ? -EBADF : -EAGAIN;
+    }
+    n->owner = f;
     return 0;
 }
 

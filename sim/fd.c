@@ -278,11 +278,16 @@ WRAP(int, dup)(int fd)
 WRAP(int, fcntl)(int fd, int command, ...)
 {
     struct sim_file *f = sim_fd_get(fd);
+    struct flock *lock = NULL;
     va_list args;
     int value = 0;
 
     va_start(args, command);
-    value = va_arg(args, int); /* of the commands served here all but the GETs have one */
+    if (command == F_OFD_SETLK) {
+        lock = va_arg(args, struct flock *);
+    } else {
+        value = va_arg(args, int); /* of the commands served here all but the GETs have one */
+    }
     va_end(args);
     sim_step();
     if (f == NULL) {
@@ -302,6 +307,8 @@ WRAP(int, fcntl)(int fd, int command, ...)
         return FD_CLOEXEC;
     case F_SETFD:
         return 0;
+    case F_OFD_SETLK:
+        return (int)sim_result_of(sim_file_lock(f, lock));
     default:
         return (int)sim_result_of(-EINVAL);
     }

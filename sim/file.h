@@ -6,6 +6,7 @@
  */
 #pragma once
 
+#include <fcntl.h>
 #include <poll.h>
 #include <sys/stat.h>
 #include <sys/types.h>
@@ -51,6 +52,8 @@ long sim_result_of(long r);
 /* ---- Files (disk.c) ---- */
 
 int sim_file_map(int fd, void *to, size_t size, off_t offset, bool is_shared_writable);
+/* An open file's own lock: whole files, exclusive ones. -EAGAIN: another open file has it. */
+int sim_file_lock(struct sim_file *f, const struct flock *lock);
 /* Put a file into the world without faults, durable at once; directories are made. */
 void sim_disk_put(const char *path, const void *data, size_t size, mode_t mode);
 void sim_disk_mkdir(const char *path);

@@ -401,6 +401,9 @@ static drupe_vm_err_t take_all_files(struct config *c, const drupe_vm_config_t *
     if (r == DRUPE_OK && from->root_path != NULL) {
         r = config_take_file("root image", from->root_path, from->root_mode != DRUPE_ROOT_DISK_RW,
                              &c->root, err);
+        if (r == DRUPE_OK) {
+            r = config_lock_disk("root image", &c->root, err);
+        }
     }
     for (; r == DRUPE_OK && c->disk_count < from->disk_count; c->disk_count++) {
         const struct drupe_disk *d = &from->disks[c->disk_count];
@@ -408,6 +411,9 @@ static drupe_vm_err_t take_all_files(struct config *c, const drupe_vm_config_t *
         if (d->memory_size == 0) {
             r = config_take_disk(d->path, d->is_read_only, d->is_direct, &c->disks[c->disk_count],
                                  err);
+            if (r == DRUPE_OK) {
+                r = config_lock_disk("disk", &c->disks[c->disk_count], err);
+            }
         }
         c->disks[c->disk_count].memory_size = d->memory_size;
         c->disks[c->disk_count].memory_max =
@@ -506,6 +512,7 @@ void config_clear(struct config *c)
     c->serial_log = -1;
     c->serial_in = -1;
     c->vsock_fd = -1;
+    c->vsock_broker_fd = -1;
 }
 
 drupe_vm_err_t config_take(struct config *out, const drupe_vm_config_t *from,
@@ -623,6 +630,7 @@ void config_deinit(struct config *c)
     free(c->cmdline);
     free(c->cpuid);
     close_fd(&c->vsock_fd);
+    close_fd(&c->vsock_broker_fd);
     if (c->vsock_path != NULL) {
         (void)unlink(c->vsock_path); /* fails when somebody tidied up already */
     }

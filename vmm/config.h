@@ -9,6 +9,8 @@
 
 #include "drupe/vm.h"
 
+struct mmds_service;
+
 struct config_file {
     char *path; /* NULL: none */
     int fd;     /* -1: none */
@@ -34,6 +36,7 @@ struct config_net {
     char *name; /* as the caller gave it */
     int fd;     /* an attached tap (tap.h) */
     bool has_mac;
+    bool has_metadata;
     uint8_t mac[6]; /* made up without has_mac */
     uint16_t mtu;   /* 0: not told */
     struct drupe_rate_limit rx_limit;
@@ -64,6 +67,7 @@ struct config {
     unsigned share_count;
     struct config_net nets[DRUPE_NETS_MAX];
     unsigned net_count;
+    struct mmds_service *mmds; /* NULL: none */
     struct config_strings argv;
     struct config_strings env;
     char *cwd;      /* never NULL */
@@ -90,8 +94,9 @@ struct config {
     drupe_log_fn log;
     void *log_ctx;
     unsigned boot_timeout_ms;
-    char *vsock_path; /* NULL: no device */
-    int vsock_fd;     /* listens there */
+    char *vsock_path;    /* NULL: no device */
+    int vsock_fd;        /* listens there */
+    int vsock_broker_fd; /* to who connects for us; -1: we do it ourselves */
     uint32_t vsock_cid;
     const void *agent_image; /* NULL: none */
     size_t agent_image_size;
@@ -114,6 +119,10 @@ drupe_vm_err_t config_take_file(const char *what, const char *path, bool is_read
 /* The same for a disk's file (config_disk.c), past the page cache if wanted. */
 drupe_vm_err_t config_take_disk(const char *path, bool is_read_only, bool is_direct,
                                 struct config_file *out, struct drupe_error *err) MUST_CHECK;
+/* Nobody else's to write as long as its descriptor, or a copy of it, is open. NO_ACCESS: it is. */
+drupe_vm_err_t config_lock_disk(const char *what, const struct config_file *f,
+                                struct drupe_error *err) MUST_CHECK;
+bool config_is_same_file(const struct config_file *a, const struct config_file *b);
 void config_file_deinit(struct config_file *f);
 
 /* The shares' checks and descriptors (config_shares.c). */
@@ -128,6 +137,9 @@ void config_deinit_shares(struct config *c);
 drupe_vm_err_t config_check_nets(const drupe_vm_config_t *from, struct drupe_error *err) MUST_CHECK;
 drupe_vm_err_t config_take_nets(struct config *c, const drupe_vm_config_t *from,
                                 struct drupe_error *err) MUST_CHECK;
+/* Any thread, also while the machine runs. */
+drupe_vm_err_t config_set_metadata(struct config *c, const char *document, size_t size,
+                                   struct drupe_error *err) MUST_CHECK;
 void config_clear_nets(struct config *c);
 void config_deinit_nets(struct config *c);
 

@@ -52,6 +52,7 @@ drupe_vm_err_t drupe_vm_update_disk(drupe_vm_t *vm, unsigned index,
     void *machine = NULL;
     struct config_file *disk = config_disk(&vm->config, index);
     struct config_file file = { .fd = -1 };
+    bool is_same = false;
     drupe_vm_err_t r = DRUPE_OK;
 
     if (vm->backend->update_disk == NULL) {
@@ -62,6 +63,11 @@ drupe_vm_err_t drupe_vm_update_disk(drupe_vm_t *vm, unsigned index,
     }
     if (update->path != NULL) {
         r = config_take_disk(update->path, disk->is_read_only, disk->is_direct, &file, err);
+        /* The same file, opened anew: it is locked by the descriptor that it has. */
+        is_same = r == DRUPE_OK && config_is_same_file(disk, &file);
+        if (r == DRUPE_OK && !is_same) {
+            r = config_lock_disk("disk", &file, err);
+        }
         if (r != DRUPE_OK) {
             config_file_deinit(&file);
             return r;
@@ -77,6 +83,9 @@ drupe_vm_err_t drupe_vm_update_disk(drupe_vm_t *vm, unsigned index,
             config_file_deinit(disk);
             *disk = file;
             file = (struct config_file){ .fd = -1 };
+            if (is_same) {
+                (void)!config_lock_disk("disk", disk, NULL); /* free a moment ago */
+            }
         }
         if (r == DRUPE_OK && update->limit != NULL) {
             disk->limit = *update->limit;
@@ -115,6 +124,12 @@ drupe_vm_err_t drupe_vm_update_net(drupe_vm_t *vm, unsigned index,
     }
     put(vm);
     return DRUPE_OK;
+}
+
+drupe_vm_err_t drupe_vm_set_metadata(drupe_vm_t *vm, const char *document, size_t size,
+                                     struct drupe_error *err)
+{
+    return config_set_metadata(&vm->config, document, size, err);
 }
 
 drupe_vm_err_t drupe_vm_set_balloon(drupe_vm_t *vm, uint32_t target_mib, struct drupe_error *err)

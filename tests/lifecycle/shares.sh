@@ -58,7 +58,7 @@ expect "restore with another folder and another disk" 0 '' \
 until_true has_line "$work/b/log" "^$((at + 3)) there disk two"
 report $? "it goes on there"
 expect "a command reads the folder" 0 '^there' exec moved -- /bin/cat /data/where
-expect "a clone of it needs a disk of its own" 2 'clone needs a writable disk' clone moved
+expect "a clone of it needs a disk of its own" 1 'needs a writable disk of its own' clone moved
 cp "$work/two.img" "$work/three.img"
 expect "which it can be given" 0 '' clone --name twin --disk "$work/three.img" moved
 expect "it runs" 0 '^disk two' exec twin -- /bin/dd if=/dev/vda bs=8 count=1

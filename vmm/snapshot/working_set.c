@@ -14,6 +14,8 @@
 
 #define PAGE       ((uint64_t)SNAPSHOT_PAGE_SIZE)
 #define COPY_CHUNK (1u << 20)
+/* No more is brought in at once, so that a table which names all of a large RAM holds nobody up. */
+#define BRING_PAGES_MAX (UINT64_C(256) << 20 >> 12)
 
 #ifndef MADV_POPULATE_READ
 #define MADV_POPULATE_READ  22 /* Linux 5.14 */
@@ -236,23 +238,31 @@ drupe_vm_err_t working_set_write(const struct snapshot_file *f, const struct mem
 
 /* ---- Bringing in ---- */
 
-static bool bring_kind(const struct snapshot_file *f, uint8_t *ram, enum snapshot_run_kind kind)
+/* False: the host cannot, or it is enough. */
+static bool bring_kind(const struct snapshot_file *f, uint8_t *ram, enum snapshot_run_kind kind,
+                       uint64_t *pages_left)
 {
     for (uint32_t i = 0; i < f->working_set_count; i++) {
         const struct snapshot_run *run = &f->working_set[i];
         bool is_written = kind == SNAPSHOT_RUN_WRITTEN;
 
-        if (run->kind == (uint32_t)kind &&
+        if (run->kind != (uint32_t)kind) {
+            continue;
+        }
+        if (run->count > *pages_left ||
             madvise(ram + run->page * PAGE, run->count * PAGE,
                     is_written ? MADV_POPULATE_WRITE : MADV_POPULATE_READ) < 0) {
             return false;
         }
+        *pages_left -= run->count;
     }
     return true;
 }
 
 void working_set_bring(const struct snapshot_file *f, uint8_t *ram)
 {
+    uint64_t pages_left = BRING_PAGES_MAX;
+
     /* What is not in the page cache is asked for as a whole before the first is waited for. */
     for (uint32_t i = 0; i < f->working_set_count; i++) {
         const struct snapshot_run *run = &f->working_set[i];
@@ -261,7 +271,7 @@ void working_set_bring(const struct snapshot_file *f, uint8_t *ram)
     }
     /* Those that are written first: a page is mapped with its neighbours, which then are unmapped
      * again to be copied. */
-    if (bring_kind(f, ram, SNAPSHOT_RUN_WRITTEN)) {
-        (void)bring_kind(f, ram, SNAPSHOT_RUN_READ);
+    if (bring_kind(f, ram, SNAPSHOT_RUN_WRITTEN, &pages_left)) {
+        (void)bring_kind(f, ram, SNAPSHOT_RUN_READ, &pages_left);
     }
 }
