@@ -179,7 +179,7 @@ static void start_ring(struct world *w, uint32_t index, uint32_t base)
     const struct vhost_user_ring_state size = { index, RING_SIZE };
     const struct vhost_user_ring_state from = { index, base };
     const struct vhost_user_ring_state on = { index, 1 };
-    const uint64_t at = USER_ADDR + 0x4000u * (index + 1);
+    const uint64_t at = USER_ADDR + UINT64_C(0x4000) * (index + 1);
     const struct vhost_user_ring_addresses addresses = {
         .index = index, .desc = at, .avail = at + 0x1000, .used = at + 0x2000
     };
@@ -216,7 +216,7 @@ static void post_buffers(struct world *w, uint16_t first, uint16_t count)
     struct vring_avail *avail = (void *)(w->ram + 0x5000);
 
     for (uint16_t i = first; i < first + count; i++) {
-        desc[i] = test_desc(BUFFER_AT + i * 0x1000u, 0x1000, VRING_DESC_F_WRITE);
+        desc[i] = test_desc(BUFFER_AT + (uint64_t)i * 0x1000u, 0x1000, VRING_DESC_F_WRITE);
         avail->ring[i] = i;
     }
     avail->idx = (uint16_t)(first + count);
@@ -226,7 +226,7 @@ static void post_buffers(struct world *w, uint16_t first, uint16_t count)
 
 static const struct virtio_vsock_hdr *packet(const struct world *w, unsigned index)
 {
-    return (const void *)(w->ram + BUFFER_AT + index * 0x1000u);
+    return (const void *)(w->ram + BUFFER_AT + (size_t)index * 0x1000u);
 }
 
 static unsigned used_count(const struct world *w)
