@@ -78,6 +78,10 @@ extern const struct verb verb_help;
 const struct verb *verb_find(const char *name);
 const struct verb *verb_at(unsigned index);
 
+/* The name of the verb that the user gave: what verbs share complains in its name. */
+const char *verb_running(void);
+void verb_set_running(const char *name);
+
 /*
  * The known word nearest to `word` by edit distance, or NULL when none is near enough to be a
  * typing error. `words` ends with NULL.

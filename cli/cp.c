@@ -24,6 +24,12 @@
 /* Give up with the library's text. */
 static int refuse(const char *path, const struct drupe_error *err)
 {
+    size_t size = strlen(path);
+
+    /* It names the path by itself when the agent refused that one. */
+    if (strncmp(err->text, path, size) == 0 && err->text[size] == ':') {
+        return complain(STATUS_FAILED, "cp: %s", err->text);
+    }
     return complain(STATUS_FAILED, "cp: %s: %s", path,
                     err->text[0] ? err->text : drupe_vm_err_name(err->code));
 }
@@ -323,6 +329,11 @@ static int run_cp(int argc, char **argv)
     if ((from == NULL) == (to == NULL)) {
         return complain(STATUS_USAGE, "cp: one of the two must be MACHINE:PATH, the other a path "
                                       "of this host");
+    }
+    if (strcmp(source, "-") == 0 || strcmp(target, "-") == 0) {
+        return complain(STATUS_USAGE,
+                        "cp: -: a stream goes through drupe exec -i MACHINE -- cat; a "
+                        "file of that name is ./-");
     }
     if (from && from[0] != '/') {
         return complain(STATUS_USAGE, "cp: %s: give an absolute path in the guest", source);

@@ -288,11 +288,13 @@ static int run_exec(int argc, char **argv)
         { .name = "tty", .letter = 't', .kind = OPTION_FLAG, .out = &w.has_tty },
         { .name = "env", .letter = 'e', .kind = OPTION_LIST, .out = &w.env },
         { .name = "cwd", .letter = 'w', .kind = OPTION_TEXT, .out = &w.cwd },
+        { .name = "workdir", .kind = OPTION_TEXT, .out = &w.cwd },
         { .name = "uid",
           .letter = 'u',
           .kind = OPTION_NUMBER,
           .out = &w.uid,
           .max = UINT32_MAX - 1 },
+        { .name = "user", .kind = OPTION_NUMBER, .out = &w.uid, .max = UINT32_MAX - 1 },
         { .name = "timeout",
           .kind = OPTION_NUMBER,
           .out = &w.timeout_s,
@@ -334,8 +336,8 @@ const struct verb verb_exec = {
         "  -i, --interactive       pass standard input on; otherwise it is empty\n"
         "  -t, --tty               give it a terminal (with -i: a shell, say)\n"
         "  -e, --env NAME[=VALUE]  set a variable, or pass this shell's on; may be repeated\n"
-        "  -w, --cwd DIR           its working directory (default /)\n"
-        "  -u, --uid N             its user and group (default 0)\n"
+        "  -w, --cwd DIR           its working directory (default /); also --workdir\n"
+        "  -u, --uid N             its user and group (default 0); also --user\n"
         "      --timeout SECONDS   then SIGTERM, two seconds later SIGKILL; the status is 124\n\n"
         "examples:\n"
         "  drupe exec web -- ps\n"

@@ -100,7 +100,8 @@ static int add_interpreters(struct image_tree *t, const char *script, char *line
 
     if (!interpreter || interpreter[0] != '/') {
         return complain(STATUS_FAILED,
-                        "run: %s: its first line names no interpreter by an absolute path", script);
+                        "%s: %s: its first line names no interpreter by an absolute path",
+                        verb_running(), script);
     }
     const char *name = strrchr(interpreter, '/') + 1;
     int status = add_elf(t, "run", interpreter, interpreter, used);
@@ -109,7 +110,8 @@ static int add_interpreters(struct image_tree *t, const char *script, char *line
         CLEANUP_FREE char *found = program_find(argument);
 
         if (!found) {
-            return complain(STATUS_FAILED, "run: %s: %s is not in PATH", script, argument);
+            return complain(STATUS_FAILED, "%s: %s: %s is not in PATH", verb_running(), script,
+                            argument);
         }
         name = argument;
         status = add_elf(t, "run", found, found, used);
@@ -128,7 +130,7 @@ static int add_program(struct image_tree *t, const char *path, struct strings *u
     char line[SCRIPT_LINE_MAX + 1] = { 0 };
 
     if (fd < 0) {
-        return complain(STATUS_FAILED, "run: %s: %s", path, strerror(errno));
+        return complain(STATUS_FAILED, "%s: %s: %s", verb_running(), path, strerror(errno));
     }
     if (pread(fd, line, SCRIPT_LINE_MAX, 0) > 2 && line[0] == '#' && line[1] == '!') {
         int status = add_file(t, "run", path, path, used);
@@ -260,9 +262,9 @@ static char *locate(const char *program, int *status)
         given = program_find(program);
         if (!given) {
             *status = complain(STATUS_FAILED,
-                               "run: %s: no such program in PATH; give a path, or -- %s "
+                               "%s: %s: no such program in PATH; give a path, or -- %s "
                                "for a command of the project's image",
-                               program, program);
+                               verb_running(), program, program);
             return NULL;
         }
     } else if (program[0] == '/') {
@@ -273,12 +275,13 @@ static char *locate(const char *program, int *status)
         given = path_join(cwd ? cwd : "/", program);
     }
     if (stat(given, &st) < 0) {
-        *status = complain(STATUS_FAILED, "run: %s: %s", program, strerror(errno));
+        *status = complain(STATUS_FAILED, "%s: %s: %s", verb_running(), program, strerror(errno));
     } else if (!S_ISREG(st.st_mode)) {
-        *status = complain(STATUS_FAILED, "run: %s: %s, not a program", program,
+        *status = complain(STATUS_FAILED, "%s: %s: %s, not a program", verb_running(), program,
                            S_ISDIR(st.st_mode) ? "a directory" : "not a regular file");
     } else if (access(given, R_OK) < 0) {
-        *status = complain(STATUS_FAILED, "run: %s: cannot be read: %s", program, strerror(errno));
+        *status = complain(STATUS_FAILED, "%s: %s: cannot be read: %s", verb_running(), program,
+                           strerror(errno));
     } else {
         return given;
     }
@@ -302,7 +305,7 @@ int host_image(const char *program, char **image_out, char **argv0_out)
 
     if (!path || !dir) {
         free(given);
-        return complain(STATUS_FAILED, "run: %s: %s",
+        return complain(STATUS_FAILED, "%s: %s: %s", verb_running(),
                         path ? "the cache directory (set DRUPE_CACHE to another)" : program,
                         strerror(errno));
     }

@@ -120,6 +120,7 @@ static int run_logs(int argc, char **argv)
           .out = &lines,
           .min = 1,
           .max = 1000000 },
+        { .name = "tail", .kind = OPTION_NUMBER, .out = &lines, .min = 1, .max = 1000000 },
     };
     struct operands operands;
     struct stat st;
@@ -165,7 +166,7 @@ const struct verb verb_logs = {
         "drupe run\nwrites inside a project.\n\n"
         "options:\n"
         "  -f, --follow     go on printing until the machine ends\n"
-        "  -n, --lines N    how many lines (default 50)\n\n"
+        "  -n, --lines N    how many lines (default 50); also --tail\n\n"
         "example:\n"
         "  drupe logs --follow\n",
     .run = run_logs,

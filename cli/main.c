@@ -8,6 +8,25 @@
 
 #include "cli.h"
 
+/* What other programs call it, for fingers that are used to those. */
+static const struct {
+    const char *word;
+    const char *here;
+} elsewhere[] = {
+    { "attach", "logs -f, or drupe exec -it" },
+    { "commit", "snapshot" },
+    { "images", "template ls" },
+    { "inspect", "ps --json" },
+    { "list", "ps" },
+    { "ls", "ps" },
+    { "shell", "exec -it MACHINE -- sh" },
+    { "ssh", "exec -it MACHINE -- sh" },
+    { "start", "run -d, or drupe resume" },
+    { "stats", "top" },
+    { "suspend", "pause" },
+    { "unpause", "resume" },
+};
+
 static int refuse_verb(const char *word)
 {
     const char *names[64] = { NULL };
@@ -18,6 +37,12 @@ static int refuse_verb(const char *word)
     }
     const char *near = nearest_word(word, names);
 
+    for (size_t i = 0; i < array_size(elsewhere); i++) {
+        if (strcmp(word, elsewhere[i].word) == 0) {
+            return complain(STATUS_USAGE, "unknown command \"%s\"; here it is drupe %s", word,
+                            elsewhere[i].here);
+        }
+    }
     if (near) {
         return complain(STATUS_USAGE, "unknown command \"%s\" (did you mean %s?)", word, near);
     }
@@ -77,6 +102,7 @@ int main(int argc, char **argv)
         return word[0] == '-' ? complain(STATUS_USAGE, "unknown option %s; see drupe help", word)
                               : refuse_verb(word);
     }
+    verb_set_running(verb->name);
     int status = verb->run(argc - 1, argv + 1);
 
     if (fflush(stdout) != 0 || ferror(stdout)) {

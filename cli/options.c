@@ -50,6 +50,26 @@ static bool parse_decimal(const char *text, uint64_t *out)
     return true;
 }
 
+/* "512", "512M", "2G", "2GiB": MiB. */
+static bool parse_mib(const char *text, uint64_t *out)
+{
+    static const struct {
+        const char *suffix;
+        uint64_t mib;
+    } units[] = { { "", 1 },     { "M", 1 },     { "MB", 1 },    { "MiB", 1 },
+                  { "G", 1024 }, { "GB", 1024 }, { "GiB", 1024 } };
+
+    size_t digits = strspn(text, "0123456789");
+    CLEANUP_FREE char *number = text_copy_sized(text, digits);
+
+    for (size_t i = 0; i < array_size(units); i++) {
+        if (strcasecmp(text + digits, units[i].suffix) == 0) {
+            return parse_decimal(number, out) && checked_mul(*out, units[i].mib, out);
+        }
+    }
+    return false;
+}
+
 static int set_value(struct parse *p, const struct option_spec *spec, const char *value)
 {
     uint64_t number = 0;
@@ -66,6 +86,14 @@ static int set_value(struct parse *p, const struct option_spec *spec, const char
         return 0;
     case OPTION_LIST:
         strings_add(spec->out, value);
+        return 0;
+    case OPTION_MIB:
+        if (!parse_mib(value, &number) || number < spec->min || number > spec->max) {
+            return refuse(
+                p, "--%s %s: give MiB from %llu to %llu, or a number with M or G behind it",
+                spec->name, value, (unsigned long long)spec->min, (unsigned long long)spec->max);
+        }
+        *(uint64_t *)spec->out = number;
         return 0;
     case OPTION_NUMBER:
         if (!parse_decimal(value, &number) || number < spec->min || number > spec->max) {

@@ -15,6 +15,7 @@ enum option_kind {
     OPTION_FLAG,   /* bool *      */
     OPTION_TEXT,   /* const char ** : borrowed from argv; not empty */
     OPTION_NUMBER, /* uint64_t *  : decimal, min..max */
+    OPTION_MIB,    /* uint64_t *  : the same in MiB, or with M or G behind it */
     OPTION_LIST,   /* struct strings * : may be repeated */
 };
 
@@ -23,7 +24,7 @@ struct option_spec {
     char letter;      /* 0: none */
     enum option_kind kind;
     void *out;
-    uint64_t min; /* NUMBER */
+    uint64_t min; /* NUMBER, MIB */
     uint64_t max;
 };
 
@@ -39,6 +40,11 @@ struct option_spec {
 #define LIST_OPTION(word, key, target)                                                             \
     {                                                                                              \
         .name = (word), .letter = (key), .kind = OPTION_LIST, .out = (target)                      \
+    }
+#define MIB_OPTION(word, key, target, least, most)                                                 \
+    {                                                                                              \
+        .name = (word), .letter = (key), .kind = OPTION_MIB, .out = (target), .min = (least),      \
+        .max = (most)                                                                              \
     }
 #define NUMBER_OPTION(word, key, target, least, most)                                              \
     {                                                                                              \

@@ -12,6 +12,7 @@ struct values {
     bool is_loud;
     const char *file;
     uint64_t count;
+    uint64_t memory_mib;
     struct strings env;
 };
 
@@ -27,6 +28,7 @@ static int parse(struct values *v, const char *const *argv, struct operands *out
           .out = &v->count,
           .min = 1,
           .max = 32 },
+        MIB_OPTION("memory", 'm', &v->memory_mib, 4, 16384),
         { .name = "env", .letter = 'e', .kind = OPTION_LIST, .out = &v->env },
     };
     int argc = 0;
@@ -142,12 +144,50 @@ static void near_words(void **state)
     assert_null(nearest_word("a-word-longer-than-any-that-the-table-may-hold", words));
 }
 
+static void sizes(void **state)
+{
+    static const struct {
+        const char *text;
+        uint64_t mib; /* 0: refused */
+    } cases[] = {
+        { "4", 4 },
+        { "64m", 64 },
+        { "64MB", 64 },
+        { "64MiB", 64 },
+        { "1G", 1024 },
+        { "16gib", 16384 },
+        { "17G", 0 },
+        { "3", 0 },
+        { "", 0 },
+        { "M", 0 },
+        { "1.5G", 0 },
+        { "64K", 0 },
+        { "64 M", 0 },
+        { "-4", 0 },
+        { "0x10", 0 },
+        { "18446744073709551615G", 0 },
+        { "99999999999999999999", 0 },
+    };
+
+    (void)state;
+    for (size_t i = 0; i < array_size(cases); i++) {
+        const char *const argv[] = { "run", "-m", cases[i].text, NULL };
+        struct values v = { 0 };
+        struct operands o;
+        char error[256];
+        int status = parse(&v, argv, &o, error, sizeof(error));
+
+        assert_int_equal(status, cases[i].mib == 0 ? -1 : 0);
+        assert_int_equal(v.memory_mib, cases[i].mib);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(values_are_set),  cmocka_unit_test(letters_together),
-        cmocka_unit_test(dashes_and_help), cmocka_unit_test(refusals),
-        cmocka_unit_test(near_words),
+        cmocka_unit_test(values_are_set),   cmocka_unit_test(sizes),
+        cmocka_unit_test(letters_together), cmocka_unit_test(dashes_and_help),
+        cmocka_unit_test(refusals),         cmocka_unit_test(near_words),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -494,6 +494,13 @@ static int run_pool(int argc, char **argv)
     p.thaw.restore.is_clone = true;
     p.thaw.restore.is_memory_trusted = true;
     status = thaw_job(&p.thaw, "pool", &o, &p.job);
+    if (status == 0 &&
+        (p.thaw.description.stdio != DRUPE_STDIO_STREAM || p.thaw.description.vsock_cid != 0)) {
+        status = complain(STATUS_USAGE,
+                          "pool: --template %s: this is a background machine's; drupe template "
+                          "create makes one",
+                          o.template_name);
+    }
     if (status == 0 && p.thaw.description.is_diff) {
         status =
             complain(STATUS_USAGE, "pool: template %s is an incremental snapshot; not supported",

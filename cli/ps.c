@@ -93,7 +93,7 @@ static void print_row(const struct row *row)
                                    ? text_format("exit %d", row->end.status)
                                    : text_copy(state_of(row));
 
-    (void)printf("%-12s  %-12s  %-9s  %-7s  %-10s  %4u  %s\n", r->id, r->name[0] ? r->name : "-",
+    (void)printf("%-12s  %-12s  %-10s  %-7s  %-10s  %4u  %s\n", r->id, r->name[0] ? r->name : "-",
                  state, age, memory, r->vcpus, command);
 }
 
@@ -152,7 +152,7 @@ static int run_ps(int argc, char **argv)
         return vm_dir_complain("ps", -err);
     }
     if (!is_quiet && !is_json) {
-        (void)printf("%-12s  %-12s  %-9s  %-7s  %-10s  %4s  %s\n", "ID", "NAME", "STATE", "AGE",
+        (void)printf("%-12s  %-12s  %-10s  %-7s  %-10s  %4s  %s\n", "ID", "NAME", "STATE", "AGE",
                      "MEMORY", "CPUS", "COMMAND");
     }
     for (size_t i = 0; i < count; i++) {

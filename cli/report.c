@@ -43,6 +43,18 @@ void progress_end(void)
     }
 }
 
+static const char *running = "drupe";
+
+const char *verb_running(void)
+{
+    return running;
+}
+
+void verb_set_running(const char *name)
+{
+    running = name;
+}
+
 int complain(int status, const char *format, ...)
 {
     va_list args;

@@ -228,7 +228,7 @@ const struct verb verb_restore = {
         "      --track-dirty record which pages it writes, for drupe snapshot --diff\n"
         "      --trust       do not compute the memory's hash first\n"
         "      --no-jail     no jail around the monitor\n"
-        "      --accel WHICH auto (default), kvm or qemu\n",
+        "      --accel WHICH auto (default) or kvm\n",
     .run = run_restore,
 };
 

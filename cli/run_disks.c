@@ -57,7 +57,7 @@ static int add_scratch(struct job *j, const char *text)
     unsigned long long mib = strtoull(text, &end, 10);
 
     if (text[0] < '0' || text[0] > '9' || *end != '\0' || mib < 1 || mib > SCRATCH_MIB_MAX) {
-        return complain(STATUS_USAGE, "run: --scratch %s: give MiB, 1 to %llu", text,
+        return complain(STATUS_USAGE, "%s: --scratch %s: give MiB, 1 to %llu", verb_running(), text,
                         (unsigned long long)SCRATCH_MIB_MAX);
     }
     return add_disk(j, "run", &(struct drupe_disk){ .memory_size = (uint64_t)mib << 20 });

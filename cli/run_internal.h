@@ -41,8 +41,9 @@ struct run_options {
  * its machine's size. `o` is a struct run_options. */
 #define JOB_OPTIONS(o)                                                                             \
     TEXT_OPTION("root", 0, &(o).root), TEXT_OPTION("kernel", 0, &(o).kernel),                      \
-        TEXT_OPTION("cwd", 'w', &(o).cwd), LIST_OPTION("env", 'e', &(o).env),                      \
-        NUMBER_OPTION("memory", 'm', &(o).memory_mib, DRUPE_MEMORY_MIB_MIN, DRUPE_MEMORY_MIB_MAX), \
+        TEXT_OPTION("cwd", 'w', &(o).cwd), TEXT_OPTION("workdir", 0, &(o).cwd),                    \
+        LIST_OPTION("env", 'e', &(o).env),                                                         \
+        MIB_OPTION("memory", 'm', &(o).memory_mib, DRUPE_MEMORY_MIB_MIN, DRUPE_MEMORY_MIB_MAX),    \
         NUMBER_OPTION("cpus", 'c', &(o).vcpus, 1, DRUPE_VCPUS_MAX)
 
 /* What to run, and in what; owned. */

@@ -80,13 +80,14 @@ static int add_variables(const struct run_options *o, struct job *j)
         const char *equals = strchr(text, '=');
 
         if (equals == text || *text == '\0') {
-            return complain(STATUS_USAGE, "run: --env %s: give NAME=value, or NAME to pass it on",
-                            text);
+            return complain(STATUS_USAGE, "%s: --env %s: give NAME=value, or NAME to pass it on",
+                            verb_running(), text);
         }
         const char *value = equals ? NULL : getenv(text);
 
         if (!equals && !value) {
-            return complain(STATUS_USAGE, "run: --env %s: not set here; give %s=value", text, text);
+            return complain(STATUS_USAGE, "%s: --env %s: not set here; give %s=value",
+                            verb_running(), text, text);
         }
         CLEANUP_FREE char *whole = equals ? text_copy(text) : text_format("%s=%s", text, value);
 
@@ -101,7 +102,8 @@ static int add_variables(const struct run_options *o, struct job *j)
         add_default(&j->env, term);
     }
     if (j->env.count > DRUPE_ENV_COUNT_MAX) {
-        return complain(STATUS_USAGE, "run: --env: more than %u variables", DRUPE_ENV_COUNT_MAX);
+        return complain(STATUS_USAGE, "%s: --env: more than %u variables", verb_running(),
+                        DRUPE_ENV_COUNT_MAX);
     }
     return 0;
 }
@@ -160,7 +162,8 @@ static int job_from_project(struct job *j, const struct run_options *o, int argc
     }
     j->image = o->root ? text_copy(o->root) : project_image(&m);
     if (access(j->image, F_OK) < 0 && !o->root) {
-        return complain(STATUS_FAILED, "run: %s is not there; run %sdrupe pack first", j->image,
+        return complain(STATUS_FAILED, "%s: %s is not there; run %sdrupe pack first",
+                        verb_running(), j->image,
                         m.language == LANGUAGE_C ? "drupe build and " : "");
     }
     CLEANUP_FREE char *newer = o->root ? NULL : project_newer_file(&m, j->image);
@@ -212,33 +215,34 @@ static int job_choose(struct job *j, const struct run_options *o, int argc, char
         return job_from_project(j, o, argc, argv, first);
     }
     if (o->root) {
-        return complain(STATUS_USAGE, "run: --root %s: say what to run in it, behind --", o->root);
+        return complain(STATUS_USAGE, "%s: --root %s: say what to run in it, behind --",
+                        verb_running(), o->root);
     }
     if (has_command) {
         return complain(STATUS_USAGE,
-                        "run: no %s here; give --root IMAGE for a command in an image, or "
+                        "%s: no %s here; give --root IMAGE for a command in an image, or "
                         "drupe run PROGRAM without --",
-                        MANIFEST_NAME);
+                        verb_running(), MANIFEST_NAME);
     }
     return complain(STATUS_USAGE,
-                    "run: nothing to run: no %s here; give a program, or make a project with "
+                    "%s: nothing to run: no %s here; give a program, or make a project with "
                     "drupe init",
-                    MANIFEST_NAME);
+                    verb_running(), MANIFEST_NAME);
 }
 
 static int check_image(const char *path)
 {
     if (!path) {
-        return complain(STATUS_FAILED, "run: no image");
+        return complain(STATUS_FAILED, "%s: no image", verb_running());
     }
     CLEANUP_FD fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
 
     if (fd < 0) {
-        return complain(STATUS_FAILED, "run: image %s: %s", path, strerror(errno));
+        return complain(STATUS_FAILED, "%s: image %s: %s", verb_running(), path, strerror(errno));
     }
     const char *why = erofs_check(fd);
 
-    return why ? complain(STATUS_FAILED, "run: image %s: %s", path, why) : 0;
+    return why ? complain(STATUS_FAILED, "%s: image %s: %s", verb_running(), path, why) : 0;
 }
 
 static int prepare(struct job *j, const struct run_options *o)
@@ -322,8 +326,8 @@ static int parse_accel(const char *text, enum drupe_accel *out)
             return 0;
         }
     }
-    return complain(STATUS_USAGE, "run: --accel %s: use auto, kvm, qemu, firecracker or libkrun",
-                    text);
+    return complain(STATUS_USAGE, "%s: --accel %s: use auto, kvm, qemu, firecracker or libkrun",
+                    verb_running(), text);
 }
 
 static int set_kernel(drupe_vm_config_t *cfg, const char *path)
@@ -336,7 +340,8 @@ static int set_kernel(drupe_vm_config_t *cfg, const char *path)
     }
     if (size == 0) {
         return complain(STATUS_FAILED,
-                        "run: this drupe was built without a kernel; give one with --kernel");
+                        "%s: this drupe was built without a kernel; give one with --kernel",
+                        verb_running());
     }
     cfg->kernel_image = drupe_kernel_image;
     cfg->kernel_image_size = size;

@@ -78,7 +78,7 @@ static int freeze_to_path(const struct freeze *f, const struct vm_record *r, con
     int status = 0;
 
     if (fd < 0) {
-        return complain(STATUS_FAILED, "%s: %s: %s", f->verb, temporary, strerror(errno));
+        return complain(STATUS_FAILED, "%s: %s: %s", f->verb, path, strerror(errno));
     }
     remove_on_signal(temporary);
     status = freeze(f, r, fd);
@@ -243,6 +243,14 @@ static int run_snapshot(int argc, char **argv)
                                       "--help");
     }
     const char *path = argv[operands.first + 1];
+    struct stat st;
+
+    if (!*path || (stat(path, &st) == 0 && !S_ISREG(st.st_mode))) {
+        return complain(STATUS_USAGE,
+                        "snapshot: \"%s\" is no file: give the name of a new one, or "
+                        "of one to replace",
+                        path);
+    }
     CLEANUP_FREE char *name = absolute(path);
 
     status = vm_find("snapshot", argv[operands.first], &r);

@@ -23,3 +23,7 @@ fuzz_targets += $(BUILD)/fuzz/snapshot
 $(call program,fuzz/agent_frames,fuzz,fuzz/agent_frames_fuzz.c,vmm base base_hosted,$(fuzz.vmm_libs) -l:liblz4.a,$(fuzz.sees))
 lint_sees.fuzz/agent_frames_fuzz.c := $(fuzz.sees)
 fuzz_targets += $(BUILD)/fuzz/agent_frames
+
+$(call program,fuzz/mmds,fuzz,fuzz/mmds_fuzz.c,vmm base base_hosted,$(fuzz.vmm_libs),$(fuzz.sees))
+lint_sees.fuzz/mmds_fuzz.c := $(fuzz.sees)
+fuzz_targets += $(BUILD)/fuzz/mmds

@@ -9,6 +9,8 @@
 
 #include "drupe/vm.h"
 
+struct mmds_service;
+
 struct config_file {
     char *path; /* NULL: none */
     int fd;     /* -1: none */
@@ -34,6 +36,7 @@ struct config_net {
     char *name; /* as the caller gave it */
     int fd;     /* an attached tap (tap.h) */
     bool has_mac;
+    bool has_metadata;
     uint8_t mac[6]; /* made up without has_mac */
     uint16_t mtu;   /* 0: not told */
     struct drupe_rate_limit rx_limit;
@@ -64,6 +67,7 @@ struct config {
     unsigned share_count;
     struct config_net nets[DRUPE_NETS_MAX];
     unsigned net_count;
+    struct mmds_service *mmds; /* NULL: none */
     struct config_strings argv;
     struct config_strings env;
     char *cwd;      /* never NULL */
@@ -132,6 +136,9 @@ void config_deinit_shares(struct config *c);
 drupe_vm_err_t config_check_nets(const drupe_vm_config_t *from, struct drupe_error *err) MUST_CHECK;
 drupe_vm_err_t config_take_nets(struct config *c, const drupe_vm_config_t *from,
                                 struct drupe_error *err) MUST_CHECK;
+/* Any thread, also while the machine runs. */
+drupe_vm_err_t config_set_metadata(struct config *c, const char *document, size_t size,
+                                   struct drupe_error *err) MUST_CHECK;
 void config_clear_nets(struct config *c);
 void config_deinit_nets(struct config *c);
 

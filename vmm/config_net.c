@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "error.h"
+#include "mmds/service.h"
 #include "tap.h"
 
 #define MAC_MULTICAST 0x01u
@@ -40,6 +41,30 @@ static drupe_vm_err_t check_net(const struct drupe_net *n, struct drupe_error *e
     return DRUPE_OK;
 }
 
+/* An address of the guest's own link (RFC 3927), but for those that are reserved there. */
+static bool is_link_local(uint32_t address)
+{
+    return address >> 16 == 0xa9fe && (address >> 8 & 0xff) != 0 && (address >> 8 & 0xff) != 255;
+}
+
+static drupe_vm_err_t check_metadata(const drupe_vm_config_t *from, struct drupe_error *err)
+{
+    const struct drupe_metadata *m = from->metadata;
+
+    for (size_t i = 0; i < from->net_count; i++) {
+        if (from->nets[i].has_metadata && m == NULL) {
+            return error_field(err, "metadata",
+                               "interface %zu has a metadata service that is not "
+                               "configured",
+                               i);
+        }
+    }
+    if (m != NULL && m->address != 0 && !is_link_local(m->address)) {
+        return error_field(err, "metadata", "the metadata service's address is not link-local");
+    }
+    return DRUPE_OK;
+}
+
 drupe_vm_err_t config_check_nets(const drupe_vm_config_t *from, struct drupe_error *err)
 {
     drupe_vm_err_t r = DRUPE_OK;
@@ -57,7 +82,7 @@ drupe_vm_err_t config_check_nets(const drupe_vm_config_t *from, struct drupe_err
             }
         }
     }
-    return r;
+    return r == DRUPE_OK ? check_metadata(from, err) : r;
 }
 
 int drupe_tap_open(const char *tap)
@@ -93,6 +118,7 @@ static drupe_vm_err_t take_net(struct config_net *out, const struct drupe_net *f
         return attach_failed(from->tap, -out->fd, err);
     }
     out->has_mac = from->has_mac;
+    out->has_metadata = from->has_metadata;
     out->mtu = from->mtu;
     out->rx_limit = from->rx_limit;
     out->tx_limit = from->tx_limit;
@@ -106,11 +132,37 @@ static drupe_vm_err_t take_net(struct config_net *out, const struct drupe_net *f
     return DRUPE_OK;
 }
 
+static drupe_vm_err_t metadata_failed(int r, struct drupe_error *err)
+{
+    switch (r) {
+    case 0:
+        return DRUPE_OK;
+    case -EINVAL:
+        return error_field(err, "metadata", "the metadata document is no JSON text");
+    case -ENOMEM:
+        return error_set(err, DRUPE_NO_MEMORY, ENOMEM, "copy the metadata document");
+    default:
+        return error_set(err, DRUPE_INTERNAL, -r, "make the metadata service");
+    }
+}
+
+drupe_vm_err_t config_set_metadata(struct config *c, const char *document, size_t size,
+                                   struct drupe_error *err)
+{
+    if (c->mmds == NULL) {
+        return error_set(err, DRUPE_UNSUPPORTED, 0, "the VM has no metadata service");
+    }
+    return metadata_failed(mmds_service_set(c->mmds, document, size), err);
+}
+
 drupe_vm_err_t config_take_nets(struct config *c, const drupe_vm_config_t *from,
                                 struct drupe_error *err)
 {
     drupe_vm_err_t r = DRUPE_OK;
 
+    if (from->metadata != NULL) {
+        r = metadata_failed(mmds_service_create(from->metadata, &c->mmds), err);
+    }
     for (; r == DRUPE_OK && c->net_count < from->net_count; c->net_count++) {
         r = take_net(&c->nets[c->net_count], &from->nets[c->net_count], err);
     }
@@ -132,4 +184,5 @@ void config_deinit_nets(struct config *c)
         }
         free(c->nets[i].name);
     }
+    mmds_service_destroy(c->mmds);
 }

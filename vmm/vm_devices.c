@@ -126,6 +126,12 @@ drupe_vm_err_t drupe_vm_update_net(drupe_vm_t *vm, unsigned index,
     return DRUPE_OK;
 }
 
+drupe_vm_err_t drupe_vm_set_metadata(drupe_vm_t *vm, const char *document, size_t size,
+                                     struct drupe_error *err)
+{
+    return config_set_metadata(&vm->config, document, size, err);
+}
+
 drupe_vm_err_t drupe_vm_set_balloon(drupe_vm_t *vm, uint32_t target_mib, struct drupe_error *err)
 {
     void *machine = NULL;

@@ -192,8 +192,21 @@ struct drupe_net {
     bool has_mac;    /* false: one is made up; a restored machine keeps its own */
     uint8_t mac[6];
     uint16_t mtu;                     /* 0: the guest is not told; 68 to 65535 */
+    bool has_metadata;                /* the metadata service is reached here */
     struct drupe_rate_limit rx_limit; /* towards the guest */
     struct drupe_rate_limit tx_limit;
+};
+
+/*
+ * The metadata service: an HTTP server that the guest reaches at `address` on the interfaces that
+ * have it; the monitor answers, nothing of it is seen on the tap. docs/network.md.
+ */
+struct drupe_metadata {
+    uint32_t address;     /* IPv4, in the host's order; 0: 169.254.169.254 */
+    bool is_token_needed; /* Firecracker's version 2: requests carry a session token */
+    bool is_always_text;  /* values are never sent as JSON */
+    const char *document; /* JSON text; NULL: empty */
+    size_t document_size;
 };
 
 /* One register of a CPUID leaf: result = (value & ~mask) | set. */
@@ -273,6 +286,7 @@ typedef struct drupe_vm_config {
 
     const struct drupe_net *nets; /* kvm and qemu only */
     size_t net_count;
+    const struct drupe_metadata *metadata; /* NULL: no metadata service; kvm only */
 
     /* Shared folders. One whose guest_path is "/" is the root, then root_path is NULL. */
     const struct drupe_share *shares;
@@ -692,6 +706,22 @@ struct drupe_net_stats {
     uint64_t tap_write_fails;
 };
 
+/* Of the metadata service, over all interfaces; "rx" is from the guest. */
+struct drupe_metadata_stats {
+    uint64_t rx_count; /* frames for it */
+    uint64_t rx_accepted;
+    uint64_t rx_accepted_err;     /* damaged */
+    uint64_t rx_accepted_unusual; /* refused: another protocol, port or connection */
+    uint64_t rx_no_token;         /* requests */
+    uint64_t rx_invalid_token;
+    uint64_t tx_count; /* requests answered */
+    uint64_t tx_frames;
+    uint64_t tx_bytes;
+    uint64_t tx_errors;
+    uint64_t connections_created;
+    uint64_t connections_destroyed;
+};
+
 /* Real figures; with QEMU those about exits and vCPU time are 0. */
 struct drupe_vm_stats {
     uint64_t uptime_ns;       /* since start, or start to end */
@@ -703,6 +733,7 @@ struct drupe_vm_stats {
     unsigned vcpu_count;
     unsigned net_count;
     struct drupe_net_stats nets[DRUPE_NETS_MAX];
+    struct drupe_metadata_stats metadata;
     uint64_t entered_ns; /* CLOCK_MONOTONIC: when the first vCPU last began or went on */
 };
 
@@ -716,6 +747,14 @@ DRUPE_API DRUPE_MUST_CHECK drupe_vm_err_t drupe_vm_stats(drupe_vm_t *vm, struct 
 DRUPE_API DRUPE_MUST_CHECK drupe_vm_err_t
 drupe_vm_update_disk(drupe_vm_t *vm, unsigned index, const struct drupe_disk_update *update,
                      struct drupe_error *err);
+
+/*
+ * Another document for the metadata service, in any state. CONFIG_INVALID: no JSON, or nested too
+ * deep; UNSUPPORTED without the service.
+ */
+DRUPE_API DRUPE_MUST_CHECK drupe_vm_err_t drupe_vm_set_metadata(drupe_vm_t *vm,
+                                                                const char *document, size_t size,
+                                                                struct drupe_error *err);
 
 /*
  * Attach to a tap: its name, or "fd:N" for a duplicate of a descriptor that is attached. Header and

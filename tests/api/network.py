@@ -87,6 +87,42 @@ def check_before():
              "tx_rate_limiter": None}], "GET /vm/config lists the interfaces", got)
 
 
+MMDS_FAULT = "MMMDS config error: The "
+
+
+def check_mmds_before():
+    def config(**more):
+        return {"network_interfaces": ["eth0"], **more}
+
+    table = [
+        ("PUT", "/mmds/config", config(), 400, MMDS_FAULT + "list of network interface IDs provided contains at least "
+         "one ID that does not correspond to any existing network interface."),
+        ("PUT", "/network-interfaces/eth0", net(), 204, None),
+        ("PUT", "/mmds/config", {}, 400, c.BAD_JSON + "missing field `network_interfaces`."),
+        ("PUT", "/mmds/config", {"network_interfaces": []}, 400,
+         MMDS_FAULT + "list of network interface IDs that allow forwarding MMDS requests is empty."),
+        ("PUT", "/mmds/config", {"network_interfaces": ["eth0", "eth1"]}, 400, MMDS_FAULT + "list of network interface"),
+        ("PUT", "/mmds/config", {"network_interfaces": [1]}, 400, c.BAD_JSON),
+        ("PUT", "/mmds/config", config(version="V3"), 400, c.BAD_JSON + "unknown variant `V3`"),
+        ("PUT", "/mmds/config", config(ipv4_address="169.254.0.1"), 400,
+         MMDS_FAULT + "MMDS IPv4 address is not link local."),
+        ("PUT", "/mmds/config", config(ipv4_address="10.0.0.1"), 400,
+         MMDS_FAULT + "MMDS IPv4 address is not link local."),
+        ("PUT", "/mmds/config", config(ipv4_address="169.254.1"), 400, c.BAD_JSON),
+        ("PUT", "/mmds/config", config(imds_compat=None), 400, c.BAD_JSON),
+        ("PUT", "/mmds/config", config(version="V2", ipv4_address="169.254.170.2", imds_compat=True), 204, None),
+    ]
+    with c.Vmm() as vmm:
+        c.check_table(vmm, table, "mmds")
+        got = vmm.call("GET", "/vm/config")[1]["mmds-config"]
+        c.report(got == {"version": "V2", "network_interfaces": ["eth0"], "ipv4_address": "169.254.170.2",
+                         "imds_compat": True}, "GET /vm/config has the service", got)
+        _, _, headers = vmm.call("PUT", "/mmds/config", config())
+        c.report(headers.get("Deprecation") == "true", "version 1 sets the header", headers)
+        _, _, headers = vmm.call("PUT", "/mmds/config", config(version="V2"))
+        c.report("Deprecation" not in headers, "version 2 does not", headers)
+
+
 def metrics(vmm):
     vmm.call("PUT", "/actions", {"action_type": "FlushMetrics"})
     return json.loads(vmm.text("metrics").splitlines()[-1])
@@ -95,6 +131,8 @@ def metrics(vmm):
 def check_running_and_snapshot():
     with c.Vmm("--accel", "kvm", "--metrics-path", "metrics") as vmm:
         got = vmm.call("PUT", "/network-interfaces/eth0", net(guest_mac="06:00:00:00:00:01"))
+        config = vmm.call("PUT", "/mmds/config", {"network_interfaces": ["eth0"], "version": "V2"})
+        c.report(config[0] == 204, "with a metadata service", config)
         c.report(got[0] == 204 and c.configure(vmm, "i=0; while :; do echo n $i; i=$((i + 1)); sleep 1; done"),
                  "configured with an interface", got)
         got = vmm.call("PUT", "/actions", {"action_type": "InstanceStart"})
@@ -110,6 +148,11 @@ def check_running_and_snapshot():
             ("PATCH", "/network-interfaces/eth9", {"iface_id": "eth9"}, 400, "Device not found"),
             ("PUT", "/network-interfaces/eth0", net(), 400, c.AFTER),
             ("DELETE", "/network-interfaces/eth0", None, 400, "PCI is not enabled"),
+            ("GET", "/mmds", None, 200, None),
+            ("PATCH", "/mmds", {"a": 1}, 400, "MMDS error: The MMDS data store is not initialized."),
+            ("PUT", "/mmds", {"a": 1}, 204, None),
+            ("PATCH", "/mmds", {"b": {"c": None}}, 204, None),
+            ("PUT", "/mmds/config", {"network_interfaces": ["eth0"]}, 400, c.AFTER),
         ], "after")
         got = vmm.call("GET", "/vm/config")[1]["network-interfaces"][0]
         c.report(got["rx_rate_limiter"]["bandwidth"]["size"] == 1000000 and got["tx_rate_limiter"] is None,
@@ -117,6 +160,7 @@ def check_running_and_snapshot():
         got = metrics(vmm)
         c.report({"rx_packets_count", "tx_packets_count", "tx_malformed_frames", "tap_read_fails"} <= set(got["net"]) ==
                  set(got["net_eth0"]), "metrics of the interface and of all", got)
+        c.report({"rx_accepted", "tx_bytes", "connections_created"} <= set(got["mmds"]), "metrics of the service", got)
         vmm.call("PATCH", "/vm", {"state": "Paused"})
         state, memory = os.path.join(vmm.dir, "s"), os.path.join(vmm.dir, "m")
         got = vmm.call("PUT", "/snapshot/create", {"snapshot_path": state, "mem_file_path": memory})
@@ -142,7 +186,10 @@ def check_load(load):
                 c.report(got[0] == 400 and got[1]["fault_message"].startswith(fault), name, got)
                 continue
             c.report(got[0] == 204 and vmm.wait_text("console", "n "), name, got)
-            got = vmm.call("GET", "/vm/config")[1]["network-interfaces"][0]
+            got = vmm.call("GET", "/vm/config")[1]
+            c.report(got["mmds-config"]["version"] == "V2" and vmm.call("GET", "/mmds")[1] == {},
+                     "the metadata service is there, its document is not", got)
+            got = got["network-interfaces"][0]
             c.report(got["host_dev_name"] == "t1" and got["guest_mac"] == "06:00:00:00:00:01",
                      "the interface is the snapshot's on the new tap", got)
 
@@ -153,6 +200,7 @@ def main():
         c.skip("network interfaces", reason)
         return
     check_before()
+    check_mmds_before()
     if os.access("/bin/busybox", os.X_OK) and c.have("mkfs.erofs"):
         c.make_root()
         check_running_and_snapshot()

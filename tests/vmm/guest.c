@@ -565,6 +565,10 @@ static void drive_net(const char *cmdline, const char *mode)
     } else if (is_equal(mode, "net-break")) {
         check(net_break(base), "broken rings");
     }
+    if (is_equal(mode, "net-mmds")) {
+        check(net_get(UINT32_C(0xa9fea9fe), "/latest/id", print), "metadata");
+        check(net_resolve(GUEST_NET_HOST), "arp of the host");
+    }
     check(net_echo(20), "echo");
 }
 

@@ -16,5 +16,10 @@ bool net_resolve(uint32_t address);
 bool net_echo(unsigned count);
 /* So many frames of 1000 bytes to the host, none of which comes back. */
 void net_flood(unsigned count);
+/*
+ * GET of `path` from the metadata service over a TCP of one segment at a time; its answer is
+ * printed. False: no connection, or no whole answer.
+ */
+bool net_get(uint32_t address, const char *path, void (*print)(const char *text));
 /* Rings broken in several ways: the device asks for a reset each time and then works again. */
 bool net_break(uint64_t device);

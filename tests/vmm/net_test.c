@@ -200,6 +200,38 @@ static void test_broken_rings(void **state)
     (void)run_net(&net, "net-break");
 }
 
+/* The guest asks for metadata; nothing of it reaches the tap, and the host answers as before. */
+static void test_metadata(void **state)
+{
+    static const char first[] = "{\"latest\":{\"id\":\"before\"}}";
+    static const char second[] = "{\"latest\":{\"id\":\"i-0123456789\"}}";
+    const struct drupe_metadata metadata = { .document = first,
+                                             .document_size = sizeof(first) - 1 };
+    const struct drupe_net net = { .tap = TAP, .has_metadata = true };
+    struct drupe_vm_stats stats;
+    struct run r;
+
+    (void)state;
+    need_world();
+    net_init(&r, &net, "net-mmds");
+    r.cfg.metadata = &metadata;
+    assert_int_equal(drupe_vm_create(&r.cfg, &r.vm, &r.err), DRUPE_OK);
+    assert_int_equal(drupe_vm_set_metadata(r.vm, "{", 1, &r.err), DRUPE_CONFIG_INVALID);
+    assert_int_equal(drupe_vm_set_metadata(r.vm, second, sizeof(second) - 1, &r.err), DRUPE_OK);
+    assert_int_equal(drupe_vm_start(r.vm, &r.err), DRUPE_OK);
+    run_end(&r);
+    if (r.end.status != 0 || strstr(r.output, "\r\n\r\ni-0123456789") == NULL) {
+        fail_msg("status %d, printed:\n%s", r.end.status, r.output);
+    }
+    assert_int_equal(drupe_vm_stats(r.vm, &stats, &r.err), DRUPE_OK);
+    assert_int_equal(stats.metadata.connections_created, 1);
+    assert_int_equal(stats.metadata.connections_destroyed, 1);
+    assert_int_equal(stats.metadata.tx_count, 1);
+    assert_int_equal(stats.metadata.rx_accepted_err, 0);
+    assert_int_equal(stats.nets[0].tx_spoofed_mac_count, 0);
+    run_free(&r);
+}
+
 /* Limits that change under a running guest. */
 static void test_update(void **state)
 {
@@ -238,6 +270,7 @@ static void test_refusals(void **state)
         { .tap = "a", .has_mac = true, .mac = { 2 } },
         { .tap = "b", .has_mac = true, .mac = { 2 } },
     };
+    const struct drupe_net lost = { .tap = TAP, .has_metadata = true };
     struct run r;
 
     (void)state;
@@ -249,6 +282,9 @@ static void test_refusals(void **state)
         }
         (void)close(r.cfg.serial_log);
     }
+    net_init(&r, &lost, "net");
+    assert_int_equal(drupe_vm_create(&r.cfg, &r.vm, &r.err), DRUPE_CONFIG_INVALID);
+    (void)close(r.cfg.serial_log);
     net_init(&r, twins, "net");
     r.cfg.net_count = 2;
     assert_int_equal(drupe_vm_create(&r.cfg, &r.vm, &r.err), DRUPE_CONFIG_INVALID);
@@ -260,9 +296,10 @@ static void test_refusals(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_echo),   cmocka_unit_test(test_descriptor),
-        cmocka_unit_test(test_limits), cmocka_unit_test(test_broken_rings),
-        cmocka_unit_test(test_update), cmocka_unit_test(test_refusals),
+        cmocka_unit_test(test_echo),     cmocka_unit_test(test_descriptor),
+        cmocka_unit_test(test_limits),   cmocka_unit_test(test_broken_rings),
+        cmocka_unit_test(test_update),   cmocka_unit_test(test_refusals),
+        cmocka_unit_test(test_metadata),
     };
 
     make_world();

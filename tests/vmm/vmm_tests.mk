@@ -28,3 +28,10 @@ lint_sees.tests/vmm/shell_test.c := $(vmm_machine.sees)
 vmm_machine.programs += $(BUILD)/tests/vmm_shell $(BUILD)/tests/vmm_shell_asan
 checks += $(vmm_machine.programs)
 check_needs += $(vmm_machine.programs) $(BUILD)/tests/vmm_guest.elf $(BUILD)/tests/vmm_guest_pvh.elf
+
+# The metadata service without a machine, for this host's TCP to talk to.
+mmds_tap.sees := vmm base/include include
+$(call program,tests/mmds_tap,asan,tests/vmm/mmds_tap.c,vmm base base_hosted,$(vmm.libs),$(mmds_tap.sees),)
+lint_sees.tests/vmm/mmds_tap.c := $(mmds_tap.sees)
+checks += tests/vmm/mmds.py
+check_needs += $(BUILD)/tests/mmds_tap

@@ -32,7 +32,6 @@ struct api {
     bool owns_vm;
     bool must_exit; /* a failed load ends the process */
     bool is_restored;
-    bool is_mmds_configured;
     json_t *mmds;        /* NULL: never written */
     json_t *mmds_config; /* NULL: none */
     size_t mmds_size_max;
@@ -139,6 +138,8 @@ void patch_mmds(struct api_call *call);
 
 /* mmds.c: replace the document, also from --metadata. 0; -EFBIG. Takes `document`. */
 int mmds_replace(struct api *a, json_t *document) MUST_CHECK;
+/* The document as the guest's service wants it; NULL is an empty one. Freed by the caller. */
+char *mmds_text(const json_t *document) MUST_CHECK;
 
 /* machine.c */
 bool machine_apply(struct api_call *call, const struct machine_settings *m) MUST_CHECK;

@@ -138,13 +138,15 @@ bool api_take_sections(struct api *a, const json_t *sections, struct drupe_error
         const char *name;
         const char *list_key;
         api_endpoint endpoint;
+        const char *second; /* of the path; NULL: none */
     } kept[] = {
-        { "machine-config", NULL, put_machine_config },
-        { "drives", "drive_id", put_drive },
-        { "network-interfaces", "iface_id", put_network },
-        { "vsock", NULL, put_vsock },
-        { "balloon", NULL, put_balloon },
-        { "entropy", NULL, put_entropy },
+        { "machine-config", NULL, put_machine_config, NULL },
+        { "drives", "drive_id", put_drive, NULL },
+        { "network-interfaces", "iface_id", put_network, NULL },
+        { "mmds-config", NULL, put_mmds, "config" },
+        { "vsock", NULL, put_vsock, NULL },
+        { "balloon", NULL, put_balloon, NULL },
+        { "entropy", NULL, put_entropy, NULL },
     };
 
     for (size_t i = 0; i < array_size(kept); i++) {
@@ -155,7 +157,9 @@ bool api_take_sections(struct api *a, const json_t *sections, struct drupe_error
         }
         if (kept[i].list_key != NULL
                 ? !run_list(a, kept[i].endpoint, kept[i].name, kept[i].list_key, body, err)
-                : !run_section(a, kept[i].endpoint, kept[i].name, "", body, kept[i].name, err)) {
+                : !run_section(a, kept[i].endpoint, kept[i].name,
+                               kept[i].second == NULL ? "" : kept[i].second, body, kept[i].name,
+                               err)) {
             return false;
         }
     }

@@ -207,6 +207,31 @@ static void set_nets(const struct metrics *m, json_t *line, const struct drupe_v
     }
 }
 
+static void set_mmds(const struct metrics *m, json_t *line, const struct drupe_vm_stats *now)
+{
+    const struct drupe_metadata_stats *n = &now->metadata;
+    const struct drupe_metadata_stats *last = &m->last.metadata;
+    json_t *o = section(line, "mmds");
+
+    set(o, "rx_count", n->rx_count - min_of(n->rx_count, last->rx_count));
+    set(o, "rx_accepted", n->rx_accepted - min_of(n->rx_accepted, last->rx_accepted));
+    set(o, "rx_accepted_err",
+        n->rx_accepted_err - min_of(n->rx_accepted_err, last->rx_accepted_err));
+    set(o, "rx_accepted_unusual",
+        n->rx_accepted_unusual - min_of(n->rx_accepted_unusual, last->rx_accepted_unusual));
+    set(o, "rx_no_token", n->rx_no_token - min_of(n->rx_no_token, last->rx_no_token));
+    set(o, "rx_invalid_token",
+        n->rx_invalid_token - min_of(n->rx_invalid_token, last->rx_invalid_token));
+    set(o, "tx_count", n->tx_count - min_of(n->tx_count, last->tx_count));
+    set(o, "tx_frames", n->tx_frames - min_of(n->tx_frames, last->tx_frames));
+    set(o, "tx_bytes", n->tx_bytes - min_of(n->tx_bytes, last->tx_bytes));
+    set(o, "tx_errors", n->tx_errors - min_of(n->tx_errors, last->tx_errors));
+    set(o, "connections_created",
+        n->connections_created - min_of(n->connections_created, last->connections_created));
+    set(o, "connections_destroyed",
+        n->connections_destroyed - min_of(n->connections_destroyed, last->connections_destroyed));
+}
+
 static json_t *make_line(struct metrics *m, const struct drupe_vm_stats *now, uint64_t lines_lost)
 {
     json_t *line = json_object();
@@ -233,6 +258,7 @@ static json_t *make_line(struct metrics *m, const struct drupe_vm_stats *now, ui
     set(o, "missed_metrics_count", m->missed_lines);
     set_vcpu(m, line, now);
     set_nets(m, line, now);
+    set_mmds(m, line, now);
     return line;
 }
 

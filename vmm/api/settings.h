@@ -60,11 +60,19 @@ extern const char *const io_engine_names[];
 struct network_settings {
     char id[SETTINGS_ID_SIZE_MAX];
     struct named_file tap; /* path: the client's name for it */
+    bool has_metadata;     /* the metadata service is reached here */
     bool has_mac;
     uint8_t mac[6];
     uint16_t mtu; /* 0: the guest is not told */
     struct drupe_rate_limit rx_limit;
     struct drupe_rate_limit tx_limit;
+};
+
+struct mmds_settings {
+    bool is_set;
+    bool is_token_needed; /* version 2 */
+    bool is_compatible;   /* values as text, whatever a client accepts */
+    uint32_t address;     /* in the host's order */
 };
 
 struct vsock_settings {
@@ -94,6 +102,7 @@ struct settings {
     unsigned drive_count;
     struct network_settings networks[DRUPE_NETS_MAX];
     unsigned network_count;
+    struct mmds_settings mmds;
     struct vsock_settings vsock;
     struct balloon_settings balloon;
     struct entropy_settings entropy;

@@ -18,8 +18,9 @@ struct create_body {
     const char *version; /* what old clients still send; not looked at */
 };
 
-static json_t *host_config(const struct settings *s)
+static json_t *host_config(const struct api *a)
 {
+    const struct settings *s = &a->settings;
     json_t *drives = json_array();
     json_t *version = NULL;
 
@@ -32,11 +33,11 @@ static json_t *host_config(const struct settings *s)
         }
     }
     version = json_string(API_VERSION);
-    return json_pack("{s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "api-version", version,
+    return json_pack("{s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:O?}", "api-version", version,
                      "machine-config", settings_machine_json(&s->machine), "drives", drives,
                      "network-interfaces", settings_networks_json(s), "vsock",
                      settings_vsock_json(&s->vsock), "balloon", settings_balloon_json(&s->balloon),
-                     "entropy", settings_entropy_json(&s->entropy));
+                     "entropy", settings_entropy_json(&s->entropy), "mmds-config", a->mmds_config);
 }
 
 /* The files of a request by name, or (fd:N) as they came. */
@@ -57,7 +58,7 @@ static bool open_target(struct api_call *call, const char *path, struct named_fi
 
 static int append_config(const struct api *a, const char *path, int fd)
 {
-    json_t *config = host_config(&a->settings);
+    json_t *config = host_config(a);
     int own = fd >= 0 ? -1 : open(path, O_WRONLY | O_CLOEXEC);
     int r = -ENOMEM;
 

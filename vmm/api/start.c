@@ -19,6 +19,8 @@ struct vm_plan {
     struct drupe_disk disks[DRUPE_DISKS_MAX];
     struct drupe_net nets[DRUPE_NETS_MAX];
     char net_paths[DRUPE_NETS_MAX][FD_PATH_SIZE];
+    struct drupe_metadata metadata;
+    char *document;
     char disk_paths[DRUPE_DISKS_MAX][FD_PATH_SIZE];
     char kernel_path[FD_PATH_SIZE];
     char initrd_path[FD_PATH_SIZE];
@@ -68,6 +70,7 @@ static void plan_nets(struct vm_plan *p, const struct settings *s)
         p->nets[i] = (struct drupe_net){
             .tap = fd_path(p->net_paths[i], n->tap.fd),
             .has_mac = n->has_mac,
+            .has_metadata = n->has_metadata,
             .mtu = n->mtu,
             .rx_limit = n->rx_limit,
             .tx_limit = n->tx_limit,
@@ -76,6 +79,29 @@ static void plan_nets(struct vm_plan *p, const struct settings *s)
     }
     p->cfg.nets = p->nets;
     p->cfg.net_count = s->network_count;
+}
+
+/* False: out of memory. */
+static bool plan_metadata(struct vm_plan *p, const struct api *a)
+{
+    const struct mmds_settings *m = &a->settings.mmds;
+
+    if (!m->is_set) {
+        return true;
+    }
+    p->document = mmds_text(a->mmds);
+    if (p->document == NULL) {
+        return false;
+    }
+    p->metadata = (struct drupe_metadata){
+        .address = m->address,
+        .is_token_needed = m->is_token_needed,
+        .is_always_text = m->is_compatible,
+        .document = p->document,
+        .document_size = strlen(p->document),
+    };
+    p->cfg.metadata = &p->metadata;
+    return true;
 }
 
 /* The client's line, with what follows from its configuration before any " -- ". False: too long.
@@ -174,13 +200,17 @@ drupe_vm_err_t api_create_vm(struct api *a, struct drupe_error *err)
     for (unsigned i = 0; i < s->network_count; i++) {
         a->metrics.net_ids[i] = s->networks[i].id;
     }
-    if (plan_cmdline(p, s)) {
+    if (!plan_metadata(p, a)) {
+        r = DRUPE_NO_MEMORY;
+        *err = (struct drupe_error){ .code = r, .text = "out of memory" };
+    } else if (plan_cmdline(p, s)) {
         r = drupe_vm_create(&p->cfg, &a->vm, err);
         a->owns_vm = r == DRUPE_OK;
     } else {
         r = DRUPE_CONFIG_INVALID;
         *err = (struct drupe_error){ .code = r, .text = "the kernel command line is too long" };
     }
+    free(p->document);
     free(p);
     return r;
 }

@@ -1,42 +1,25 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/*
- * The network device. Section numbers are those of VIRTIO 1.1.
- *
- * Towards the guest a frame is read into the device first: only then is its size known, and with it
- * how many of the driver's buffers it takes. One frame waits there at most, for buffers or for
- * tokens of the limiter, and while it does the tap is not watched. Towards the tap nothing is
- * copied but the header, which is checked; the frame goes out of guest memory.
- */
-#include "virtio_net.h"
+/* The network device's life. Section numbers are those of VIRTIO 1.1. */
+#include "devices/virtio_net.h"
 
 #include <errno.h>
-#include <linux/if_ether.h>
 #include <linux/if_tun.h>
 #include <linux/virtio_ids.h>
 #include <linux/virtio_net.h>
-#include <linux/virtio_ring.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/ioctl.h>
 #include <sys/timerfd.h>
-#include <time.h>
 #include <unistd.h>
 
 #include <base/assert.h>
+#include <base/clock.h>
 
 #include "abi/snapshot.h"
-#include "rate_limiter.h"
-#include "virtio_mmio.h"
+#include "devices/virtio_net_internal.h"
 
-#define QUEUE_SIZE 128u
-#define QUEUE_RX   0u
-#define QUEUE_TX   1u
-
-#define HEADER_SIZE        VIRTIO_NET_HEADER_SIZE
-#define NUM_BUFFERS_OFFSET 10u
-#define NEVER              UINT64_MAX
-#define F(bit)             (UINT64_C(1) << (bit))
+#define F(bit) (UINT64_C(1) << (bit))
 
 #define FEATURES_ALWAYS                                                                            \
     (F(VIRTIO_NET_F_CSUM) | F(VIRTIO_NET_F_GUEST_CSUM) | F(VIRTIO_NET_F_MAC) |                     \
@@ -44,122 +27,28 @@
      F(VIRTIO_NET_F_HOST_TSO4) | F(VIRTIO_NET_F_HOST_TSO6) | F(VIRTIO_NET_F_HOST_UFO) |            \
      F(VIRTIO_NET_F_MRG_RXBUF) | F(VIRTIO_NET_F_STATUS))
 
-static_assert(sizeof(struct virtio_net_hdr_v1) == HEADER_SIZE, "header layout (5.1.6)");
-
-struct net_config { /* 5.1.4 */
-    uint8_t mac[6];
-    uint16_t status;
-    uint16_t max_virtqueue_pairs;
-    uint16_t mtu;
-};
-
 static_assert(sizeof(struct net_config) == 12, "configuration layout (5.1.4)");
 
-struct direction {
-    struct rate_limiter limiter;
-    uint64_t retry_ns; /* when tokens are asked for again; NEVER: nothing waits for them */
-};
-
-struct virtio_net {
-    struct virtio_device dev;
-    struct virtqueue queues[2];
-    struct net_config config;
-    int fd;
-    int timer_fd;
-    bool is_mac_kept;
-    bool has_new_mac;  /* since the snapshot was taken */
-    bool is_set_up;    /* the tap knows what this driver accepts */
-    bool is_watched;   /* the tap, for frames */
-    bool is_gone;      /* the tap was taken away */
-    bool has_send_log; /* one message a life between resets */
-    struct direction rx;
-    struct direction tx;
-    struct drupe_net_stats stats;
-
-    size_t frame_size; /* with its header; 0: none waits */
-    bool is_paid;      /* the one that waits has its tokens */
-    struct vq_chain first;
-    struct vq_chain more;
-    struct iovec iov[VQ_SEGMENTS_MAX + 1];
-    uint8_t frame[HEADER_SIZE + VIRTIO_NET_FRAME_MAX];
-};
-
-static const uint16_t queue_sizes[] = { QUEUE_SIZE, QUEUE_SIZE };
+static const uint16_t queue_sizes[] = { NET_QUEUE_SIZE, NET_QUEUE_SIZE };
 
 static struct virtio_net *net_of(struct virtio_device *dev)
 {
     return container_of(dev, struct virtio_net, dev);
 }
 
-static uint64_t now_ns(void)
+void net_arm_timer(struct virtio_net *net)
 {
-    struct timespec t;
-
-    (void)clock_gettime(CLOCK_MONOTONIC, &t);
-    return (uint64_t)t.tv_sec * UINT64_C(1000000000) + (uint64_t)t.tv_nsec;
-}
-
-/* ---- Waiting ---- */
-
-/* The timer brings us back when the first of those that wait for time may go on. */
-static void arm_timer(struct virtio_net *net)
-{
-    const uint64_t next = min_of(net->rx.retry_ns, net->tx.retry_ns);
+    uint64_t next = min_of(net->rx.retry_ns, net->tx.retry_ns);
     struct itimerspec at = { 0 };
 
-    if (next != NEVER) {
-        at.it_value.tv_sec = (time_t)(next / UINT64_C(1000000000));
-        at.it_value.tv_nsec = (long)(next % UINT64_C(1000000000));
+    if (net->mmds != NULL) {
+        next = min_of(next, mmds_stack_deadline(net->mmds));
+    }
+    if (next != CLOCK_NEVER) {
+        at.it_value = clock_timespec(next);
     }
     (void)timerfd_settime(net->timer_fd, TFD_TIMER_ABSTIME, &at, NULL); /* of our own making */
 }
-
-/* True: the limit holds this frame back, and the timer is set. */
-static bool is_refused(struct direction *d, size_t bytes)
-{
-    uint64_t now;
-
-    if (!rate_limiter_is_limited(&d->limiter)) {
-        return false;
-    }
-    now = now_ns();
-    if (rate_limiter_take(&d->limiter, bytes, now)) {
-        return false;
-    }
-    d->retry_ns = now + RATE_LIMITER_RETRY_NS;
-    return true;
-}
-
-static void on_tap(void *device, int fd, uint32_t events);
-
-/* Frames are wanted when none waits and none is held back. */
-static void watch_tap(struct virtio_net *net, bool is_wanted)
-{
-    const struct device_host *host = net->dev.setup.host;
-
-    if (is_wanted == net->is_watched) {
-        return;
-    }
-    if (host->watch(host->ctx, net->fd, is_wanted ? EPOLLIN : 0, on_tap, net) < 0 && is_wanted) {
-        host->log(host->ctx, DEVICE_LOG_ERROR, net->dev.setup.ops->name,
-                  "the tap cannot be watched: nothing will be received");
-        return;
-    }
-    net->is_watched = is_wanted;
-}
-
-/* The next chain, or 0 with a kick asked for. */
-static int take(struct virtqueue *vq, struct vq_chain *chain)
-{
-    int r = vq_take(vq, chain);
-
-    if (r == 0 && vq_kicks_on(vq) == 1) {
-        r = vq_take(vq, chain);
-    }
-    return r;
-}
-
-/* ---- The tap ---- */
 
 static unsigned offloads_of(const struct virtio_device *dev)
 {
@@ -195,293 +84,13 @@ static void set_up_tap(struct virtio_net *net)
     if (ioctl(net->fd, TUNSETOFFLOAD, (unsigned long)offloads_of(&net->dev)) < 0 &&
         errno != ENOTTY) {
         host->log(host->ctx, DEVICE_LOG_WARN, net->dev.setup.ops->name,
-                  "the tap does not take the driver's offloads");
+                  "the tap does not net_take the driver's offloads");
     }
 }
-
-static void lose_tap(struct virtio_net *net)
-{
-    const struct device_host *host = net->dev.setup.host;
-
-    watch_tap(net, false);
-    net->is_gone = true;
-    net->config.status = 0;
-    host->log(host->ctx, DEVICE_LOG_ERROR, net->dev.setup.ops->name,
-              "the tap is gone: the link is down");
-    if (virtio_device_has_feature(&net->dev, VIRTIO_NET_F_STATUS)) {
-        virtio_config_changed(&net->dev);
-    }
-}
-
-/* ---- Towards the guest ---- */
-
-/* The next frame of the tap into net->frame. */
-static bool read_tap(struct virtio_net *net)
-{
-    ssize_t n;
-
-    if (net->is_gone) {
-        return false;
-    }
-    do {
-        n = read(net->fd, net->frame, sizeof(net->frame));
-    } while (n < 0 && errno == EINTR);
-    if (n < 0 && errno != EAGAIN) {
-        net->stats.tap_read_fails++;
-        lose_tap(net);
-        return false;
-    }
-    if (n <= (ssize_t)HEADER_SIZE) {
-        net->stats.rx_fails += n >= 0;
-        return false;
-    }
-    net->frame_size = (size_t)n;
-    return true;
-}
-
-enum delivery {
-    DELIVERED,
-    DROPPED,
-    WAITS, /* for buffers, and a kick will come; or the queue is broken */
-};
-
-/*
- * Fill one chain after the other; nothing is shown to the driver before the whole frame has its
- * place. `taken` names them with what was written.
- */
-static enum delivery fill(struct virtio_net *net, struct vring_used_elem *taken, uint16_t *count)
-{
-    struct virtqueue *vq = &net->queues[QUEUE_RX];
-    const bool is_mergeable = virtio_device_has_feature(&net->dev, VIRTIO_NET_F_MRG_RXBUF);
-    const size_t first_min = is_mergeable ? HEADER_SIZE : net->frame_size;
-    size_t done = 0;
-
-    *count = 0;
-    while (done < net->frame_size) {
-        struct vq_chain *chain = *count == 0 ? &net->first : &net->more;
-        size_t part;
-
-        if (*count == vq->size) {
-            return DROPPED; /* more than all buffers together */
-        }
-        if (take(vq, chain) != 1) {
-            return WAITS;
-        }
-        part = min_of((size_t)chain->writable_size, net->frame_size - done);
-        taken[*count] = (struct vring_used_elem){ .id = chain->head, .len = (uint32_t)part };
-        *count += 1;
-        if (*count == 1 && chain->writable_size < first_min) {
-            return DROPPED;
-        }
-        if (vq_chain_write(vq, chain, 0, net->frame + done, part) < 0) {
-            unreachable("the part was limited to the chain's room");
-        }
-        done += part;
-    }
-    return DELIVERED;
-}
-
-static void count_buffers(struct virtio_net *net, uint16_t count)
-{
-    if (count > 1 && vq_chain_write(&net->queues[QUEUE_RX], &net->first, NUM_BUFFERS_OFFSET, &count,
-                                    sizeof(count)) < 0) {
-        unreachable("the first chain has room for the header");
-    }
-}
-
-static enum delivery deliver(struct virtio_net *net)
-{
-    struct virtqueue *vq = &net->queues[QUEUE_RX];
-    struct vring_used_elem taken[QUEUE_SIZE];
-    const uint16_t one = 1;
-    uint16_t count = 0;
-    enum delivery result;
-
-    memcpy(net->frame + NUM_BUFFERS_OFFSET, &one, sizeof(one));
-    result = fill(net, taken, &count);
-    if (result != DELIVERED) {
-        for (uint16_t i = 0; i < count; i++) {
-            vq_untake(vq);
-        }
-        return result;
-    }
-    count_buffers(net, count);
-    for (uint16_t i = 0; i < count; i++) {
-        vq_complete(vq, (uint16_t)taken[i].id, taken[i].len);
-    }
-    return DELIVERED;
-}
-
-/* The frame that waits goes to the driver. False: it goes on waiting. */
-static bool pass_frame(struct virtio_net *net)
-{
-    const size_t size = net->frame_size - HEADER_SIZE;
-
-    if (!net->is_paid && is_refused(&net->rx, size)) {
-        net->stats.rx_rate_limiter_throttled++;
-        return false;
-    }
-    net->is_paid = true;
-    switch (deliver(net)) {
-    case WAITS:
-        net->stats.no_rx_avail_buffer++;
-        return false;
-    case DROPPED:
-        net->stats.rx_fails++;
-        break;
-    case DELIVERED:
-        net->stats.rx_packets++;
-        net->stats.rx_bytes += size;
-        break;
-    }
-    net->is_paid = false;
-    net->frame_size = 0;
-    return true;
-}
-
-static void run_rx(struct virtio_net *net)
-{
-    unsigned left = QUEUE_SIZE;
-
-    if (net->rx.retry_ns != NEVER) {
-        return;
-    }
-    vq_kicks_off(&net->queues[QUEUE_RX]);
-    while (left > 0 && virtio_device_is_live(&net->dev)) {
-        if ((net->frame_size == 0 && !read_tap(net)) || !pass_frame(net)) {
-            break;
-        }
-        left--;
-    }
-    net->stats.rx_count++;
-    virtio_queue_publish(&net->dev, QUEUE_RX);
-    watch_tap(net, net->frame_size == 0 && !net->is_gone && virtio_device_is_live(&net->dev));
-}
-
-/* ---- Towards the tap ---- */
-
-static bool may_segment(const struct virtio_device *dev, uint8_t gso_type)
-{
-    switch (gso_type) {
-    case VIRTIO_NET_HDR_GSO_NONE:
-        return true;
-    case VIRTIO_NET_HDR_GSO_TCPV4:
-        return virtio_device_has_feature(dev, VIRTIO_NET_F_HOST_TSO4);
-    case VIRTIO_NET_HDR_GSO_TCPV6:
-        return virtio_device_has_feature(dev, VIRTIO_NET_F_HOST_TSO6);
-    case VIRTIO_NET_HDR_GSO_UDP:
-        return virtio_device_has_feature(dev, VIRTIO_NET_F_HOST_UFO);
-    default:
-        return false;
-    }
-}
-
-/* What was not negotiated is not asked of the host; the host checks the offsets itself. */
-static bool check_header(const struct virtio_net *net, struct virtio_net_hdr_v1 *h)
-{
-    const bool needs_checksum = (h->flags & VIRTIO_NET_HDR_F_NEEDS_CSUM) != 0;
-
-    if ((needs_checksum && !virtio_device_has_feature(&net->dev, VIRTIO_NET_F_CSUM)) ||
-        !may_segment(&net->dev, h->gso_type)) {
-        return false;
-    }
-    h->flags &= VIRTIO_NET_HDR_F_NEEDS_CSUM; /* 5.1.6.2: the driver sets no other */
-    h->num_buffers = 0;
-    if (!needs_checksum) {
-        h->csum_start = 0;
-        h->csum_offset = 0;
-    }
-    if (h->gso_type == VIRTIO_NET_HDR_GSO_NONE) {
-        h->hdr_len = 0;
-        h->gso_size = 0;
-    }
-    return true;
-}
-
-static void send_to_tap(struct virtio_net *net, const struct vq_chain *chain,
-                        struct virtio_net_hdr_v1 *h)
-{
-    const struct device_host *host = net->dev.setup.host;
-    size_t size = 0;
-    unsigned count = vq_chain_iov(&net->queues[QUEUE_TX], chain, VQ_READABLE, HEADER_SIZE,
-                                  VIRTIO_NET_FRAME_MAX, net->iov + 1, &size);
-    ssize_t n;
-
-    net->iov[0] = (struct iovec){ .iov_base = h, .iov_len = sizeof(*h) };
-    do {
-        n = writev(net->fd, net->iov, (int)count + 1);
-    } while (n < 0 && errno == EINTR);
-    if (n == (ssize_t)(size + sizeof(*h))) {
-        net->stats.tx_packets++;
-        net->stats.tx_bytes += size;
-        return;
-    }
-    net->stats.tx_fails++;
-    net->stats.tap_write_fails++;
-    if (!net->has_send_log && n < 0 && errno != EAGAIN) {
-        net->has_send_log = true;
-        host->log(host->ctx, DEVICE_LOG_WARN, net->dev.setup.ops->name,
-                  errno == EIO ? "the tap's interface is down: frames are lost"
-                               : "the tap refuses a frame");
-    }
-}
-
-static void transmit(struct virtio_net *net, const struct vq_chain *chain)
-{
-    struct virtqueue *vq = &net->queues[QUEUE_TX];
-    struct virtio_net_hdr_v1 header;
-    uint8_t ethernet[ETH_HLEN];
-
-    if (chain->readable_size > HEADER_SIZE + VIRTIO_NET_FRAME_MAX ||
-        vq_chain_read(vq, chain, 0, &header, sizeof(header)) < 0 ||
-        vq_chain_read(vq, chain, HEADER_SIZE, ethernet, sizeof(ethernet)) < 0 ||
-        !check_header(net, &header)) {
-        net->stats.tx_malformed_frames++;
-        return;
-    }
-    net->stats.tx_spoofed_mac_count +=
-        memcmp(ethernet + ETH_ALEN, net->config.mac, sizeof(net->config.mac)) != 0;
-    send_to_tap(net, chain, &header);
-}
-
-static size_t payload_size(const struct vq_chain *chain)
-{
-    return chain->readable_size - min_of(chain->readable_size, HEADER_SIZE);
-}
-
-static void run_tx(struct virtio_net *net)
-{
-    struct virtqueue *vq = &net->queues[QUEUE_TX];
-    struct vq_chain *chain = &net->more;
-    unsigned left = QUEUE_SIZE;
-
-    if (net->tx.retry_ns != NEVER) {
-        return;
-    }
-    vq_kicks_off(vq);
-    while (virtio_device_is_live(&net->dev) && take(vq, chain) == 1) {
-        if (left-- == 0) {
-            vq_untake(vq);
-            virtio_queue_defer(&net->dev, QUEUE_TX);
-            break;
-        }
-        if (is_refused(&net->tx, payload_size(chain))) {
-            net->stats.tx_rate_limiter_throttled++;
-            vq_untake(vq);
-            break;
-        }
-        transmit(net, chain);
-        vq_complete(vq, chain->head, 0);
-    }
-    net->stats.tx_count++;
-    virtio_queue_publish(&net->dev, QUEUE_TX);
-}
-
-/* ---- The device ---- */
 
 static void net_activate(struct virtio_device *dev)
 {
-    virtio_queue_defer(dev, QUEUE_RX); /* the tap may have frames already */
+    virtio_queue_defer(dev, NET_QUEUE_RX); /* the tap may have frames already */
 }
 
 static void net_kick(struct virtio_device *dev, unsigned queue, enum virtio_thread thread)
@@ -493,41 +102,26 @@ static void net_kick(struct virtio_device *dev, unsigned queue, enum virtio_thre
         return;
     }
     set_up_tap(net);
-    if (queue == QUEUE_RX) {
+    if (queue == NET_QUEUE_RX) {
         net->stats.rx_queue_event_count++;
-        run_rx(net);
+        net_run_rx(net);
     } else {
         net->stats.tx_queue_event_count++;
-        run_tx(net);
+        net_run_tx(net);
     }
-    arm_timer(net);
-}
-
-/* Loop thread: the tap has frames. */
-static void on_tap(void *device, int fd, uint32_t events)
-{
-    struct virtio_net *net = device;
-
-    (void)fd;
-    (void)events;
-    virtio_device_lock(&net->dev);
-    if (virtio_device_is_live(&net->dev) && net->is_watched) {
-        net->stats.rx_tap_event_count++;
-        run_rx(net);
-        arm_timer(net);
-    } else {
-        watch_tap(net, false); /* it failed: nothing is read before the next driver */
+    if (net->mmds != NULL) {
+        net_run_rx(net); /* its answers */
     }
-    virtio_device_unlock(&net->dev);
+    net_arm_timer(net);
 }
 
 /* True, once, when what waited for time may go on. */
-static bool is_due(struct direction *d, uint64_t now)
+static bool is_due(struct net_direction *d, uint64_t now)
 {
-    if (d->retry_ns == NEVER || now < d->retry_ns) {
+    if (d->retry_ns == CLOCK_NEVER || now < d->retry_ns) {
         return false;
     }
-    d->retry_ns = NEVER;
+    d->retry_ns = CLOCK_NEVER;
     return true;
 }
 
@@ -536,20 +130,18 @@ static void on_timer(void *device, int fd, uint32_t events)
 {
     struct virtio_net *net = device;
     uint64_t count;
-    uint64_t now = now_ns();
+    uint64_t now = clock_ns();
 
     (void)events;
     (void)!read(fd, &count, sizeof(count));
     virtio_device_lock(&net->dev);
-    if (is_due(&net->rx, now) && virtio_device_is_live(&net->dev)) {
-        net->stats.rx_rate_limiter_event_count++;
-        run_rx(net);
+    net->stats.rx_rate_limiter_event_count += is_due(&net->rx, now);
+    net->stats.tx_rate_limiter_event_count += is_due(&net->tx, now);
+    if (virtio_device_is_live(&net->dev)) {
+        net_run_tx(net);
+        net_run_rx(net);
     }
-    if (is_due(&net->tx, now) && virtio_device_is_live(&net->dev)) {
-        net->stats.tx_rate_limiter_event_count++;
-        run_tx(net);
-    }
-    arm_timer(net);
+    net_arm_timer(net);
     virtio_device_unlock(&net->dev);
 }
 
@@ -557,14 +149,17 @@ static void net_reset(struct virtio_device *dev)
 {
     struct virtio_net *net = net_of(dev);
 
-    watch_tap(net, false);
+    net_watch_tap(net, false);
     net->frame_size = 0;
     net->is_paid = false;
     net->is_set_up = false;
     net->has_send_log = false;
-    net->rx.retry_ns = NEVER;
-    net->tx.retry_ns = NEVER;
-    arm_timer(net);
+    net->rx.retry_ns = CLOCK_NEVER;
+    net->tx.retry_ns = CLOCK_NEVER;
+    if (net->mmds != NULL) {
+        mmds_stack_reset(net->mmds);
+    }
+    net_arm_timer(net);
 }
 
 /* A frame that waits is lost with the machine, as on any network. */
@@ -645,10 +240,10 @@ static void net_init(struct virtio_net *net, const struct virtio_net_setup *setu
         .mtu = setup->mtu,
     };
     memcpy(net->config.mac, setup->mac, sizeof(net->config.mac));
-    net->rx.retry_ns = NEVER;
-    net->tx.retry_ns = NEVER;
-    rate_limiter_init(&net->rx.limiter, &setup->rx_limit, now_ns());
-    rate_limiter_init(&net->tx.limiter, &setup->tx_limit, now_ns());
+    net->rx.retry_ns = CLOCK_NEVER;
+    net->tx.retry_ns = CLOCK_NEVER;
+    rate_limiter_init(&net->rx.limiter, &setup->rx_limit, clock_ns());
+    rate_limiter_init(&net->tx.limiter, &setup->tx_limit, clock_ns());
 }
 
 int virtio_net_create(const struct virtio_net_setup *setup, struct virtio_net **out)
@@ -660,6 +255,10 @@ int virtio_net_create(const struct virtio_net_setup *setup, struct virtio_net **
         return -ENOMEM;
     }
     net_init(net, setup);
+    err = setup->mmds == NULL ? 0 : mmds_stack_create(setup->mmds, setup->mtu, &net->mmds);
+    if (err < 0) {
+        goto free_net;
+    }
     err = virtio_device_init(
         &net->dev, &(struct virtio_device_setup){
                        .ops = &net_ops,
@@ -673,7 +272,7 @@ int virtio_net_create(const struct virtio_net_setup *setup, struct virtio_net **
                        .queue_count = array_size(queue_sizes),
                    });
     if (err < 0) {
-        goto free_net;
+        goto destroy_mmds;
     }
     err = make_timer(net, setup->host);
     if (err < 0) {
@@ -684,6 +283,8 @@ int virtio_net_create(const struct virtio_net_setup *setup, struct virtio_net **
 
 deinit_device:
     virtio_device_deinit(&net->dev);
+destroy_mmds:
+    mmds_stack_destroy(net->mmds);
 free_net:
     free(net);
     return err;
@@ -694,11 +295,12 @@ void virtio_net_destroy(struct virtio_net *net)
     const struct device_host *host = net->dev.setup.host;
 
     virtio_device_lock(&net->dev);
-    watch_tap(net, false);
+    net_watch_tap(net, false);
     virtio_device_unlock(&net->dev);
     (void)host->watch(host->ctx, net->timer_fd, 0, on_timer, net);
     (void)close(net->timer_fd);
     virtio_device_deinit(&net->dev);
+    mmds_stack_destroy(net->mmds);
     free(net);
 }
 
@@ -708,14 +310,14 @@ struct virtio_device *virtio_net_device(struct virtio_net *net)
 }
 
 /* What was held back by the old limit is looked at again at once. */
-static void set_limit(struct virtio_net *net, struct direction *d, unsigned queue,
+static void set_limit(struct virtio_net *net, struct net_direction *d, unsigned queue,
                       const struct drupe_rate_limit *limit)
 {
     if (limit == NULL) {
         return;
     }
-    rate_limiter_init(&d->limiter, limit, now_ns());
-    d->retry_ns = NEVER;
+    rate_limiter_init(&d->limiter, limit, clock_ns());
+    d->retry_ns = CLOCK_NEVER;
     if (virtio_device_is_live(&net->dev)) {
         virtio_queue_defer(&net->dev, queue);
     }
@@ -725,8 +327,8 @@ void virtio_net_update(struct virtio_net *net, const struct drupe_rate_limit *rx
                        const struct drupe_rate_limit *tx)
 {
     virtio_device_lock(&net->dev);
-    set_limit(net, &net->rx, QUEUE_RX, rx);
-    set_limit(net, &net->tx, QUEUE_TX, tx);
+    set_limit(net, &net->rx, NET_QUEUE_RX, rx);
+    set_limit(net, &net->tx, NET_QUEUE_TX, tx);
     virtio_device_unlock(&net->dev);
 }
 
@@ -735,4 +337,13 @@ void virtio_net_stats(struct virtio_net *net, struct drupe_net_stats *out)
     virtio_device_lock(&net->dev);
     *out = net->stats;
     virtio_device_unlock(&net->dev);
+}
+
+void virtio_net_add_mmds_stats(struct virtio_net *net, struct drupe_metadata_stats *sum)
+{
+    if (net->mmds != NULL) {
+        virtio_device_lock(&net->dev);
+        mmds_stack_stats(net->mmds, sum);
+        virtio_device_unlock(&net->dev);
+    }
 }

@@ -15,6 +15,7 @@
 #include "drupe/vm.h"
 
 struct device_host;
+struct mmds_service;
 struct virtio_device;
 struct virtio_net;
 
@@ -32,6 +33,8 @@ struct virtio_net_setup {
     uint8_t mac[6];
     bool is_mac_kept; /* over the one that a snapshot brings */
     uint16_t mtu;     /* 0: the driver is not told */
+    /* NULL, or what answers frames to its address in the tap's place; outlives the device. */
+    struct mmds_service *mmds;
     struct drupe_rate_limit rx_limit;
     struct drupe_rate_limit tx_limit;
 };
@@ -47,3 +50,5 @@ void virtio_net_update(struct virtio_net *net, const struct drupe_rate_limit *rx
 
 /* What has happened since create. Any thread. */
 void virtio_net_stats(struct virtio_net *net, struct drupe_net_stats *out);
+/* Those of the metadata service here are added to *sum. */
+void virtio_net_add_mmds_stats(struct virtio_net *net, struct drupe_metadata_stats *sum);

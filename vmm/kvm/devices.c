@@ -199,6 +199,7 @@ static int add_nets(struct machine *m)
             .fd = c->nets[i].fd,
             .is_mac_kept = c->nets[i].has_mac,
             .mtu = c->nets[i].mtu,
+            .mmds = c->nets[i].has_metadata ? c->mmds : NULL,
             .rx_limit = c->nets[i].rx_limit,
             .tx_limit = c->nets[i].tx_limit,
         };
@@ -438,6 +439,7 @@ void machine_net_stats(const struct machine *m, struct drupe_vm_stats *out)
     out->net_count = m->virtio->net_count;
     for (unsigned i = 0; i < m->virtio->net_count; i++) {
         virtio_net_stats(m->virtio->nets[i], &out->nets[i]);
+        virtio_net_add_mmds_stats(m->virtio->nets[i], &out->metadata);
     }
 }
 

@@ -302,6 +302,18 @@ static bool has_net_limit(const struct config *c)
     return false;
 }
 
+static drupe_vm_err_t check_nets(const struct config *c, struct drupe_error *err)
+{
+    if (has_net_limit(c)) {
+        return error_set(err, DRUPE_UNSUPPORTED, 0,
+                         "rate limits of a network interface: not on the qemu backend");
+    }
+    if (c->mmds != NULL) {
+        return error_set(err, DRUPE_UNSUPPORTED, 0, "a metadata service: not on the qemu backend");
+    }
+    return DRUPE_OK;
+}
+
 static drupe_vm_err_t start_thread(struct qemu_machine *m, struct drupe_error *err)
 {
     pthread_attr_t attr;
@@ -334,9 +346,9 @@ static drupe_vm_err_t build(struct qemu_machine *m, struct drupe_error *err)
     if (m->config->cpuid_count != 0) {
         return error_set(err, DRUPE_UNSUPPORTED, 0, "CPUID modifiers: not on the qemu backend");
     }
-    if (has_net_limit(m->config)) {
-        return error_set(err, DRUPE_UNSUPPORTED, 0,
-                         "rate limits of a network interface: not on the qemu backend");
+    code = check_nets(m->config, err);
+    if (code != DRUPE_OK) {
+        return code;
     }
     if (!host_find_qemu(m->path, sizeof(m->path))) {
         return error_set(err, DRUPE_UNAVAILABLE, 0, "no QEMU: install qemu-system-x86_64");
