@@ -17,7 +17,7 @@ for net in own shared; do
         taskset -c 0 "$build/bench/jail" 200 $net $limits reused
     done
 done
-for kind in setup main loop vcpu api files; do
+for kind in setup main loop vcpu api files broker; do
     printf '%s ' "$kind"
     "$build/drupe" doctor --filters | awk -F'|' -v k=" $kind " '$2 == k { print $3 " system calls" }'
 done

@@ -20,6 +20,7 @@ static int jailed(struct background_task *task, const char *verb, pid_t *pid)
     const struct background *m = task->background;
     struct drupe_jail_config cfg;
     drupe_jail_t *jail = NULL;
+    pid_t broker = -1; /* ends with the monitor: nobody waits for it */
     struct drupe_error err = { 0 };
     int keep[3 + THAW_FDS_MAX] = { task->starter_fd, m->api_fd, m->events_fd };
     size_t count = 3 + thaw_fds(m->restore, keep + 3);
@@ -34,6 +35,7 @@ static int jailed(struct background_task *task, const char *verb, pid_t *pid)
     cfg.pids_max = OVERHEAD_PIDS;
     cfg.are_limits_optional = true; /* an ordinary user seldom may set them: drupe doctor */
     if (drupe_jail_prepare(&cfg, &jail, &err) != DRUPE_OK ||
+        drupe_vm_start_broker(m->vm, &broker, &err) != DRUPE_OK ||
         drupe_jail_spawn(jail, m->vm, keep, count, background_main, task, pid, &err) != DRUPE_OK) {
         drupe_jail_destroy(jail);
         return refuse_vm(verb, &err);

@@ -37,7 +37,7 @@ struct wish {
     TEXT_OPTION("name", 0, &(w).name), FLAG_OPTION("paused", 0, &(w).is_left_paused),              \
         FLAG_OPTION("no-jail", 0, &(w).is_unjailed),                                               \
         LIST_OPTION("volume", 'v', &(w).outside.volumes),                                          \
-        LIST_OPTION("disk", 0, &(w).outside.disks),                                                \
+        LIST_OPTION("disk", 0, &(w).outside.disks), LIST_OPTION("net", 0, &(w).outside.nets),      \
         FLAG_OPTION("track-dirty", 0, &(w).outside.is_tracked),                                    \
         NUMBER_OPTION("count", 'n', &(w).count, 1, CLONES_MAX)
 
@@ -225,6 +225,8 @@ const struct verb verb_restore = {
         "                    the shared folder that the guest has at GUEST is HOST now\n"
         "      --disk FILE[:ro][:direct]\n"
         "                    other files for its disks: all of them, in their order\n"
+        "      --net tap=NAME[,mac=MAC][,mtu=N]\n"
+        "                    taps for its network interfaces: all of them, in their order\n"
         "      --track-dirty record which pages it writes, for drupe snapshot --diff\n"
         "      --trust       do not compute the memory's hash first\n"
         "      --no-jail     no jail around the monitor\n"
@@ -241,7 +243,7 @@ const struct verb verb_clone = {
             "      --name NAME  call it so\n"
             "  -n, --count N    so many; with --name they are NAME-1, NAME-2, ...\n"
             "      --paused     leave them paused\n"
-            "  -v, --volume HOST:GUEST[:ro], --disk FILE[:ro][:direct]\n"
+            "  -v, --volume HOST:GUEST[:ro], --disk FILE[:ro][:direct], --net tap=NAME,...\n"
             "                   as for drupe restore; a clone needs writable disks of its own\n"
             "      --live       as for drupe snapshot\n"
             "      --track-dirty  record which pages they write, for drupe snapshot --diff\n"

@@ -129,6 +129,7 @@ static int run_run(int argc, char **argv)
         { .name = "volume", .letter = 'v', .kind = OPTION_LIST, .out = &o.volumes },
         { .name = "disk", .kind = OPTION_LIST, .out = &o.disks },
         { .name = "scratch", .kind = OPTION_LIST, .out = &o.scratch },
+        { .name = "net", .kind = OPTION_LIST, .out = &o.nets },
         { .name = "log", .kind = OPTION_TEXT, .out = &o.log },
         { .name = "console-log", .kind = OPTION_TEXT, .out = &o.log },
         { .name = "detach", .letter = 'd', .kind = OPTION_FLAG, .out = &o.is_detached },
@@ -162,6 +163,7 @@ static int run_run(int argc, char **argv)
     strings_free(&o.volumes);
     strings_free(&o.disks);
     strings_free(&o.scratch);
+    strings_free(&o.nets);
     return status;
 }
 
@@ -198,6 +200,8 @@ const struct verb verb_run = {
         "                          the host's page cache\n"
         "      --scratch MIB       a disk in memory behind those, compressed; goes with the "
         "machine\n"
+        "      --net tap=NAME[,mac=MAC][,mtu=N]  a network interface on a tap of this host; needs "
+        "--kernel\n"
         "  -d, --detach            run in the background and print the machine's id; see drupe ps\n"
         "      --name NAME         call it so (with -d)\n"
         "      --track-dirty       record which pages it writes, for drupe snapshot --diff (with "

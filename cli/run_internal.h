@@ -28,6 +28,7 @@ struct run_options {
     struct strings volumes;
     struct strings disks;   /* FILE[:ro] */
     struct strings scratch; /* MiB */
+    struct strings nets;    /* tap=NAME,... */
     bool has_timeout;
     bool is_verbose;
     bool has_no_jail;
@@ -61,6 +62,8 @@ struct job {
     unsigned share_count;
     struct drupe_disk disks[DRUPE_DISKS_MAX]; /* paths owned */
     unsigned disk_count;
+    struct drupe_net nets[DRUPE_NETS_MAX]; /* names owned */
+    unsigned net_count;
 };
 
 /* run_shares.c. A folder as image becomes a share at "/", and image NULL. */
@@ -74,6 +77,12 @@ void job_free_shares(struct job *j);
 int job_add_disks(struct job *j, const struct run_options *o) MUST_CHECK;
 int job_add_files(struct job *j, const char *verb, const struct strings *disks) MUST_CHECK;
 void job_free_disks(struct job *j);
+
+/* run_net.c: --net. */
+int job_add_nets(struct job *j, const char *verb, const struct strings *nets) MUST_CHECK;
+/* Refuse what the kernel inside drupe could not use. */
+int job_check_kernel_nets(const struct job *j, const struct run_options *o) MUST_CHECK;
+void job_free_nets(struct job *j);
 
 void job_free(struct job *j); /* also as a cleanup function */
 #define CLEANUP_JOB __attribute__((cleanup(job_free))) struct job

@@ -31,6 +31,7 @@ void job_free(struct job *j)
     strings_free(&j->env);
     job_free_shares(j);
     job_free_disks(j);
+    job_free_nets(j);
 }
 
 /* ---- Environment
@@ -291,6 +292,12 @@ static int prepare(struct job *j, const struct run_options *o)
     if (status == 0) {
         status = job_add_disks(j, o);
     }
+    if (status == 0) {
+        status = job_add_nets(j, "run", &o->nets);
+    }
+    if (status == 0) {
+        status = job_check_kernel_nets(j, o);
+    }
     /* The superblock's checksum has just been verified here, where it costs nothing. */
     CLEANUP_FREE char *given = j->kernel_args;
 
@@ -372,6 +379,8 @@ int job_config(const struct job *j, const struct run_options *o, drupe_vm_config
     cfg->share_count = j->share_count;
     cfg->disks = j->disks;
     cfg->disk_count = j->disk_count;
+    cfg->nets = j->nets;
+    cfg->net_count = j->net_count;
     cfg->argv = (const char *const *)j->argv.items;
     cfg->env = (const char *const *)j->env.items;
     cfg->cwd = j->cwd;

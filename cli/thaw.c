@@ -148,6 +148,9 @@ int thaw_job(const struct thaw *t, const char *verb, const struct run_options *o
     if (status == 0) {
         status = take_disks(t, verb, &o->disks, j);
     }
+    if (status == 0) {
+        status = job_add_nets(j, verb, &o->nets);
+    }
     if (d->root_path[0] || (o->root && !has_share(d, "/"))) {
         j->image = text_copy(o->root ? o->root : d->root_path);
     }

@@ -11,6 +11,11 @@ fuzz_targets += $(BUILD)/fuzz/virtqueue
 $(call program,fuzz/kernel_elf,fuzz,fuzz/kernel_elf_fuzz.c,vmm base base_hosted,$(fuzz.vmm_libs),$(fuzz.sees))
 lint_sees.fuzz/kernel_elf_fuzz.c := $(fuzz.sees)
 fuzz_targets += $(BUILD)/fuzz/kernel_elf
+fuzz_seeds += $(BUILD)/fuzz/seeds/kernel_elf/guest
+$(BUILD)/fuzz/seeds/kernel_elf/guest: $(BUILD)/tests/vmm_guest.elf
+	@mkdir -p $(@D)
+	$(call say,SEED)
+	$(Q)strip -s -o $@ $<
 
 $(call program,fuzz/p9,fuzz,fuzz/p9_fuzz.c,vmm base base_hosted,$(fuzz.vmm_libs),$(fuzz.sees))
 lint_sees.fuzz/p9_fuzz.c := $(fuzz.sees)

@@ -18,7 +18,7 @@
 #include "devices/virtio_mmio.h"
 #include "devices/virtio_rng.h"
 #include "snapshot/describe.h"
-#include "snapshot/memory.h"
+#include "snapshot/working_set.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
@@ -144,6 +144,21 @@ static int plain(const uint8_t *data, size_t size)
     return fd;
 }
 
+static void use_memory(const struct snapshot_file *f)
+{
+    size_t size = (size_t)f->state.header->ram_size;
+    void *ram = mmap(NULL, size, PROT_READ | PROT_WRITE,
+                     MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+
+    if (ram == MAP_FAILED) {
+        return;
+    }
+    if (memory_map(f, ram) == 0) {
+        working_set_bring(f, ram);
+    }
+    (void)munmap(ram, size);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     static const int no_bases[1]; /* none is looked for in the file system */
@@ -165,6 +180,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         (void)!describe_check(f, &config, true, &err);
         if (f->state.header->ram_size <= RAM_SIZE && snapshot_verify_memory(f, &err) == DRUPE_OK) {
             load_devices(&f->state);
+            use_memory(f);
         }
         snapshot_close(f);
     }

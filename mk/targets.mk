@@ -3,6 +3,7 @@
 #   programs        files that `make build` makes
 #   checks          test programs besides the unit tests (boot tests, end-to-end scripts)
 #   fuzz_targets    libFuzzer programs
+#   fuzz_seeds      what they begin with and the build makes: $(BUILD)/fuzz/seeds/<name>/<file>
 #   coverage_checks test programs that `make coverage` runs besides the unit tests, with what they
 #                   need (coverage_needs) and the variables that tell them (coverage_env)
 #   benches         goals that `make bench` runs in turn
@@ -41,7 +42,7 @@ test: $(programs) $(unit_tests.asan) $(unit_tests.tsan) $(check_needs)
 	@tools/run-tests $(unit_tests.asan) $(unit_tests.tsan) $(checks)
 
 FUZZ_SECONDS ?= 60
-fuzz: $(fuzz_targets)
+fuzz: $(fuzz_targets) $(fuzz_seeds)
 	@tools/run-fuzz $(FUZZ_SECONDS) $(fuzz_targets)
 
 lint_sources = $(sort $(shell git ls-files --cached --others --exclude-standard '*.c' '*.h'))

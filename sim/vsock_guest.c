@@ -523,6 +523,7 @@ static void *loop_main(void *arg)
 static void make_device(struct vguest *g)
 {
     const struct virtio_vsock_setup setup = { .host = &g->host,
+                                              .broker_fd = -1,
                                               .irq = IRQ,
                                               .guest_cid = VG_CID,
                                               .listen_fd = g->listen_fd,

@@ -512,6 +512,7 @@ void config_clear(struct config *c)
     c->serial_log = -1;
     c->serial_in = -1;
     c->vsock_fd = -1;
+    c->vsock_broker_fd = -1;
 }
 
 drupe_vm_err_t config_take(struct config *out, const drupe_vm_config_t *from,
@@ -629,6 +630,7 @@ void config_deinit(struct config *c)
     free(c->cmdline);
     free(c->cpuid);
     close_fd(&c->vsock_fd);
+    close_fd(&c->vsock_broker_fd);
     if (c->vsock_path != NULL) {
         (void)unlink(c->vsock_path); /* fails when somebody tidied up already */
     }

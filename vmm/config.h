@@ -94,8 +94,9 @@ struct config {
     drupe_log_fn log;
     void *log_ctx;
     unsigned boot_timeout_ms;
-    char *vsock_path; /* NULL: no device */
-    int vsock_fd;     /* listens there */
+    char *vsock_path;    /* NULL: no device */
+    int vsock_fd;        /* listens there */
+    int vsock_broker_fd; /* to who connects for us; -1: we do it ourselves */
     uint32_t vsock_cid;
     const void *agent_image; /* NULL: none */
     size_t agent_image_size;

@@ -35,5 +35,6 @@ size_t vm_descriptors(const drupe_vm_t *vm, int *fds, size_t max)
     add(c->serial_in, fds, max, &count);
     add(c->initrd.fd, fds, max, &count);
     add(c->vsock_fd, fds, max, &count);
+    add(c->vsock_broker_fd, fds, max, &count);
     return count;
 }

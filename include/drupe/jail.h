@@ -113,6 +113,15 @@ DRUPE_API DRUPE_MUST_CHECK drupe_vm_err_t drupe_jail_spawn(drupe_jail_t *jail, c
                                                            pid_t *pid, struct drupe_error *err);
 
 /*
+ * A jailed monitor opens no sockets, so a guest that connects to the host over vsock needs somebody
+ * outside: a process that connects to `<vsock_path>_<port>` for it, and to nothing else. Forked
+ * here, before drupe_jail_spawn(), whose child finds it; ends when nobody has the VM any more. *pid
+ * is the caller's to wait for; -1: the VM has no vsock device.
+ */
+DRUPE_API DRUPE_MUST_CHECK drupe_vm_err_t drupe_vm_start_broker(drupe_vm_t *vm, pid_t *pid,
+                                                                struct drupe_error *err);
+
+/*
  * The calling process, which has one thread, becomes the jailed one: all of the above but the PID
  * namespace, which only a child can be in. After a failure the process is in no defined state and
  * must end.
@@ -154,8 +163,9 @@ enum drupe_jail_thread {
     DRUPE_JAIL_THREAD_MAIN,  /* waits for the VM's end and serves its starter */
     DRUPE_JAIL_THREAD_LOOP,  /* devices */
     DRUPE_JAIL_THREAD_VCPU,
-    DRUPE_JAIL_THREAD_API,   /* control socket, snapshots */
-    DRUPE_JAIL_THREAD_FILES, /* shared folders */
+    DRUPE_JAIL_THREAD_API,    /* control socket, snapshots */
+    DRUPE_JAIL_THREAD_FILES,  /* shared folders */
+    DRUPE_JAIL_THREAD_BROKER, /* a process that connects for a jailed monitor */
     DRUPE_JAIL_THREADS,
 };
 

@@ -27,17 +27,15 @@
 #include <drupe/jail.h>
 
 #include "attempts.h"
+#include "hostile.h"
 
-#define GOT_THROUGH   200
 #define FILE_SIZE_MAX 65536u
 #define MIB           ((size_t)1 << 20)
 
 static unsigned line_count;
 static unsigned failed_count;
 
-static void say(bool is_ok, const char *format, ...) PRINTF_LIKE(2, 3);
-
-static void say(bool is_ok, const char *format, ...)
+void say(bool is_ok, const char *format, ...)
 {
     va_list args;
 
@@ -50,7 +48,7 @@ static void say(bool is_ok, const char *format, ...)
     (void)printf("\n");
 }
 
-static void skip(const char *what, const char *why)
+void skip(const char *what, const char *why)
 {
     line_count++;
     (void)printf("ok %u - %s # SKIP %s\n", line_count, what, why);
@@ -520,6 +518,7 @@ int main(void)
     try_walls(&around);
     try_filters();
     try_limits();
+    try_neighbours();
     try_configurations();
     try_kills();
     (void)shmctl(shmget(around.shm_key, 4096, 0), IPC_RMID, NULL);

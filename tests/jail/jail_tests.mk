@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 # The jail from inside: a hostile program in the monitor's place, and VMs that run jailed.
 jail_tests.sees := tests/jail base/include include
-$(call program,tests/jail_hostile,host,tests/jail/hostile.c tests/jail/attempts.c,vmm base base_hosted,$(vmm.libs),$(jail_tests.sees),)
+$(call program,tests/jail_hostile,host,tests/jail/hostile.c tests/jail/attempts.c tests/jail/neighbours.c,vmm base base_hosted,$(vmm.libs),$(jail_tests.sees),)
 lint_sees.tests/jail/hostile.c := $(jail_tests.sees)
+lint_sees.tests/jail/neighbours.c := $(jail_tests.sees)
 lint_sees.tests/jail/attempts.c := $(jail_tests.sees)
-jail_tests.needs := $(BUILD)/tests/jail_hostile $(BUILD)/drupe $(BUILD)/drupe-vmm
+$(call program,tests/vsock_client,host,tests/jail/vsock_client.c,,,,)
+jail_tests.needs := $(BUILD)/tests/jail_hostile $(BUILD)/tests/vsock_client $(BUILD)/drupe $(BUILD)/drupe-vmm
 checks += $(wildcard tests/jail/*.sh)
 check_needs += $(jail_tests.needs)
 

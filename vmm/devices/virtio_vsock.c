@@ -29,6 +29,7 @@
 #include <base/unix_socket.h>
 
 #include "virtio_mmio.h"
+#include "vsock_broker.h"
 #include "vsock_connection.h"
 
 #define QUEUE_SIZE      128u
@@ -65,6 +66,7 @@ struct virtio_vsock {
     int epoll_fd;
     int wake_fd; /* eventfd: there is something in `dead` */
     char path[sizeof(((struct sockaddr_un *)NULL)->sun_path)];
+    int broker_fd; /* -1: none */
 
     /* Under dev.lock. */
     struct list buckets[BUCKETS]; /* connections with ports, by those */
@@ -394,10 +396,20 @@ static void run_rx(struct virtio_vsock *v)
 /* ---- Packets from the guest ---- */
 
 /* A connection of the guest to `<path>_<port>`; -errno: nobody there. */
-static int connect_out(const struct virtio_vsock *v, uint32_t port)
+static int connect_out(struct virtio_vsock *v, uint32_t port)
 {
     char path[sizeof(v->path)];
 
+    if (v->broker_fd >= 0) {
+        const int fd = vsock_broker_ask(v->broker_fd, port);
+
+        if (fd == -EPIPE) {
+            message(v, "who connects for the guest is gone: it reaches the host no more");
+            v->broker_fd = -1;
+            v->path[0] = '\0';
+        }
+        return fd;
+    }
     if (v->path[0] == '\0' ||
         fmt_snprintf(path, sizeof(path), "%s_%u", v->path, port) >= sizeof(path)) {
         return -ECONNREFUSED;
@@ -785,6 +797,7 @@ static void vsock_init(struct virtio_vsock *v, const struct virtio_vsock_setup *
 {
     v->config.guest_cid = setup->guest_cid;
     v->listen_fd = setup->listen_fd;
+    v->broker_fd = setup->broker_fd;
     v->listen_events = EPOLLIN;
     v->host_port_next = HOST_PORT_FIRST;
     if (setup->path != NULL) {

@@ -27,6 +27,8 @@ struct virtio_vsock_setup {
     uint32_t guest_cid;
     int listen_fd;    /* a listening Unix stream socket, non-blocking; borrowed. -1: none */
     const char *path; /* borrowed; NULL: the guest cannot connect out */
+    /* Who connects for us (vsock_broker.h); borrowed. -1: the device does it itself. */
+    int broker_fd;
 };
 
 /* 0 or -errno, with nothing kept. Destroy as virtio_device_deinit() says. */

@@ -91,7 +91,7 @@ static int set_up(void **state)
 {
     static unsigned number;
     struct world *w = calloc(1, sizeof(*w));
-    struct virtio_vsock_setup setup = { .irq = TEST_IRQ, .guest_cid = GUEST_CID };
+    struct virtio_vsock_setup setup = { .irq = TEST_IRQ, .guest_cid = GUEST_CID, .broker_fd = -1 };
 
     assert_non_null(w);
     w->m = aligned_alloc(4096, align_up(sizeof(*w->m), 4096u));

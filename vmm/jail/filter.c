@@ -264,9 +264,10 @@ const char *filter_call_name(int number)
 const char *drupe_jail_thread_name(enum drupe_jail_thread kind)
 {
     static const char *const names[] = {
-        [DRUPE_JAIL_THREAD_SETUP] = "setup", [DRUPE_JAIL_THREAD_MAIN] = "main",
-        [DRUPE_JAIL_THREAD_LOOP] = "loop",   [DRUPE_JAIL_THREAD_VCPU] = "vcpu",
-        [DRUPE_JAIL_THREAD_API] = "api",     [DRUPE_JAIL_THREAD_FILES] = "files",
+        [DRUPE_JAIL_THREAD_SETUP] = "setup",   [DRUPE_JAIL_THREAD_MAIN] = "main",
+        [DRUPE_JAIL_THREAD_LOOP] = "loop",     [DRUPE_JAIL_THREAD_VCPU] = "vcpu",
+        [DRUPE_JAIL_THREAD_API] = "api",       [DRUPE_JAIL_THREAD_FILES] = "files",
+        [DRUPE_JAIL_THREAD_BROKER] = "broker",
     };
 
     return (unsigned)kind < array_size(names) ? names[kind] : "?";

@@ -30,6 +30,7 @@
 #define V (1u << DRUPE_JAIL_THREAD_VCPU)
 #define A (1u << DRUPE_JAIL_THREAD_API)
 #define F (1u << DRUPE_JAIL_THREAD_FILES)
+#define B (1u << DRUPE_JAIL_THREAD_BROKER)
 
 #define Y FILTER_SYNC_DISKS
 
@@ -82,19 +83,20 @@ const struct filter_rule filter_rules[] = {
     ALLOW(S | M | L | V | A | F, exit, "a thread ends"),
 
     /* Devices that talk over sockets. */
-    ALLOW_IF(S | A, socket, 0, EXACT, AF_UNIX, "AF_UNIX", "the VM's vsock socket"),
+    ALLOW_IF(S | A | B, socket, 0, EXACT, AF_UNIX, "AF_UNIX", "the VM's vsock socket"),
     ALLOW(S | A, connect, "a page-fault handler inside the jail's root"),
+    ALLOW(B, connect, "a connection of the guest to the host, for its jailed monitor"),
     ALLOW(S | A, bind, "the VM's vsock socket"),
     ALLOW(S | A, listen, "the VM's vsock socket"),
-    ALLOW(S | M | L | A, recvfrom, "vsock and network streams"),
+    ALLOW(S | M | L | A | B, recvfrom, "vsock and network streams"),
     ALLOW(S | M | L | A, sendto, "vsock and network streams"),
     ALLOW(S | M | L | A, recvmsg, "requests and descriptors from the starter"),
-    ALLOW(S | M | L | A, sendmsg, "answers"),
+    ALLOW(S | M | L | A | B, sendmsg, "answers"),
     ALLOW(S | L | A, accept4, "a connection to the VM's own sockets"),
     ALLOW(S | L | A, shutdown, "half-close of a stream"),
     REFUSE(L, socket, EPERM, "a connection of the guest to the host: it gets a reset"),
-    ALLOW(S | M | L | A | F, close, "descriptors that ended"),
-    ALLOW(S | M | L | A | F, restart_syscall, "a wait goes on after a stop signal"),
+    ALLOW(S | M | L | A | F | B, close, "descriptors that ended"),
+    ALLOW(S | M | L | A | F | B, restart_syscall, "a wait goes on after a stop signal"),
 
     /* Memory of the process itself: never executable. */
     ALLOW_IF(S | M | L | A | F, mmap, 2, PROT_EXEC, 0, "without PROT_EXEC", "memory"),
@@ -107,7 +109,7 @@ const struct filter_rule filter_rules[] = {
     ALLOW(S | A, sysinfo, "a snapshot asks if the host swaps"),
 
     /* Life and end. */
-    ALLOW(S | M | A, exit_group, "the end"),
+    ALLOW(S | M | A | B, exit_group, "the end"),
     ALLOW(S | M | L | A | F, rt_sigprocmask, "threads block signals while they start and end"),
     ALLOW(S | M | A, clock_nanosleep, "pauses"),
     ALLOW(S | M | A, ppoll, "wait with a deadline"),

@@ -271,6 +271,7 @@ static int add_vsock(struct machine *m)
         .guest_cid = c->vsock_cid,
         .listen_fd = c->vsock_fd,
         .path = c->vsock_path,
+        .broker_fd = c->vsock_broker_fd,
     };
     int r = 0;
 
