@@ -556,7 +556,7 @@ const struct verb verb_pool = {
             "      --warm N           clones kept ready (default 4)\n"
             "      --retries N        new tries after a failure (default 2)\n"
             "  -t, --timeout SECONDS  of one line (default 60)\n"
-            "      --no-jail          no jail around the machines\n\n"
+            "      --no-jail          all machines in this process, without jails\n\n"
             "example:\n"
             "  printf 'print(1)\\nprint(2)\\n' | drupe pool --template py\n",
     .run = run_pool,

@@ -99,6 +99,7 @@ static void make_template(struct bench *b, const char *mode)
     struct drupe_error err;
     drupe_vm_t *vm = NULL;
 
+    drain(b); /* of the template before */
     b->argv[1] = mode;
     need(drupe_vm_create(&b->cfg, &vm, &err), &err, "create");
     need(drupe_vm_start(vm, &err), &err, "start");
