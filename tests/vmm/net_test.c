@@ -183,7 +183,7 @@ static void test_limits(void **state)
 
     (void)state;
     need_world();
-    net.tx_limit.ops = (struct drupe_token_bucket){ .size = 20, .refill_ms = 200 };
+    net.tx_limit.ops = (struct drupe_token_bucket){ .size = 20, .refill_ms = 2000 };
     net.rx_limit.bandwidth = (struct drupe_token_bucket){ .size = 2000, .refill_ms = 200 };
     s = run_net(&net, "net-flood");
     assert_true(s.tx_packets >= 60);
