@@ -15,6 +15,7 @@
 #include "error.h"
 #include "fault.h"
 #include "machine_internal.h"
+#include "snapshot/bases.h"
 #include "snapshot/describe.h"
 #include "snapshot/memory.h"
 #include "snapshot/output.h"
@@ -344,6 +345,9 @@ drupe_vm_err_t sim_machine_snapshot(void *machine, bool is_paused,
 
     if (is_diff(&j) && m->base_id[0] == '\0') {
         return error_field(err, "kind", "there is no snapshot before it");
+    }
+    if (is_diff(&j) && bases_would_lose(options->path, m->base_path)) {
+        return error_field(err, "path", "it is what the snapshot builds on");
     }
     r = injected(err);
     if (r == DRUPE_OK) {

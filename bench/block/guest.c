@@ -4,7 +4,8 @@
  *
  *     <name> <depth> <bytes> <operations> <nanoseconds>
  *
- *     guest DEVICE MILLISECONDS
+ *     guest DEVICE MILLISECONDS       every load, so long each
+ *     guest DEVICE LOAD OPERATIONS    so many of one kind, one after the other
  *
  * As many processes as the depth says, each with one request under way. The kernel's block devices
  * have no cache, so each operation is one at the device. Random places come from a fixed seed: each
@@ -59,7 +60,8 @@ struct crew {
     uint64_t end_ns[DEPTH_MAX]; /* after the last one */
 };
 
-static int64_t work(const struct load *l, unsigned number, int fd, uint64_t size, uint64_t end_ns)
+static int64_t work(const struct load *l, unsigned number, int fd, uint64_t size, uint64_t end_ns,
+                    uint64_t limit)
 {
     static char buffer[BLOCK_MAX] __attribute__((aligned(4096)));
     const uint64_t count = size / l->block;
@@ -67,7 +69,7 @@ static int64_t work(const struct load *l, unsigned number, int fd, uint64_t size
     uint64_t at = count / l->depth * number;
     int64_t done = 0;
 
-    while (now_ns() < end_ns) {
+    while ((uint64_t)done < limit && (done == 0 || now_ns() < end_ns)) {
         const uint64_t block = l->is_random ? next_random(&seed) % count : at++ % count;
         const off_t offset = (off_t)(block * l->block);
 
@@ -95,7 +97,7 @@ static _Noreturn void join_in(struct crew *c, const struct load *l, unsigned num
     while ((start = atomic_load(&c->start_ns)) == 0) {
         (void)usleep(10000);
     }
-    c->results[number] = work(l, number, fd, size, start + for_ns);
+    c->results[number] = work(l, number, fd, size, start + for_ns, UINT64_MAX);
     c->end_ns[number] = now_ns();
     _exit(0);
 }
@@ -124,7 +126,7 @@ static int run(const struct load *l, struct crew *c, int fd, uint64_t size, uint
     const uint64_t start = now_ns();
 
     atomic_store(&c->start_ns, start);
-    c->results[0] = work(l, 0, fd, size, start + for_ns);
+    c->results[0] = work(l, 0, fd, size, start + for_ns, UINT64_MAX);
     c->end_ns[0] = now_ns();
     while (wait(NULL) > 0) {
     }
@@ -143,19 +145,34 @@ static int run(const struct load *l, struct crew *c, int fd, uint64_t size, uint
     return fflush(stdout);
 }
 
+static const struct load loads[] = {
+    { "read-64k", false, false, 64u << 10, 1 }, { "read-64k", false, false, 64u << 10, 16 },
+    { "write-64k", true, false, 64u << 10, 1 }, { "write-64k", true, false, 64u << 10, 16 },
+    { "random-read-4k", false, true, 4096, 1 }, { "random-read-4k", false, true, 4096, 16 },
+    { "random-write-4k", true, true, 4096, 1 }, { "random-write-4k", true, true, 4096, 16 },
+};
+
+/* The first load of this name. */
+static int run_counted(const char *name, uint64_t count, int fd, uint64_t size)
+{
+    for (size_t i = 0; i < sizeof(loads) / sizeof(loads[0]); i++) {
+        if (strcmp(loads[i].name, name) == 0) {
+            const int64_t done = work(&loads[i], 0, fd, size, UINT64_MAX, count);
+
+            return done == (int64_t)count ? 0 : 1;
+        }
+    }
+    (void)fprintf(stderr, "no load %s\n", name);
+    return 2;
+}
+
 int main(int argc, char **argv)
 {
-    static const struct load loads[] = {
-        { "read-64k", false, false, 64u << 10, 1 }, { "read-64k", false, false, 64u << 10, 16 },
-        { "write-64k", true, false, 64u << 10, 1 }, { "write-64k", true, false, 64u << 10, 16 },
-        { "random-read-4k", false, true, 4096, 1 }, { "random-read-4k", false, true, 4096, 16 },
-        { "random-write-4k", true, true, 4096, 1 }, { "random-write-4k", true, true, 4096, 16 },
-    };
     uint64_t size = 0;
     int status = 0;
 
-    if (argc != 3) {
-        (void)fprintf(stderr, "usage: guest DEVICE MILLISECONDS\n");
+    if (argc != 3 && argc != 4) {
+        (void)fprintf(stderr, "usage: guest DEVICE MILLISECONDS | DEVICE LOAD OPERATIONS\n");
         return 2;
     }
     const int fd = open(argv[1], O_RDWR | O_CLOEXEC);
@@ -167,9 +184,12 @@ int main(int argc, char **argv)
         perror("memory");
         return 1;
     }
-    if (fd < 0 || ioctl(fd, BLKGETSIZE64, &size) < 0 || size < DEPTH_MAX * BLOCK_MAX) {
+    if (fd < 0 || ioctl(fd, BLKGETSIZE64, &size) < 0 || size < (uint64_t)DEPTH_MAX * BLOCK_MAX) {
         perror(argv[1]);
         return 1;
+    }
+    if (argc == 4) {
+        return run_counted(argv[2], strtoull(argv[3], NULL, 10), fd, size);
     }
     for (size_t i = 0; status == 0 && i < sizeof(loads) / sizeof(loads[0]); i++) {
         status = run(&loads[i], crew, fd, size, strtoull(argv[2], NULL, 10) * 1000000u);

@@ -199,8 +199,6 @@ struct exec_vectors {
 
 const char *exec_parse(char *text, size_t size, struct exec_request *r, struct exec_vectors *v);
 void exec_vectors_free(struct exec_vectors *v);
-/* The n-th variable of ours that programs inherit, NULL: there are no more. */
-char *exec_cpu_fact(size_t n);
 
 void files_read(struct connection *c, unsigned id, const uint8_t *payload, size_t size);
 void files_write(struct connection *c, unsigned id, const uint8_t *payload, size_t size);

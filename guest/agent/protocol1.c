@@ -401,9 +401,6 @@ static void exec(struct connection *c, struct request *r)
     if (!has_path) {
         r->env[r->env_count++] = path;
     }
-    for (size_t i = 0; r->env_count + 1 < array_size(r->env) && exec_cpu_fact(i) != NULL; i++) {
-        r->env[r->env_count++] = exec_cpu_fact(i); /* a name that is there already comes first */
-    }
     e->argv = r->args;
     e->env = r->env;
     e->want_stdin = r->in_size > 0;

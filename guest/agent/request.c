@@ -83,36 +83,6 @@ static bool has_name(const struct vector *v, const char *assignment)
     return false;
 }
 
-/*
- * Nothing of ours is inherited but what the kernel says about the CPU: a program that does not
- * know which registers are not kept here would lose them.
- */
-char *exec_cpu_fact(size_t n)
-{
-    static const char *const names[] = { "GLIBC_TUNABLES=", "OPENSSL_ia32cap=" };
-
-    for (char **e = environ; *e != NULL; e++) {
-        for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
-            if (strncmp(*e, names[i], strlen(names[i])) == 0 && n-- == 0) {
-                return *e;
-            }
-        }
-    }
-    return NULL;
-}
-
-static bool add_cpu_facts(struct vector *v)
-{
-    char *fact = NULL;
-
-    for (size_t n = 0; (fact = exec_cpu_fact(n)) != NULL; n++) {
-        if (!has_name(v, fact) && !vector_add(v, fact)) {
-            return false;
-        }
-    }
-    return true;
-}
-
 static uint16_t parse_side(struct json *j)
 {
     uint64_t n = json_number(j);
@@ -207,8 +177,7 @@ const char *exec_parse(char *text, size_t size, struct exec_request *r, struct e
     if (json_end(&j) && argv.count == 0) {
         json_fail(&j, "argv is missing");
     }
-    if (j.error == NULL &&
-        ((!has_name(&env, path) && !vector_add(&env, path)) || !add_cpu_facts(&env))) {
+    if (j.error == NULL && !has_name(&env, path) && !vector_add(&env, path)) {
         json_fail(&j, "no memory");
     }
     *v = (struct exec_vectors){ argv.items, env.items };

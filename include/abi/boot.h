@@ -112,6 +112,18 @@ _Static_assert(sizeof(struct boot_copy) == 16 + 16 * BOOT_COPY_MAX,
                "the copy request fits in its page");
 
 /*
+ * The vector port. Where guest ring 0 is interpreted it has no XSAVE, yet programs use AVX. There
+ * the monitor announces `drupe.fpu=<port> drupe.xcr0=<mask>`: a 4-byte write of the frame number of
+ * a page of RAM to the port stores the CPU's state there before the write completes, as XSAVE does
+ * in its standard format (Intel SDM, volume 1, 13.4), with all components of the mask, the rest of
+ * the page being rubbish; a write to port + 4 loads it as XRSTOR does. A frame that is no RAM, or a
+ * state that XRSTOR would refuse, ends the machine.
+ */
+#define BOOT_FPU_PORT      0x408
+#define BOOT_FPU_LOAD      4u /* added to the port */
+#define BOOT_FPU_PAGE_SIZE 4096u
+
+/*
  * The serial line's input, when boot arguments are given, is the signal line: a byte n in 1..64
  * sends signal n to the workload's process group. Other bytes are ignored.
  */

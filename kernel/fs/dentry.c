@@ -22,6 +22,7 @@ static struct list buckets[BUCKETS];
 static struct list all_dentries = LIST_INIT(all_dentries); /* the hand is at its front */
 static size_t cached_count;
 static size_t cached_max = CACHED_MIN;
+static uint64_t additions; /* to the buckets; under dentry_lock */
 
 uint32_t name_hash(const char *text, size_t length)
 {
@@ -248,6 +249,7 @@ static void hash_locked(struct dentry *d)
 {
     list_push_front(bucket_of(d->parent, d->hash), &d->hash_link);
     d->is_hashed = true;
+    additions++;
 }
 
 void dentry_put(struct dentry *d)
@@ -335,10 +337,12 @@ int dentry_lookup(struct dentry *dir, const struct name *name, struct dentry **o
     struct inode *inode = NULL;
     struct dentry *fresh;
     struct dentry *d;
+    uint64_t before;
     int err;
 
     spin_lock(&dentry_lock);
     d = dentry_find_locked(dir, name);
+    before = d ? UINT64_MAX : additions;
     if (d && !is_stale(d)) {
         dentry_get_locked(d);
         spin_unlock(&dentry_lock);
@@ -365,7 +369,8 @@ int dentry_lookup(struct dentry *dir, const struct name *name, struct dentry **o
     fresh->inode = inode;
 
     spin_lock(&dentry_lock);
-    d = dentry_find_locked(dir, name);
+    /* Absent before, and no name came since: absent still. */
+    d = before == additions ? NULL : dentry_find_locked(dir, name);
     if (d && is_stale(d) && d->inode != inode) {
         unhash_locked(d);
         if (atomic_load_explicit(&d->refs, memory_order_relaxed) == 0) {

@@ -6,6 +6,7 @@
 #include <fs/fcntl.h>
 #include <fs/file.h>
 #include <fs/files.h>
+#include <fs/listing.h>
 #include <ipc/poll.h>
 #include <mm/page.h>
 #include <proc/cred.h>
@@ -13,65 +14,12 @@
 #include <syscall/syscall.h>
 #include <syscall/uaccess.h>
 
-/* --- listing ----------------------------------------------------------------------------------
- * Entries are gathered in a page while the directory is locked, and copied out after that.
- */
+/* --- listing ---------------------------------------------------------------------------------- */
 
-struct listing {
-    struct dir_emit emit;
-    uint8_t *page;
-    size_t used;
-    size_t room;       /* of the page, and of the program's buffer */
-    uint64_t cookie;   /* to go on from */
-    uint8_t *last;     /* the last entry; its offset field is set by the next or at the end */
-    bool is_old;       /* getdents(2) of old: type at the end */
-    bool is_too_small; /* not even one entry fits */
-};
-
-/* struct linux_dirent64 and linux_dirent: ino, offset of the next, length; then type and name. */
-#define DIRENT_HEADER 18u
-
-/* Names are short: words, the last of which may overlap, cost less than a call. */
-static ALWAYS_INLINE void copy_name(uint8_t *to, const char *name, size_t length)
+bool listing_emit(struct dir_emit *e, const char *name, size_t length, uint64_t ino, unsigned dtype,
+                  uint64_t cookie)
 {
-    if (likely(length >= 8)) {
-        for (size_t i = 0; i + 8 < length; i += 8) {
-            store_le64(to + i, load_le64(name + i));
-        }
-        store_le64(to + length - 8, load_le64(name + length - 8));
-    } else {
-        for (size_t i = 0; i < length; i++) {
-            to[i] = (uint8_t)name[i];
-        }
-    }
-}
-
-static bool emit_entry(struct dir_emit *e, const char *name, size_t length, uint64_t ino,
-                       unsigned dtype, uint64_t cookie)
-{
-    struct listing *l = container_of(e, struct listing, emit);
-    size_t size = align_up(DIRENT_HEADER + length + 2, 8);
-    uint8_t *at = l->page + l->used;
-
-    if (size > l->room - l->used) {
-        l->is_too_small = l->used == 0;
-        return false;
-    }
-    store_le64(at + size - 8, 0);
-    store_le64(at, ino);
-    store_le64(at + 8, cookie);
-    store_le16(at + 16, (uint16_t)size);
-    if (unlikely(l->is_old)) {
-        copy_name(at + 18, name, length);
-        at[18 + length] = '\0';
-        at[size - 1] = (uint8_t)dtype;
-    } else {
-        at[18] = (uint8_t)dtype;
-        copy_name(at + 19, name, length); /* the last word is zero already */
-    }
-    l->used += size;
-    l->cookie = cookie;
-    return true;
+    return listing_add(container_of(e, struct listing, emit), name, length, ino, dtype, cookie);
 }
 
 static uint64_t parent_ino(const struct file *f)
@@ -94,10 +42,10 @@ static int list_some(struct file *f, struct listing *l)
     struct inode *dir = f->inode;
     int err;
 
-    if (l->cookie == 0 && !emit_entry(&l->emit, ".", 1, dir->ino, 4, 1)) {
+    if (l->cookie == 0 && !listing_emit(&l->emit, ".", 1, dir->ino, 4, 1)) {
         return 0;
     }
-    if (l->cookie == 1 && !emit_entry(&l->emit, "..", 2, parent_ino(f), 4, 2)) {
+    if (l->cookie == 1 && !listing_emit(&l->emit, "..", 2, parent_ino(f), 4, 2)) {
         return 0;
     }
     rwsem_read_lock(&dir->lock);
@@ -120,7 +68,7 @@ static long list_locked(struct file *f, uint8_t __user *out, size_t size, bool i
         return -ENOMEM;
     }
     while (done < size) {
-        struct listing l = { .emit = { emit_entry },
+        struct listing l = { .emit = { listing_emit },
                              .page = page_address(page),
                              .room = min_of(size - done, (size_t)PAGE_SIZE),
                              .cookie = (uint64_t)f->pos,

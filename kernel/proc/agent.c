@@ -91,12 +91,13 @@ static int make_path(struct path *out)
 static int become(void *arg)
 {
     static const char *const argv[] = { AGENT_NAME, NULL };
+    static const char *const envp[] = { NULL };
     struct path at;
     int err = make_path(&at);
 
     (void)arg;
     if (err == 0) {
-        err = exec_path(&at, AGENT_NAME, argv, arch_environment());
+        err = exec_path(&at, AGENT_NAME, argv, envp);
         path_put(&at);
     }
     if (err < 0) {

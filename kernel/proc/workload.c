@@ -27,11 +27,10 @@
 #define WORDS_MAX    64u
 #define POINTERS_MAX                                                                               \
     (BOOT_ARGS_SIZE_MAX / 2 + 2) /* strings are at least a NUL and, to be of use, a character */
-#define BUFFER_SMALL      (size_t)(16u << 10)
-#define ENVIRONMENT_EXTRA 4u  /* strings that the architecture may add */
-#define STATUS_SETUP      125 /* the program was not looked at yet */
-#define STATUS_FAILED     126 /* as shells say it: found, but does not start */
-#define STATUS_ABSENT     127
+#define BUFFER_SMALL  (size_t)(16u << 10)
+#define STATUS_SETUP  125 /* the program was not looked at yet */
+#define STATUS_FAILED 126 /* as shells say it: found, but does not start */
+#define STATUS_ABSENT 127
 
 struct workload {
     struct boot_args_view args;
@@ -94,7 +93,7 @@ static int read_blob(struct workload *w, const char **what)
     }
     memcpy(w->blob, phys_to_virt(disk->start), size);
     memcpy(&header, w->blob, sizeof(header));
-    count = (size_t)header.argc + header.envc + 2 + ENVIRONMENT_EXTRA;
+    count = (size_t)header.argc + header.envc + 2;
     if (count > POINTERS_MAX) {
         *what = "boot arguments: too many strings";
         return -E2BIG;
@@ -113,33 +112,6 @@ static int read_blob(struct workload *w, const char **what)
         memset(w->blob + offsetof(struct boot_args, entropy), 0, sizeof(header.entropy));
     }
     return err;
-}
-
-static bool is_set(const char *const *envp, const char *string)
-{
-    size_t length = (size_t)(strchr(string, '=') - string) + 1;
-
-    for (; *envp; envp++) {
-        if (strncmp(*envp, string, length) == 0) {
-            return true;
-        }
-    }
-    return false;
-}
-
-/* The blob's environment is the last list in the array, with ENVIRONMENT_EXTRA places behind its
- * NULL. */
-static void add_environment(struct workload *w)
-{
-    const char *const *extra = arch_environment();
-    uint32_t count = w->args.header.envc;
-
-    for (unsigned i = 0; i < ENVIRONMENT_EXTRA && extra[i]; i++) {
-        if (!is_set((const char *const *)w->args.envp, extra[i])) {
-            w->args.envp[count++] = extra[i];
-            w->args.envp[count] = NULL;
-        }
-    }
 }
 
 /* Split at blanks; double quotes keep them. In place. */
@@ -215,9 +187,6 @@ static int read_what(struct workload *w, const char **what)
         return read_command_line(w, what);
     }
     err = read_blob(w, what);
-    if (err == 0) {
-        add_environment(w);
-    }
     if (err == 0 && w->args.header.argc == 0 && !agent_is_there()) {
         err = read_command_line(w, what);
     }

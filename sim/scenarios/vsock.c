@@ -230,6 +230,7 @@ static void settle(struct run *r)
     }
     sim_check(virtio_vsock_connection_count(r->g.vsock) == 0, "%u connections are left",
               virtio_vsock_connection_count(r->g.vsock));
+    sim_sleep(100 * SIM_NS_PER_MS); /* the guest hears of the last ones */
 }
 
 static void crowd(struct run *r, unsigned count, uint32_t most)
@@ -573,14 +574,14 @@ const struct scenario scenarios_vsock[] = {
     { "vsock", "large-streams", 0, large, SOME },
     { "vsock", "empty-streams", 0, empty, EACH },
     { "vsock", "streams-in-pieces", 0, in_pieces, EACH },
-    { "vsock", "transport-resets", 0, resets, EACH },
-    { "vsock", "restores-in-mid-stream", 0, restores, EACH },
+    { "vsock", "transport-resets", 0, resets, SOME },
+    { "vsock", "restores-in-mid-stream", 0, restores, SOME },
     { "vsock", "driver-resets", 0, driver_resets, EACH },
     { "vsock", "hang-ups", 0, hang_ups, EACH },
-    { "vsock", "socket-resets", 0, socket_resets, EACH },
-    { "vsock", "little-memory", 0, little_memory, EACH },
+    { "vsock", "socket-resets", 0, socket_resets, SOME },
+    { "vsock", "little-memory", 0, little_memory, SOME },
     { "vsock", "greetings", 0, greetings, EACH },
     { "vsock", "connection-flood", 0, flood, SOME },
-    { "vsock", "hostile-guest", 0, hostile, EACH },
+    { "vsock", "hostile-guest", 0, hostile, SOME },
     { 0 },
 };

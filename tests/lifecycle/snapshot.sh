@@ -27,8 +27,8 @@ has_printed() { # MACHINE LINES
     [ "$(numbers "$1" | wc -l)" -ge "$2" ]
 }
 
-lines() { # MACHINE FROM: what it printed for numbers from there on
-    "$drupe" logs -n 100000 "$1" 2>/dev/null | sed -n 's/^n \([0-9][0-9]*\) \(.*\)/\1 \2/p' |
+lines() { # MACHINE FROM: what it printed for numbers from there on, in whole lines
+    "$drupe" logs -n 100000 "$1" 2>/dev/null | sed -n 's/^n \([0-9][0-9]*\) \([0-9a-f-]\{36\} [0-9]\{10\}\)$/\1 \2/p' |
         awk -v from="$2" '$1 >= from'
 }
 

@@ -156,6 +156,32 @@ static void test_echo(void **state)
     assert_int_equal(s.tx_fails + s.rx_fails + s.tap_read_fails, 0);
 }
 
+/* The same guest on QEMU's device, which has the tap from us; what it cannot do is refused. */
+static void test_qemu(void **state)
+{
+    struct drupe_net net = { .tap = TAP, .has_mac = true, .mac = { 2, 0, 0, 0, 0, 7 } };
+    struct run r;
+
+    (void)state;
+    need_world();
+    need_qemu();
+    net_init(&r, &net, "net");
+    r.cfg.accel = DRUPE_ACCEL_QEMU;
+    run_start(&r);
+    run_end(&r);
+    if (r.end.kind != DRUPE_END_EXIT || r.end.status != 0) {
+        fail_msg("kind %d status %d (%s), printed:\n%s", (int)r.end.kind, r.end.status, r.end.text,
+                 r.output);
+    }
+    run_free(&r);
+    net.rx_limit.ops = (struct drupe_token_bucket){ .size = 1, .refill_ms = 1 };
+    net_init(&r, &net, "net");
+    r.cfg.accel = DRUPE_ACCEL_QEMU;
+    assert_int_equal(drupe_vm_create(&r.cfg, &r.vm, &r.err), DRUPE_OK);
+    assert_int_equal(drupe_vm_start(r.vm, &r.err), DRUPE_UNSUPPORTED);
+    run_free(&r);
+}
+
 /* The tap by descriptor, and a second machine finds it free again. */
 static void test_descriptor(void **state)
 {
@@ -183,7 +209,7 @@ static void test_limits(void **state)
 
     (void)state;
     need_world();
-    net.tx_limit.ops = (struct drupe_token_bucket){ .size = 20, .refill_ms = 200 };
+    net.tx_limit.ops = (struct drupe_token_bucket){ .size = 20, .refill_ms = 2000 };
     net.rx_limit.bandwidth = (struct drupe_token_bucket){ .size = 2000, .refill_ms = 200 };
     s = run_net(&net, "net-flood");
     assert_true(s.tx_packets >= 60);
@@ -299,7 +325,7 @@ int main(void)
         cmocka_unit_test(test_echo),     cmocka_unit_test(test_descriptor),
         cmocka_unit_test(test_limits),   cmocka_unit_test(test_broken_rings),
         cmocka_unit_test(test_update),   cmocka_unit_test(test_refusals),
-        cmocka_unit_test(test_metadata),
+        cmocka_unit_test(test_metadata), cmocka_unit_test(test_qemu),
     };
 
     make_world();

@@ -66,6 +66,7 @@ static void test_diffs(void **state)
     const char *first = in_folder("first");
     const char *second = in_folder("second");
     const char *full = in_folder("whole");
+    struct drupe_snapshot_options over_base;
     struct drupe_snapshot_info info;
     uint64_t bytes = 0;
     struct run r;
@@ -78,6 +79,9 @@ static void test_diffs(void **state)
     wait_lines(&r);
     snap_ok(&r, base, &info);
     wait_lines(&r);
+    over_base = diff_options(base);
+    assert_int_equal(drupe_vm_snapshot(r.vm, &over_base, NULL, &r.err), DRUPE_CONFIG_INVALID);
+    assert_string_equal(r.err.field, "path");
     diff_ok(&r, first, &bytes);
     assert_true(bytes > 0);
     assert_true(bytes < info.memory_bytes);

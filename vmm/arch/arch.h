@@ -32,6 +32,7 @@ struct arch_vcpu_clock {
 struct state_reader;
 struct state_writer;
 
+struct cmdline;
 struct machine_boot;
 struct vcpu;
 
@@ -51,6 +52,12 @@ int arch_boot_tables_write(struct machine *m, bool is_pvh, uint64_t *rsdp_gpa) M
 /* Registers of the first vCPU at the kernel's entry; the others wait for it. */
 drupe_vm_err_t arch_vcpu_set_entry(struct vcpu *v, const struct machine_boot *boot,
                                    struct drupe_error *err) MUST_CHECK;
+
+/* While it runs, on the vCPU's thread. Ports that concern the vCPU itself. */
+bool arch_vcpu_takes_port(const struct vcpu *v, uint16_t port, unsigned size, bool is_write);
+void arch_vcpu_port_write(struct vcpu *v, uint16_t port, uint32_t value);
+/* The words that announce them. */
+void arch_announce_ports(struct cmdline *c);
 
 /* While it runs. An edge on an interrupt line; any thread. */
 void arch_irq_raise(struct machine *m, unsigned irq);

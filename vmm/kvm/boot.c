@@ -180,6 +180,9 @@ static void add_interpreter_hints(const struct machine *m, struct cmdline *c)
         cmdline_add(c, "drupe.nocpu=%s", hidden);
     }
     cmdline_add(c, "drupe.copy=0x%x", BOOT_COPY_PORT);
+    if (strstr(hidden, "xsave") != NULL) {
+        arch_announce_ports(c);
+    }
     if (m->shares_counter) {
         cmdline_add(c, "drupe.tsc=host");
     }

@@ -7,6 +7,7 @@
 
 #include "error.h"
 #include "kvm/snapshot_job.h"
+#include "snapshot/bases.h"
 
 /* Whatever is not absolute needs the file system, which a jailed monitor does not have: a named
  * descriptor's path is absolute. */
@@ -82,6 +83,10 @@ drupe_vm_err_t job_find_base(struct snapshot_job *j, struct drupe_error *err)
     if (m->base_id[0] == '\0') {
         return error_field(err, "kind",
                            "an incremental snapshot builds on one before it, and there is none");
+    }
+    if (bases_would_lose(j->options->path, m->base_path)) {
+        return error_field(err, "path", "%s is what the incremental snapshot builds on",
+                           j->options->path);
     }
     memcpy(j->base.memory_sha256, m->base_sha256, sizeof(j->base.memory_sha256));
     if (j->options->base != NULL) {

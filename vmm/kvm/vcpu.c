@@ -97,7 +97,9 @@ static void exit_io(struct vcpu *v)
         return;
     }
     for (uint32_t i = 0; i < run->io.count; i++, data += size) {
-        if (run->io.direction == KVM_EXIT_IO_OUT) {
+        if (arch_vcpu_takes_port(v, run->io.port, size, run->io.direction == KVM_EXIT_IO_OUT)) {
+            arch_vcpu_port_write(v, run->io.port, (uint32_t)load_value(data, size));
+        } else if (run->io.direction == KVM_EXIT_IO_OUT) {
             (void)bus_write(&m->pio, run->io.port, size, load_value(data, size));
         } else {
             uint64_t value = 0;

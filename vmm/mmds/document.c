@@ -114,10 +114,13 @@ static bool take_string(struct cursor *c)
     return take_char(c, '"');
 }
 
+/* A string that breaks off is not looked at again from where it did. */
 static bool take_scalar(struct cursor *c)
 {
-    return take_string(c) || take_word(c, "true") || take_word(c, "false") ||
-           take_word(c, "null") || take_number(c);
+    if (c->at < c->end && *c->at == '"') {
+        return take_string(c);
+    }
+    return take_word(c, "true") || take_word(c, "false") || take_word(c, "null") || take_number(c);
 }
 
 struct nesting {

@@ -33,6 +33,8 @@ static void checks_texts(void **state)
         { "+1", false },
         { "\"a", false },
         { "\"\\x\"", false },
+        { "\"\\0 ", false },
+        { "\"\ntrue", false },
         { "\"\\u12g4\"", false },
         { "\"\\u12", false },
         { "\"a\nb\"", false },

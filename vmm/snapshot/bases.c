@@ -216,6 +216,15 @@ drupe_vm_err_t bases_open(struct snapshot_file *f, const struct drupe_restore_op
     return r;
 }
 
+bool bases_would_lose(const char *path, const char *base)
+{
+    struct stat ours;
+    struct stat theirs;
+
+    return path != NULL && base != NULL && stat(path, &ours) == 0 && stat(base, &theirs) == 0 &&
+           ours.st_dev == theirs.st_dev && ours.st_ino == theirs.st_ino;
+}
+
 drupe_vm_err_t drupe_snapshot_open_bases(const struct drupe_restore_options *options, int *fds,
                                          unsigned *count, struct drupe_error *err)
 {

@@ -11,3 +11,6 @@
  */
 drupe_vm_err_t bases_open(struct snapshot_file *f, const struct drupe_restore_options *options,
                           struct drupe_error *err) MUST_CHECK;
+
+/* Would a diff written to `path` take the place of its own base? Either may be NULL: not known. */
+bool bases_would_lose(const char *path, const char *base);

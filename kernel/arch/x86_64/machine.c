@@ -60,25 +60,3 @@ unsigned arch_auxv(uint64_t pairs[ARCH_AUXV_MAX][2])
     pairs[n++][1] = signal_frame_size();
     return n;
 }
-
-/*
- * Where ring 0 is interpreted there is no XSAVE for us, but CPUID in ring 3 may announce AVX all
- * the same (seen: OSXSAVE set whatever our CR4 says), and the instructions work. A program that
- * believes it loses the upper halves of its vectors when another task runs: seen as a first store
- * of memcpy() with the wrong bytes. What asks by these variables is told. glibc: "Tunables" in its
- * manual; OpenSSL: OPENSSL_ia32cap(3), AVX, AVX2, AVX-512, VAES and VPCLMULQDQ masked.
- */
-const char *const *arch_environment(void)
-{
-    static const char *const none[] = { NULL };
-    static const char *const without_avx[] = {
-        "GLIBC_TUNABLES=glibc.cpu.hwcaps=-AVX,-AVX2,-AVX512F,-AVX512VL,-AVX512BW,-AVX512CD,-"
-        "AVX512DQ,"
-        "-AVX_Fast_Unaligned_Load,-FMA,-FMA4",
-        "OPENSSL_ia32cap=~0x1000000000000000:~0x600d0230020",
-        NULL,
-    };
-    size_t length;
-
-    return boot_option("drupe.nocpu=", &length) && !cpu_features.has_xsave ? without_avx : none;
-}

@@ -322,23 +322,26 @@ uint32_t pt_window_direct(paddr_t root, uint64_t va, unsigned count, paddr_t fir
 {
     const uint64_t *pte = window_open(root, va, count, w);
     uint64_t want = first | PTE_SOFT_DIRECT;
-    uint32_t mask = 0;
+    uint32_t empty = 0;
+    uint32_t there = 0;
 
     *mapped = 0;
     if (!pte) {
         return all_of(count);
     }
-    for (uint32_t bit = 1; bit & all_of(count); bit <<= 1, pte++, want += PAGE_SIZE) {
+    const uint64_t *end = pte + count;
+
+    for (uint32_t bit = 1; pte != end; bit <<= 1, pte++, want += PAGE_SIZE) {
         uint64_t entry = *pte;
 
         if (entry == 0) {
-            mask |= bit;
+            empty |= bit;
         } else if ((entry & (PTE_ADDRESS | PTE_SOFT_DIRECT)) == want) {
-            mask |= bit;
-            *mapped |= bit;
+            there |= bit;
         }
     }
-    return mask;
+    *mapped = there;
+    return empty | there;
 }
 
 bool pt_window_map(const struct pt_window *w, unsigned from, unsigned count, paddr_t first,
@@ -444,43 +447,57 @@ int pt_fork_range(paddr_t from, paddr_t to, uint64_t start, uint64_t end, bool i
     return 0;
 }
 
-/* Take one leaf table's PTEs; the index at which it stopped (the batch is full) or `end`. */
+/*
+ * Take one leaf table's PTEs; the index at which it stopped (the batch is full) or `end`. This runs
+ * for each page that a program ever had: the counts stay in registers.
+ */
 static unsigned unmap_leaf(uint64_t *table, unsigned index, unsigned end, struct pt_batch *batch)
 {
     uint64_t summary = table_page(table)->index;
+    unsigned count = batch->count;
+    uint64_t unmapped = batch->unmapped;
+    bool is_full = false;
 
-    while (index < end) {
+    while (index < end && !is_full) {
         uint64_t groups = summary >> (index / 8);
 
         if (!(groups & 1)) { /* to the next group that is in use */
             if (groups == 0) {
-                return end;
+                index = end;
+                break;
             }
             index = align_down(index, 8u) + (unsigned)__builtin_ctzll(groups) * 8;
             continue;
         }
-        uint64_t e = table[index];
+        unsigned stop = min_of(align_down(index, 8u) + 8, end);
 
-        if (e == 0) {
-            index++;
-            continue;
-        }
-        if (!(e & PTE_SOFT_DIRECT)) {
-            if (batch->count == array_size(batch->slots)) {
-                return index;
-            }
-            struct page *p = phys_to_page(e & PTE_ADDRESS);
+        for (; index < stop; index++) {
+            uint64_t e = table[index];
 
-            (void)atomic_fetch_sub_explicit(&p->mapcount, 1, memory_order_relaxed);
-            if ((e & (PTE_DIRTY | PTE_SOFT_SHARED)) == (PTE_DIRTY | PTE_SOFT_SHARED)) {
-                p->flags |= PAGE_DIRTY;
+            if (e == 0) {
+                continue;
             }
-            batch->slots[batch->count++] = p;
+            if (!(e & PTE_SOFT_DIRECT)) {
+                if (unlikely(count == array_size(batch->slots))) {
+                    is_full = true;
+                    break;
+                }
+                struct page *p = phys_to_page(e & PTE_ADDRESS);
+
+                (void)atomic_fetch_sub_explicit(&p->mapcount, 1, memory_order_relaxed);
+                if (unlikely((e & (PTE_DIRTY | PTE_SOFT_SHARED)) ==
+                             (PTE_DIRTY | PTE_SOFT_SHARED))) {
+                    p->flags |= PAGE_DIRTY;
+                }
+                batch->slots[count++] = p;
+            }
+            table[index] = 0;
+            unmapped++;
         }
-        table[index++] = 0;
-        batch->unmapped++;
     }
-    return end;
+    batch->count = count;
+    batch->unmapped = unmapped;
+    return min_of(index, end);
 }
 
 uint64_t pt_unmap_range(paddr_t root, uint64_t start, uint64_t end, struct pt_batch *batch)

@@ -46,9 +46,23 @@ static int place_data(struct erofs_image *image, struct erofs_inode *out, unsign
     return 0;
 }
 
+/* The image is mapped read-only for everybody, or the bytes are a private copy: either way what is
+ * looked at twice is the same. */
+static int inode_bytes(struct erofs_image *image, uint64_t offset, uint8_t copy[EXTENDED_SIZE],
+                       const uint8_t **raw)
+{
+    if (likely(image->bytes && range_fits(offset, EXTENDED_SIZE, image->size))) {
+        *raw = image->bytes + offset;
+        return 0;
+    }
+    *raw = copy;
+    return erofs_copy(image, offset, copy, COMPACT_SIZE);
+}
+
 int erofs_inode_read(struct erofs_image *image, uint64_t nid, struct erofs_inode *out)
 {
-    uint8_t raw[EXTENDED_SIZE];
+    uint8_t copy[EXTENDED_SIZE];
+    const uint8_t *raw;
     uint64_t offset;
     uint64_t size = COMPACT_SIZE;
     uint32_t xattr_count;
@@ -60,7 +74,7 @@ int erofs_inode_read(struct erofs_image *image, uint64_t nid, struct erofs_inode
         !checked_add(image->meta_offset, nid << SLOT_BITS, &offset)) {
         return erofs_broken(image, "inode number out of range");
     }
-    err = erofs_copy(image, offset, raw, COMPACT_SIZE);
+    err = inode_bytes(image, offset, copy, &raw);
     if (err < 0) {
         return err;
     }
@@ -70,9 +84,11 @@ int erofs_inode_read(struct erofs_image *image, uint64_t nid, struct erofs_inode
     out->mode = load_le16(raw + 4);
     if (format & 1) {
         size = EXTENDED_SIZE;
-        err = erofs_copy(image, offset, raw, EXTENDED_SIZE);
-        if (err < 0) {
-            return err;
+        if (raw == copy) {
+            err = erofs_copy(image, offset, copy, EXTENDED_SIZE);
+            if (err < 0) {
+                return err;
+            }
         }
         out->size = load_le64(raw + 8);
         word = load_le32(raw + 16);

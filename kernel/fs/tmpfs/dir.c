@@ -6,6 +6,7 @@
 #include <core/string.h>
 #include <fs/attr.h>
 #include <fs/fcntl.h>
+#include <fs/listing.h>
 #include <fs/tmpfs/tmpfs.h>
 #include <mm/slab.h>
 
@@ -570,6 +571,7 @@ static ALWAYS_INLINE bool is_dots(const struct erofs_dirent *entry)
 static int list_block(const struct tmpfs_node *dir, const struct erofs_dir *d, uint64_t *pos,
                       struct dir_emit *e)
 {
+    struct listing *l = e->emit == listing_emit ? container_of(e, struct listing, emit) : NULL;
     struct erofs_entries block = erofs_dir_entries(d);
     uint64_t start = d->block_start;
     bool is_merged = dir->names.node != NULL; /* the directory's lock is held */
@@ -585,8 +587,13 @@ static int list_block(const struct tmpfs_node *dir, const struct erofs_dir *d, u
         if (is_dots(&entry) || (is_merged && is_hidden(dir, &entry))) {
             continue;
         }
-        if (!e->emit(e, entry.name, entry.name_length, entry.nid, entry.type,
-                     LOWER_COOKIE | (start + at + EROFS_ENTRY_SIZE))) {
+        uint64_t cookie = LOWER_COOKIE | (start + at + EROFS_ENTRY_SIZE);
+        bool fits =
+            likely(l != NULL)
+                ? listing_add(l, entry.name, entry.name_length, entry.nid, entry.type, cookie)
+                : e->emit(e, entry.name, entry.name_length, entry.nid, entry.type, cookie);
+
+        if (!fits) {
             return 0;
         }
     }

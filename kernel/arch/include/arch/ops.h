@@ -208,11 +208,6 @@ int arch_load_user32(uint32_t *value,
 /* Architecture's entries (HWCAP, PLATFORM is added by exec from arch_platform, MINSIGSTKSZ): pairs
  * written, count returned. */
 unsigned arch_auxv(uint64_t pairs[ARCH_AUXV_MAX][2]);
-/*
- * Environment that programs should start with on this machine, "NAME=value" strings up to a NULL:
- * what its CPU announces and we cannot keep for them. A name that is set already stays.
- */
-const char *const *arch_environment(void);
 extern const uint16_t arch_elf_machine;
 extern const char arch_platform[]; /* "x86_64" */
 
