@@ -63,6 +63,20 @@ int background_open(struct background *m, const char *verb)
     return 0;
 }
 
+void background_describe(struct background *m, const struct job *j)
+{
+    const char *id = drupe_vm_id(m->vm);
+    struct vm_record *r = &m->record;
+
+    r->backend = text_copy_sized(id, strcspn(id, "-"));
+    r->image = text_copy(j->image ? j->image : "");
+    for (size_t i = 0; i < j->argv.count; i++) {
+        strings_add(&r->argv, j->argv.items[i]);
+    }
+    r->memory_mib = (unsigned)j->memory_mib;
+    r->vcpus = (unsigned)j->vcpus;
+}
+
 /* ---- The starter's side ---- */
 
 /* The monitor's answer; -errno when it died without one. */

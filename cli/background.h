@@ -30,6 +30,10 @@ void background_deinit(struct background *m, bool removes_directory);
 /* api.sock and the events file in the record's directory. 0 or an exit status after printing. */
 int background_open(struct background *m, const char *verb) MUST_CHECK;
 
+/* The record's facts about the job that m->vm was created for. */
+struct job;
+void background_describe(struct background *m, const struct job *j);
+
 /*
  * Start the process, write vm.json, wait until the VM runs (or is restored). m->vm is the monitor's
  * from then on: this process must not use it, and not destroy it (that would remove the machine's

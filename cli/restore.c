@@ -41,17 +41,6 @@ struct wish {
         FLAG_OPTION("track-dirty", 0, &(w).outside.is_tracked),                                    \
         NUMBER_OPTION("count", 'n', &(w).count, 1, CLONES_MAX)
 
-static void fill_record(struct vm_record *r, const struct job *j, const drupe_vm_t *vm)
-{
-    const char *id = drupe_vm_id(vm);
-
-    r->backend = text_copy_sized(id, strcspn(id, "-"));
-    r->image = text_copy(j->image ? j->image : "");
-    strings_add(&r->argv, j->argv.items[0]);
-    r->memory_mib = (unsigned)j->memory_mib;
-    r->vcpus = (unsigned)j->vcpus;
-}
-
 static int create(struct background *m, const struct wish *w, const struct thaw *t)
 {
     struct drupe_error err;
@@ -80,7 +69,7 @@ static int create(struct background *m, const struct wish *w, const struct thaw 
     if (drupe_vm_create(&cfg, &m->vm, &err) != DRUPE_OK) {
         return refuse_vm(w->verb, &err);
     }
-    fill_record(&m->record, &job, m->vm);
+    background_describe(m, &job);
     return 0;
 }
 

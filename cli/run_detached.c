@@ -13,19 +13,6 @@
 #include "jail_limits.h"
 #include "run_internal.h"
 
-static void fill_record(struct vm_record *r, const struct job *j, const drupe_vm_t *vm)
-{
-    const char *id = drupe_vm_id(vm);
-
-    r->backend = text_copy_sized(id, strcspn(id, "-"));
-    r->image = text_copy(j->image ? j->image : "");
-    for (size_t i = 0; i < j->argv.count; i++) {
-        strings_add(&r->argv, j->argv.items[i]);
-    }
-    r->memory_mib = (unsigned)j->memory_mib;
-    r->vcpus = (unsigned)j->vcpus;
-}
-
 /* Console and vsock stand in the machine's directory; nobody types into a machine behind us. */
 static int open_console(const struct vm_record *r, int *out)
 {
@@ -56,7 +43,7 @@ static int create(struct background *m, const struct job *j, const struct run_op
     if (drupe_vm_create(&cfg, &m->vm, &err) != DRUPE_OK) {
         return refuse_vm("run", &err);
     }
-    fill_record(&m->record, j, m->vm);
+    background_describe(m, j);
     if (o->is_tracked && strcmp(m->record.backend, "kvm") != 0) {
         return complain(STATUS_FAILED, "run: --track-dirty: not supported on the %s backend",
                         m->record.backend);

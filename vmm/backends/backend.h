@@ -44,7 +44,8 @@ struct backend {
     drupe_vm_err_t (*snapshot)(void *machine, bool is_paused,
                                const struct drupe_snapshot_options *options,
                                struct drupe_snapshot_info *info, struct drupe_error *err);
-    /* Fill id and path. NULL where there are no diffs of ours. Any state from release to destroy. */
+    /* Fill id and path. NULL where there are no diffs of ours. Any state from release to destroy.
+     */
     void (*snapshot_last)(void *machine, struct drupe_snapshot_last *out);
     /* As create, from a snapshot; release() then makes it a paused machine. */
     drupe_vm_err_t (*restore)(const struct config *c, const struct backend_events *events,

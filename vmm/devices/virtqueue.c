@@ -204,6 +204,7 @@ static int enter_indirect(const struct virtqueue *vq, const struct vring_desc *d
 static int copy_chain(const struct virtqueue *vq, uint16_t head, struct vq_chain *chain)
 {
     struct desc_table table = { .base = vq->desc, .count = vq->size };
+    const uint32_t steps = min_of(vq->size, (uint32_t)VQ_SEGMENTS_MAX);
     uint32_t index = head;
 
     chain->head = head;
@@ -212,7 +213,7 @@ static int copy_chain(const struct virtqueue *vq, uint16_t head, struct vq_chain
     chain->readable_size = 0;
     chain->writable_size = 0;
     /* At most one step per place in the queue, and one into a table: a cycle ends here. */
-    for (uint32_t n = 0; n < (uint32_t)vq->size + (table.is_indirect ? 1 : 0); n++) {
+    for (uint32_t n = 0; n < steps + (table.is_indirect ? 1 : 0); n++) {
         struct vring_desc desc; /* private copy; the guest may rewrite its own at any time */
 
         if (index >= table.count ||

@@ -18,8 +18,12 @@
 
 struct snapshot_queue;
 
-#define VQ_SIZE_MAX     128
-#define VQ_SEGMENTS_MAX VQ_SIZE_MAX /* a chain is never longer than its queue (2.6.5.3.1) */
+/*
+ * Our transport offers queues of at most 128; behind QEMU's, Linux makes them of 1024, whatever the
+ * device says. A chain is never longer than its queue (2.6.5.3.1), nor than this.
+ */
+#define VQ_SIZE_MAX     1024
+#define VQ_SEGMENTS_MAX 128
 
 struct virtqueue {
     const struct gmem *mem;

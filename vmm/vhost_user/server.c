@@ -193,7 +193,7 @@ static void start_ring(struct vhost_user_server *s, unsigned index)
 
     virtio_device_lock(dev);
     if (e == 0) {
-        vq_reset(vq, s->host.gmem, dev->setup.queue_sizes[index]);
+        vq_reset(vq, s->host.gmem, VQ_SIZE_MAX);
         e = vq_load(vq, s->features, &at);
     }
     if (e == 0 && !same_place(&r->stopped, &at) && dev->setup.ops->reset != NULL) {
@@ -226,7 +226,7 @@ static void stop_ring(struct vhost_user_server *s, unsigned index)
     vq_save(vq, &r->stopped);
     r->next = r->stopped.avail_next;
     r->is_running = false;
-    vq_reset(vq, s->host.gmem, s->dev->setup.queue_sizes[index]);
+    vq_reset(vq, s->host.gmem, VQ_SIZE_MAX);
     for (unsigned i = 0; i < array_size(s->rings); i++) {
         is_any_running = is_any_running || s->rings[i].is_running;
     }

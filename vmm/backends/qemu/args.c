@@ -5,6 +5,7 @@
 #include <base/fmt.h>
 
 #include "abi/boot.h"
+#include "arch/arch.h"
 #include "backends/qemu/qemu.h"
 #include "boot/cmdline.h"
 #include "error.h"
@@ -19,15 +20,17 @@
 #define MACHINE_OURS MACHINE ",acpi=on,pic=off,pit=off,rtc=off"
 /* Memory that another process maps: it serves the socket device. */
 #define MEMORY_SHARED ",memory-backend=ram"
-/* Linux measures its clocks with the PIT, which it only takes an interrupt from without ACPI. */
-#define MACHINE_LINUX   MACHINE ",acpi=off,pic=on,pit=on,rtc=on"
+/* Linux measures its clocks with the PIT, which it only looks at without this kind of ACPI. */
+#define MACHINE_PLAIN MACHINE ",acpi=off,pic=on,pit=on,rtc=on"
+/* With it, Linux is told how fast its counter is, and measures the rest with that. */
+#define MACHINE_ACPI    MACHINE ",acpi=on,pic=off,pit=off,rtc=on"
 #define CMDLINE_DEFAULT "console=ttyS0 reboot=t panic=0"
 
 struct builder {
     struct qemu_args *args;
     const struct config *config;
     struct cmdline cmdline;
-    unsigned irq_base;
+    enum qemu_guest guest;
     unsigned slots;
     bool has_memory_disk;
 };
@@ -51,13 +54,17 @@ static void add(struct qemu_args *a, const char *format, ...)
     a->used += n + 1;
 }
 
-/* The next virtio-mmio transport, announced to the kernel. */
+/* The next virtio-mmio transport, announced to a kernel that looks there. */
 static unsigned take_slot(struct builder *b)
 {
+    unsigned irq_base = b->guest == QEMU_GUEST_PLAIN ? VIRTIO_IRQ_BASE_ISA : VIRTIO_IRQ_BASE_ACPI;
     unsigned slot = b->slots++;
 
+    if (b->guest == QEMU_GUEST_ACPI) {
+        return slot;
+    }
     cmdline_add(&b->cmdline, "virtio_mmio.device=%u@0x%llx:%u", (unsigned)VIRTIO_SIZE,
-                (unsigned long long)(VIRTIO_BASE + slot * VIRTIO_SIZE), b->irq_base + slot);
+                (unsigned long long)(VIRTIO_BASE + slot * VIRTIO_SIZE), irq_base + slot);
     return slot;
 }
 
@@ -209,8 +216,13 @@ static void add_devices(struct builder *b)
     add_vsock(b);
 }
 
-static void add_machine(struct qemu_args *a, const struct config *c, bool is_ours)
+static void add_machine(struct qemu_args *a, const struct config *c, enum qemu_guest guest)
 {
+    static const char *const machines[] = {
+        [QEMU_GUEST_OURS] = MACHINE_OURS,
+        [QEMU_GUEST_PLAIN] = MACHINE_PLAIN,
+        [QEMU_GUEST_ACPI] = MACHINE_ACPI,
+    };
     static const char *const fixed[] = {
         "-nodefaults",
         "-no-user-config",
@@ -234,8 +246,7 @@ static void add_machine(struct qemu_args *a, const struct config *c, bool is_our
             (unsigned long long)(c->memory_size >> 20));
     }
     add(a, "-M");
-    add(a, "%s%s", is_ours ? MACHINE_OURS : MACHINE_LINUX,
-        c->vsock_path != NULL ? MEMORY_SHARED : "");
+    add(a, "%s%s", machines[guest], c->vsock_path != NULL ? MEMORY_SHARED : "");
     add(a, "-m");
     add(a, "%lluM", (unsigned long long)(c->memory_size >> 20));
     add(a, "-smp");
@@ -252,12 +263,12 @@ static void add_machine(struct qemu_args *a, const struct config *c, bool is_our
 }
 
 drupe_vm_err_t qemu_args_make(struct qemu_args *a, const char *program, const struct config *c,
-                              bool is_ours, struct drupe_error *err)
+                              enum qemu_guest guest, struct drupe_error *err)
 {
     struct builder b = {
         .args = a,
         .config = c,
-        .irq_base = is_ours ? VIRTIO_IRQ_BASE_ACPI : VIRTIO_IRQ_BASE_ISA,
+        .guest = guest,
     };
 
     a->count = 0;
@@ -265,14 +276,17 @@ drupe_vm_err_t qemu_args_make(struct qemu_args *a, const char *program, const st
     a->has_overflowed = false;
     cmdline_init(&b.cmdline);
     cmdline_begin(&b.cmdline, c->cmdline == NULL ? CMDLINE_DEFAULT : c->cmdline);
-    if (is_ours) {
+    if (guest == QEMU_GUEST_OURS) {
         cmdline_add(&b.cmdline, "drupe.status=0x%x", BOOT_STATUS_PORT);
+    }
+    if (guest == QEMU_GUEST_ACPI) {
+        cmdline_add(&b.cmdline, "tsc_early_khz=%llu", (unsigned long long)arch_host_tsc_khz());
     }
     if (c->is_quiet) {
         cmdline_add(&b.cmdline, "quiet");
     }
     add(a, "%s", program);
-    add_machine(a, c, is_ours);
+    add_machine(a, c, guest);
     add_devices(&b);
     cmdline_end(&b.cmdline, c->cmdline_extra);
     if (b.has_memory_disk) {
@@ -287,7 +301,7 @@ drupe_vm_err_t qemu_args_make(struct qemu_args *a, const char *program, const st
     }
     add(a, "-kernel");
     add(a, "/proc/self/fd/%d", (int)QEMU_FD_KERNEL);
-    if (is_ours || c->initrd.fd >= 0) {
+    if (guest == QEMU_GUEST_OURS || c->initrd.fd >= 0) {
         add(a, "-initrd");
         add(a, "/proc/self/fd/%d", (int)QEMU_FD_INITRD);
     }

@@ -111,7 +111,7 @@ static int make_serial(struct qemu_machine *m)
         r = duplicate(m->serial_in, &p->from);
     }
     /* Our kernel takes its bytes for signals: a terminal's text is not for it. */
-    if (r == 0 && m->config->serial_in >= 0 && !m->is_our_kernel) {
+    if (r == 0 && m->config->serial_in >= 0 && m->guest != QEMU_GUEST_OURS) {
         in->is_to_guest = true;
         in->is_two_way = true; /* the socket stays open for the other direction */
         r = duplicate(m->config->serial_in, &in->from);
@@ -222,9 +222,8 @@ static int give_boot_args(struct qemu_machine *m)
     return r;
 }
 
-/* Whether the kernel knows docs/boot.md: with the default line any is taken for such a one. What is
- * no ELF file (a bzImage) is QEMU's to judge. */
-static bool is_our_kernel(const struct config *c)
+/* With the default line any kernel is taken for one of docs/boot.md. */
+static enum qemu_guest guest_of(const struct config *c)
 {
     struct elf_bytes bytes = { .bytes = c->kernel_image };
     struct elf_source source = c->kernel_image == NULL
@@ -233,7 +232,10 @@ static bool is_our_kernel(const struct config *c)
     struct elf_image image;
     const char *why = "";
 
-    return c->cmdline == NULL || (elf_parse(&source, &image, &why) == 0 && image.has_drupe);
+    if (c->cmdline == NULL || (elf_parse(&source, &image, &why) == 0 && image.has_drupe)) {
+        return QEMU_GUEST_OURS;
+    }
+    return elf_has_magic(&source) ? QEMU_GUEST_PLAIN : QEMU_GUEST_ACPI;
 }
 
 /* What the kernel finds beside itself: an archive of the user's, or, if it is ours, its boot
@@ -243,7 +245,7 @@ static int give_module(struct qemu_machine *m)
     if (m->config->initrd.fd >= 0) {
         return give_child(m, QEMU_FD_INITRD, m->config->initrd.fd);
     }
-    return m->is_our_kernel ? give_boot_args(m) : 0;
+    return m->guest == QEMU_GUEST_OURS ? give_boot_args(m) : 0;
 }
 
 static int give_files(struct qemu_machine *m)
@@ -353,8 +355,8 @@ static drupe_vm_err_t build(struct qemu_machine *m, struct drupe_error *err)
     if (!host_find_qemu(m->path, sizeof(m->path))) {
         return error_set(err, DRUPE_UNAVAILABLE, 0, "no QEMU: install qemu-system-x86_64");
     }
-    m->is_our_kernel = is_our_kernel(m->config);
-    code = qemu_args_make(&m->args, m->path, m->config, m->is_our_kernel, err);
+    m->guest = guest_of(m->config);
+    code = qemu_args_make(&m->args, m->path, m->config, m->guest, err);
     if (code != DRUPE_OK) {
         return code;
     }

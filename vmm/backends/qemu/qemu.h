@@ -54,10 +54,20 @@ struct qemu_args {
     bool has_overflowed;
 };
 
-/* `program` is argv[0]; `is_ours`: the kernel knows docs/boot.md. CONFIG_INVALID when there are
- * more devices than slots or the text is too long. */
+/* What the kernel expects of its machine. */
+enum qemu_guest {
+    QEMU_GUEST_OURS, /* docs/boot.md; devices by ACPI and on the command line */
+    /* A vmlinux, built for a small machine (Firecracker's are): devices on the command line. */
+    QEMU_GUEST_PLAIN,
+    /* A bzImage, of a distribution: devices by ACPI, which it knows, and not on the command line.
+     */
+    QEMU_GUEST_ACPI,
+};
+
+/* `program` is argv[0]. CONFIG_INVALID when there are more devices than slots or the text is too
+ * long. */
 drupe_vm_err_t qemu_args_make(struct qemu_args *a, const char *program, const struct config *c,
-                              bool is_ours, struct drupe_error *err) MUST_CHECK;
+                              enum qemu_guest guest, struct drupe_error *err) MUST_CHECK;
 
 enum qemu_stream {
     STREAM_STDIN,     /* host to guest */
@@ -104,7 +114,7 @@ struct qemu_machine {
     char path[QEMU_PATH_SIZE_MAX];
     int child_fds[QEMU_FDS]; /* -1: none; ours, all >= 100 so that moving them into place can't
                                 collide */
-    bool is_our_kernel;
+    enum qemu_guest guest;
     int child_messages; /* the child's descriptor 2 */
     int serial_in;      /* our end of the signal line */
     int wake_fd;
