@@ -14,6 +14,7 @@
 #include <sys/resource.h>
 #include <sys/shm.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
 #include <sys/un.h>
@@ -22,11 +23,13 @@
 
 #include <drupe/jail.h>
 
+#define FDS_MAX 4096
+
 struct neighbour {
-    int words;        /* tells its page's address, and is told to end */
-    pid_t host_pid;   /* of the victim, as the host counts */
-    uintptr_t secret; /* where it is in the victim */
-    int victim_words; /* the number of the victim's descriptor */
+    int words;          /* tells its page's address, and is told to end */
+    pid_t host_pid;     /* of the victim, as the host counts */
+    uintptr_t secret;   /* where it is in the victim */
+    struct stat socket; /* the victim's end */
     int shm_key;
 };
 
@@ -125,10 +128,18 @@ static int use_its_socket(const struct neighbour *n)
     return connect(fd, (const struct sockaddr *)&a, sizeof(a));
 }
 
-/* A descriptor of it that came along. */
+/* A descriptor of it that came along, whatever its number. */
 static int use_its_words(const struct neighbour *n)
 {
-    return fcntl(n->victim_words, F_GETFD);
+    for (int fd = 0; fd < FDS_MAX; fd++) {
+        struct stat st;
+
+        if (fstat(fd, &st) == 0 && st.st_dev == n->socket.st_dev && st.st_ino == n->socket.st_ino) {
+            return 0;
+        }
+    }
+    errno = EBADF;
+    return -1;
 }
 
 static int slow_it(const struct neighbour *n)
@@ -255,7 +266,7 @@ void try_neighbours(void)
         return;
     }
     n.words = ends[1];
-    n.victim_words = ends[1];
+    (void)fstat(ends[1], &n.socket);
     if (!spawn_in(theirs, &ends[1], 1, run_victim, &n, &n.host_pid)) {
         say(false, "start a neighbour");
         return;
