@@ -71,8 +71,8 @@ static bool read_all(int fd, void *bytes, size_t size)
     return true;
 }
 
-static bool send_frame(struct connection *c, unsigned type, unsigned flags, unsigned stream,
-                       const void *payload, size_t size)
+bool agent_send(struct connection *c, unsigned type, unsigned flags, unsigned stream,
+                const void *payload, size_t size)
 {
     uint8_t *frame = sim_calloc(1, AGENT_HEADER_SIZE + size);
     bool is_sent = false;
@@ -94,14 +94,14 @@ static bool send_frame(struct connection *c, unsigned type, unsigned flags, unsi
     return is_sent;
 }
 
-static void send_error(struct connection *c, unsigned stream, uint32_t code, const char *text)
+void agent_refuse(struct connection *c, unsigned stream, uint32_t code, const char *text)
 {
     uint8_t payload[128];
     size_t size = strnlen(text, sizeof(payload) - 4);
 
     store_be32(payload, code);
     memcpy(payload + 4, text, size);
-    (void)!send_frame(c, AGENT_ERROR, 0, stream, payload, 4 + size);
+    (void)!agent_send(c, AGENT_ERROR, 0, stream, payload, 4 + size);
 }
 
 /* ---- Processes ---- */
@@ -197,8 +197,9 @@ bool process_print(struct process *p, bool is_error, const void *bytes, size_t s
                        ? take_credit(p, min_of(size, (size_t)PIECE))
                        : 0;
 
-        if (n == 0 || !send_frame(p->connection, is_error ? AGENT_STDERR : AGENT_STDOUT, 0,
-                                  p->stream, at, n)) {
+        unsigned type = p->is_read ? AGENT_DATA : is_error ? AGENT_STDERR : AGENT_STDOUT;
+
+        if (n == 0 || !agent_send(p->connection, type, 0, p->stream, at, n)) {
             return false;
         }
         at += n;
@@ -226,7 +227,7 @@ bool process_read(struct process *p, void *to, size_t size, size_t *got)
     (void)pthread_mutex_unlock(&a->lock);
     *got = n;
     store_be32(grant, (uint32_t)n);
-    return !is_dead && (n == 0 || send_frame(p->connection, AGENT_WINDOW, 0, p->stream, grant, 4));
+    return !is_dead && (n == 0 || agent_send(p->connection, AGENT_WINDOW, 0, p->stream, grant, 4));
 }
 
 static void send_exit(struct process *p, int code)
@@ -234,20 +235,34 @@ static void send_exit(struct process *p, int code)
     uint8_t payload[sizeof(struct agent_exit)];
     unsigned signal = (unsigned)p->killed_by;
 
+    if (p->is_read && p->is_absent) {
+        agent_refuse(p->connection, p->stream, AGENT_ERROR_ERRNO + ENOENT, "no such file");
+        return;
+    }
+    if (p->is_read) { /* who ended it by KILL does not listen any more */
+        (void)!agent_send(p->connection, AGENT_DATA, AGENT_END, p->stream, NULL, 0);
+        return;
+    }
     store_be32(payload, signal != 0 ? AGENT_CODE_SIGNALED + signal : (uint32_t)code);
     store_be32(payload + 4, signal);
     store_be64(payload + 8, (clock_ns() - p->began_ns) / 1000);
     store_be32(payload + 16, (p->is_cut[0] ? AGENT_EXIT_STDOUT_CUT : 0u) |
                                  (p->is_cut[1] ? AGENT_EXIT_STDERR_CUT : 0u) |
                                  (p->is_timed_out ? AGENT_EXIT_TIMED_OUT : 0u));
-    (void)!send_frame(p->connection, AGENT_EXIT, 0, p->stream, payload, sizeof(payload));
+    (void)!agent_send(p->connection, AGENT_EXIT, 0, p->stream, payload, sizeof(payload));
 }
 
 static void *process_main(void *arg)
 {
     struct process *p = arg;
     struct sim_agent *a = p->connection->agent;
-    int code = process_run(p);
+    int code = 0;
+
+    if (p->is_read) {
+        read_run(p);
+    } else {
+        code = process_run(p);
+    }
 
     if (sim_machine_enter(a->machine)) {
         send_exit(p, code);
@@ -277,7 +292,7 @@ static bool befall_exec(struct connection *c, struct process *p)
     switch (sim_fault_draw(OP_vm_exec,
                            SIM_KIND(EXEC_FAIL) | SIM_KIND(EXEC_TIMEOUT) | SIM_KIND(CRASH), NULL)) {
     case FAULT_EXEC_FAIL:
-        send_error(c, p->stream, AGENT_ERROR_INTERNAL, "simulated failure");
+        agent_refuse(c, p->stream, AGENT_ERROR_INTERNAL, "simulated failure");
         return false;
     case FAULT_CRASH:
         sim_machine_end(c->agent->machine, DRUPE_END_PANIC, 1, "the guest panicked in an exec");
@@ -292,7 +307,8 @@ static bool befall_exec(struct connection *c, struct process *p)
     return true;
 }
 
-static void on_exec(struct connection *c, unsigned stream, const uint8_t *payload, size_t size)
+static void on_exec(struct connection *c, unsigned stream, bool is_read, const uint8_t *payload,
+                    size_t size)
 {
     struct process *p = sim_calloc(1, sizeof(*p));
     pthread_t thread;
@@ -303,12 +319,13 @@ static void on_exec(struct connection *c, unsigned stream, const uint8_t *payloa
     p->began_ns = clock_ns();
     p->max_output = AGENT_OUTPUT_MAX_DEFAULT;
     p->timeout_ms = AGENT_TIMEOUT_MS_DEFAULT;
-    if (!process_parse(p, payload, size)) {
-        send_error(c, stream, AGENT_ERROR_REQUEST, "the request makes no sense");
+    p->is_read = is_read;
+    if (is_read ? !request_read(p, payload, size) : !process_parse(p, payload, size)) {
+        agent_refuse(c, stream, AGENT_ERROR_REQUEST, "the request makes no sense");
         process_free(p);
         return;
     }
-    if (!befall_exec(c, p)) {
+    if (!is_read && !befall_exec(c, p)) {
         process_free(p);
         return;
     }
@@ -322,7 +339,7 @@ static void on_exec(struct connection *c, unsigned stream, const uint8_t *payloa
         list_remove(&p->link);
         c->agent->process_count--;
         (void)pthread_mutex_unlock(&c->agent->lock);
-        send_error(c, stream, AGENT_ERROR_NO_MEMORY, "no memory for a process");
+        agent_refuse(c, stream, AGENT_ERROR_NO_MEMORY, "no memory for a process");
         process_free(p);
         return;
     }
@@ -369,9 +386,10 @@ static void on_process_frame(struct connection *c, const uint8_t *head, const ui
 
 static bool on_frame(struct connection *c, const uint8_t *head, const uint8_t *payload, size_t size)
 {
-    static const uint8_t hello[8] = {
-        0, AGENT_VERSION_MIN, 0, AGENT_VERSION_MAX, 0, 0, 0, AGENT_CAN_EXEC | AGENT_CAN_SHUTDOWN
-    };
+    static const uint8_t hello[8] = { 0, AGENT_VERSION_MIN,
+                                      0, AGENT_VERSION_MAX,
+                                      0, 0,
+                                      0, AGENT_CAN_EXEC | AGENT_CAN_FILES | AGENT_CAN_SHUTDOWN };
     uint8_t answer[sizeof(hello) + sizeof(BUILD_NAME) - 1];
     unsigned stream = load_be16(head + 6);
 
@@ -382,29 +400,33 @@ static bool on_frame(struct connection *c, const uint8_t *head, const uint8_t *p
     case AGENT_HELLO:
         memcpy(answer, hello, sizeof(hello));
         memcpy(answer + sizeof(hello), BUILD_NAME, sizeof(BUILD_NAME) - 1);
-        return send_frame(c, AGENT_HELLO, 0, 0, answer, sizeof(answer));
+        return agent_send(c, AGENT_HELLO, 0, 0, answer, sizeof(answer));
     case AGENT_EXEC:
-        on_exec(c, stream, payload, size);
+    case AGENT_READ:
+        on_exec(c, stream, head[4] == AGENT_READ, payload, size);
         return true;
     case AGENT_PING:
-        return send_frame(c, AGENT_PONG, 0, 0, payload, size);
+        return agent_send(c, AGENT_PONG, 0, 0, payload, size);
     case AGENT_STDIN:
     case AGENT_WINDOW:
     case AGENT_KILL:
         on_process_frame(c, head, payload, size);
         return true;
     case AGENT_SHUTDOWN:
-        (void)!send_frame(c, AGENT_OK, 0, stream, NULL, 0);
+        (void)!agent_send(c, AGENT_OK, 0, stream, NULL, 0);
         sim_machine_end(c->agent->machine, DRUPE_END_EXIT, 0, "");
         return true;
-    case AGENT_READ:
     case AGENT_WRITE:
+        request_write(c, stream, payload, size);
+        return true;
     case AGENT_LIST:
+        request_list(c, stream);
+        return true;
     case AGENT_STAT:
-        send_error(c, stream, AGENT_ERROR_UNSUPPORTED, "this guest has no files of that kind");
+        request_stat(c, stream, payload, size);
         return true;
     default:
-        send_error(c, 0, AGENT_ERROR_PROTOCOL, "an unknown frame");
+        agent_refuse(c, 0, AGENT_ERROR_PROTOCOL, "an unknown frame");
         return false;
     }
 }
@@ -419,7 +441,7 @@ static void serve(struct connection *c)
         size_t length = load_be32(head);
 
         if (length < AGENT_LENGTH_MIN || length > AGENT_LENGTH_MAX) {
-            send_error(c, 0, AGENT_ERROR_PROTOCOL, "a frame of a wrong length");
+            agent_refuse(c, 0, AGENT_ERROR_PROTOCOL, "a frame of a wrong length");
             return;
         }
         uint8_t *payload = sim_calloc(1, length);

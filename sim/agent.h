@@ -51,6 +51,10 @@ struct process {
     uint64_t timeout_ms; /* 0: none */
     uint64_t max_output;
     bool wants_stdin;
+    bool is_read; /* READ: argv[0] is the file, what it prints is DATA */
+    bool is_absent;
+    uint64_t read_offset;
+    uint64_t read_size; /* 0: to the end */
     uint64_t began_ns;
     /* under the agent's lock */
     uint64_t credit;
@@ -65,6 +69,19 @@ struct process {
     uint64_t printed[2];
     bool is_cut[2];
 };
+
+bool agent_send(struct connection *c, unsigned type, unsigned flags, unsigned stream,
+                const void *payload, size_t size);
+void agent_refuse(struct connection *c, unsigned stream, uint32_t code, const char *text);
+
+/* ---- guest_requests.c: the guest's files ---- */
+
+void request_write(struct connection *c, unsigned stream, const uint8_t *payload, size_t size);
+void request_stat(struct connection *c, unsigned stream, const uint8_t *payload, size_t size);
+void request_list(struct connection *c, unsigned stream);
+/* Fill from READ's payload; false when it makes no sense. */
+bool request_read(struct process *p, const uint8_t *payload, size_t size);
+void read_run(struct process *p);
 
 /* ---- guest_exec.c ---- */
 

@@ -10,11 +10,22 @@ extern const struct scenario scenarios_api[];
 extern const struct scenario scenarios_api_faults[];
 extern const struct scenario scenarios_vsock[];
 extern const struct scenario scenarios_owners[];
+extern const struct scenario scenarios_files[];
 extern const struct scenario scenarios_store_mixed[];
 extern const struct scenario scenarios_snapshot_diff[];
 
 const struct scenario *const scenario_suites[] = {
-    scenarios_lifecycle, scenarios_exec,          scenarios_snapshot,    scenarios_store,
-    scenarios_pool,      scenarios_api,           scenarios_api_faults,  scenarios_vsock,
-    scenarios_owners,    scenarios_snapshot_diff, scenarios_store_mixed, NULL,
+    scenarios_lifecycle,
+    scenarios_exec,
+    scenarios_snapshot,
+    scenarios_store,
+    scenarios_pool,
+    scenarios_api,
+    scenarios_api_faults,
+    scenarios_vsock,
+    scenarios_owners,
+    scenarios_snapshot_diff,
+    scenarios_store_mixed,
+    scenarios_files,
+    NULL,
 };

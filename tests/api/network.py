@@ -16,6 +16,8 @@ import monitor as c
 CLONE_NEWNET = 0x40000000
 TUNSETIFF = 0x400454CA
 TUNSETPERSIST = 0x400454CB
+TUNSETOWNER = 0x400454CC
+JAIL_ID = 1234
 TAP_FLAGS = 0x0002 | 0x1000 | 0x4000  # IFF_TAP | IFF_NO_PI | IFF_VNET_HDR
 TAPS = ["t0", "t1", "t2"]
 OPEN_FAILED = "Network config error: Could not create the network device: Open tap device failed: "
@@ -35,6 +37,7 @@ def why_not():
             fd = os.open("/dev/net/tun", os.O_RDWR)
             fcntl.ioctl(fd, TUNSETIFF, struct.pack("16sH22x", name.encode(), TAP_FLAGS))
             fcntl.ioctl(fd, TUNSETPERSIST, 1)
+            fcntl.ioctl(fd, TUNSETOWNER, JAIL_ID)
             os.close(fd)
     except OSError as e:
         return f"no taps: {e}"
@@ -194,6 +197,25 @@ def check_load(load):
                      "the interface is the snapshot's on the new tap", got)
 
 
+class Jailed(c.Vmm):
+    """The same behind the jailer, which has /dev/net/tun and no right but the tap's owner's."""
+
+    def command(self, options, api):
+        vmm = os.path.join(os.path.dirname(c.DRUPE), "drupe-vmm")
+        self.sock = os.path.join(self.dir, "drupe-vmm", "net", "root", "run", "api.sock")
+        return [c.DRUPE, "jailer", "--id", "net", "--exec-file", vmm, "--uid", str(JAIL_ID), "--gid", str(JAIL_ID),
+                "--chroot-base-dir", self.dir, "--", "--api-sock", "/run/api.sock"]
+
+
+def check_jailer():
+    with Jailed() as vmm:
+        c.check_table(vmm, [
+            ("PUT", "/network-interfaces/eth0", net(), 204, None),
+            ("PUT", "/network-interfaces/eth1", net("eth1", "nosuch"), 400, OPEN_FAILED + "No such device"),
+            ("PUT", "/mmds/config", {"network_interfaces": ["eth0"], "version": "V2"}, 204, None),
+        ], "jailed")
+
+
 def main():
     reason = why_not()
     if reason is not None:
@@ -201,6 +223,7 @@ def main():
         return
     check_before()
     check_mmds_before()
+    check_jailer()
     if os.access("/bin/busybox", os.X_OK) and c.have("mkfs.erofs"):
         c.make_root()
         check_running_and_snapshot()

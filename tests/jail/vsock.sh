@@ -109,5 +109,33 @@ if [ -n "$broker" ]; then
     wait_for gone
     say $? "who connected for it ends with it"
 fi
+
+# The same for drupe vmm, which has paths: its loop connects by itself, under its filter.
+if command -v mkfs.erofs >/dev/null; then
+    vmm=$work/vmm
+    mkdir -p "$vmm/root/bin" "$vmm/root/dev" "$vmm/root/proc" "$vmm/root/tmp"
+    cp "$build/tests/vsock_client" "$vmm/root/bin/client"
+    mkfs.erofs -E noinline_data "$vmm/root.erofs" "$vmm/root" >/dev/null 2>&1
+    cat >"$vmm/config.json" <<TEXT
+{"boot-source": {"kernel_image_path": "drupe:kernel",
+                 "boot_args": "console=ttyS0 reboot=k panic=1 init=/bin/client -- 6000 9999"},
+ "drives": [{"drive_id": "rootfs", "path_on_host": "$vmm/root.erofs", "is_root_device": true, "is_read_only": true}],
+ "machine-config": {"vcpu_count": 1, "mem_size_mib": 64},
+ "vsock": {"guest_cid": 3, "uds_path": "$vmm/v.sock"}}
+TEXT
+    python3 "$work/listen.py" "$vmm/v.sock" 6000 &
+    listeners=$!
+    "$drupe" vmm --api-sock "$vmm/api.sock" --config-file "$vmm/config.json" >"$vmm/output" 2>&1 &
+    monitor=$!
+    wait_for has '^done' "$vmm/output"
+    [ "$(awk '/^Seccomp:/ { print $2 }' "/proc/$monitor/status")" = 2 ]
+    say $? "drupe vmm: the monitor has a filter"
+    has '^6000: port6000 hello' "$vmm/output"
+    say $? "drupe vmm: a port of the host answers the guest"
+    has '^9999: ECONNRESET' "$vmm/output"
+    say $? "drupe vmm: a port at which nobody listens refuses"
+    [ $status = 0 ] || sed 's/^/# /' "$vmm/output"
+    kill "$monitor" "$listeners"
+fi
 echo "1..$number"
 exit $status

@@ -100,7 +100,9 @@ static void emit_checks(struct assembler *a, size_t first)
     for (size_t i = first; i < filter_rule_count; i++) {
         const struct filter_rule *row = &filter_rules[i];
 
-        if (row->number != filter_rules[first].number || (row->threads & a->thread) == 0) {
+        /* A refusal stands behind what allows the same call in some variant, and is void there. */
+        if (row->number != filter_rules[first].number || (row->threads & a->thread) == 0 ||
+            row->error != 0) {
             continue;
         }
         if (loaded == NULL || loaded->arg != row->arg) {
@@ -213,14 +215,23 @@ static size_t list_calls(unsigned thread, bool wants_exit, struct listed out[CAL
     return count;
 }
 
+static unsigned variant_bits(enum drupe_jail_thread kind, const struct filter_variant *variant)
+{
+    const bool is_builder = kind == DRUPE_JAIL_THREAD_SETUP || kind == DRUPE_JAIL_THREAD_API;
+
+    if (kind == DRUPE_JAIL_THREAD_VCPU) {
+        return variant->has_sync_disks ? FILTER_SYNC_DISKS : 0;
+    }
+    return variant->has_paths && (is_builder || kind == DRUPE_JAIL_THREAD_LOOP) ? FILTER_OWN_PATHS
+                                                                                : 0;
+}
+
 size_t filter_compile(enum drupe_jail_thread kind, const struct filter_variant *variant,
                       struct sock_filter out[FILTER_SIZE_MAX])
 {
     struct assembler a = {
         .code = out,
-        .thread =
-            1u << kind |
-            (variant->has_sync_disks && kind == DRUPE_JAIL_THREAD_VCPU ? FILTER_SYNC_DISKS : 0),
+        .thread = 1u << kind | variant_bits(kind, variant),
         .denied = variant->on_trap ? SECCOMP_RET_TRAP : SECCOMP_RET_KILL_PROCESS,
     };
     struct listed calls[CALLS_MAX];
@@ -238,6 +249,7 @@ size_t filter_compile(enum drupe_jail_thread kind, const struct filter_variant *
 
 static _Atomic int process_mode = DRUPE_JAIL_FILTER_NONE;
 static atomic_bool has_sync_disks;
+static atomic_bool has_paths;
 static __thread enum drupe_jail_thread thread_kind = DRUPE_JAIL_THREADS;
 
 struct call_name {
@@ -329,6 +341,7 @@ int filter_install(enum drupe_jail_thread kind)
     thread_kind = kind;
     variant.on_trap = mode == DRUPE_JAIL_FILTER_TRAP;
     variant.has_sync_disks = atomic_load_explicit(&has_sync_disks, memory_order_relaxed);
+    variant.has_paths = atomic_load_explicit(&has_paths, memory_order_relaxed);
     program.len = (unsigned short)filter_compile(kind, &variant, code);
     return syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, &program) < 0 ? -errno : 0;
 }
@@ -349,6 +362,8 @@ drupe_vm_err_t drupe_jail_filter_process(enum drupe_jail_filter mode, struct dru
     if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0) {
         return error_set(err, DRUPE_JAIL_FAILED, errno, "jail: no_new_privs: prctl");
     }
+    /* relaxed: the threads that read it are made, or confine themselves, later. */
+    atomic_store_explicit(&has_paths, true, memory_order_relaxed);
     filter_mode_set(mode);
     return DRUPE_OK;
 }

@@ -17,6 +17,7 @@
 struct filter_variant {
     bool on_trap;
     bool has_sync_disks;
+    bool has_paths; /* no empty root around it: the loop may connect to the host's Unix sockets */
 };
 
 /*

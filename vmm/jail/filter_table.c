@@ -33,6 +33,7 @@
 #define B (1u << DRUPE_JAIL_THREAD_BROKER)
 
 #define Y FILTER_SYNC_DISKS
+#define P FILTER_OWN_PATHS /* beside the kinds: who builds, and the loop */
 
 #define EXACT UINT32_MAX
 
@@ -83,9 +84,9 @@ const struct filter_rule filter_rules[] = {
     ALLOW(S | M | L | V | A | F, exit, "a thread ends"),
 
     /* Devices that talk over sockets. */
-    ALLOW_IF(S | A | B, socket, 0, EXACT, AF_UNIX, "AF_UNIX", "the VM's vsock socket"),
+    ALLOW_IF(S | A | B | P, socket, 0, EXACT, AF_UNIX, "AF_UNIX", "the VM's vsock socket"),
     ALLOW(S | A, connect, "a page-fault handler inside the jail's root"),
-    ALLOW(B, connect, "a connection of the guest to the host, for its jailed monitor"),
+    ALLOW(B | P, connect, "a connection of the guest to the host, for its jailed monitor"),
     ALLOW(S | A, bind, "the VM's vsock socket"),
     ALLOW(S | A, listen, "the VM's vsock socket"),
     ALLOW(S | M | L | A | B, recvfrom, "vsock and network streams"),

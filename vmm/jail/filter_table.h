@@ -8,6 +8,7 @@
 
 /* Beside the kinds of thread: a vCPU thread of a process whose disks are not on io_uring. */
 #define FILTER_SYNC_DISKS (1u << DRUPE_JAIL_THREADS)
+#define FILTER_OWN_PATHS  (1u << (DRUPE_JAIL_THREADS + 1))
 
 struct filter_rule {
     int number;

@@ -10,6 +10,7 @@
 #include <stddef.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/socket.h>
 #include <sys/syscall.h>
 
 #include "jail/filter_table.h"
@@ -171,6 +172,11 @@ static void test_variants(void **state)
 {
     const struct filter_variant trap = { .on_trap = true };
     const struct filter_variant sync = { .has_sync_disks = true };
+    const struct filter_variant paths = { .has_paths = true };
+
+    static const enum drupe_jail_thread confined[] = { DRUPE_JAIL_THREAD_VCPU,
+                                                       DRUPE_JAIL_THREAD_MAIN,
+                                                       DRUPE_JAIL_THREAD_FILES };
 
     (void)state;
     assert_int_equal(ask(DRUPE_JAIL_THREAD_VCPU, &trap, SYS_openat, 0, 0), SECCOMP_RET_TRAP);
@@ -182,6 +188,22 @@ static void test_variants(void **state)
     assert_int_equal(ask(DRUPE_JAIL_THREAD_VCPU, &sync, SYS_preadv2, 0, 0), SECCOMP_RET_ALLOW);
     assert_int_equal(ask(DRUPE_JAIL_THREAD_MAIN, &sync, SYS_preadv2, 0, 0),
                      SECCOMP_RET_KILL_PROCESS);
+    /* A loop whose process has paths connects by itself, to Unix sockets. */
+    assert_int_equal(ask(DRUPE_JAIL_THREAD_LOOP, &plain, SYS_socket, 0, AF_UNIX),
+                     SECCOMP_RET_ERRNO | EPERM);
+    assert_int_equal(ask(DRUPE_JAIL_THREAD_LOOP, &plain, SYS_connect, 0, 0),
+                     SECCOMP_RET_KILL_PROCESS);
+    assert_int_equal(ask(DRUPE_JAIL_THREAD_LOOP, &paths, SYS_socket, 0, AF_UNIX),
+                     SECCOMP_RET_ALLOW);
+    assert_int_equal(ask(DRUPE_JAIL_THREAD_LOOP, &paths, SYS_socket, 0, AF_INET),
+                     SECCOMP_RET_KILL_PROCESS);
+    assert_int_equal(ask(DRUPE_JAIL_THREAD_LOOP, &paths, SYS_connect, 0, 0), SECCOMP_RET_ALLOW);
+    assert_int_equal(ask(DRUPE_JAIL_THREAD_API, &paths, SYS_connect, 0, 0), SECCOMP_RET_ALLOW);
+    for (size_t i = 0; i < array_size(confined); i++) {
+        assert_int_equal(ask(confined[i], &paths, SYS_connect, 0, 0), SECCOMP_RET_KILL_PROCESS);
+        assert_int_equal(ask(confined[i], &paths, SYS_socket, 0, AF_UNIX),
+                         SECCOMP_RET_KILL_PROCESS);
+    }
 }
 
 static void test_foreign_architecture(void **state)
