@@ -32,3 +32,7 @@ fuzz_targets += $(BUILD)/fuzz/agent_frames
 $(call program,fuzz/mmds,fuzz,fuzz/mmds_fuzz.c,vmm base base_hosted,$(fuzz.vmm_libs),$(fuzz.sees))
 lint_sees.fuzz/mmds_fuzz.c := $(fuzz.sees)
 fuzz_targets += $(BUILD)/fuzz/mmds
+
+$(call program,fuzz/vhost_user,fuzz,fuzz/vhost_user_fuzz.c,vmm base base_hosted,$(fuzz.vmm_libs),$(fuzz.sees))
+lint_sees.fuzz/vhost_user_fuzz.c := $(fuzz.sees)
+fuzz_targets += $(BUILD)/fuzz/vhost_user
