@@ -51,6 +51,27 @@ static bool wait_gone(const struct vm_record *r, int timeout_ms)
     }
 }
 
+/*
+ * Take the jail of a machine that has ended away. The threads of a killed one may live a little
+ * longer than it has a process, and hold the jail's lock and its disks meanwhile.
+ */
+static bool sweep_jail(const struct vm_record *r)
+{
+    CLEANUP_FREE char *jail = text_format("%s/jail", r->dir);
+    const struct timespec pause = { .tv_nsec = 10000000 };
+    uint64_t deadline = clock_ns() + MONITOR_END_MS * NS_PER_MS;
+
+    vm_sweep();
+    while (access(jail, F_OK) == 0) {
+        if (clock_ns() > deadline) {
+            return false;
+        }
+        (void)clock_nanosleep(CLOCK_MONOTONIC, 0, &pause, NULL);
+        vm_sweep();
+    }
+    return true;
+}
+
 /* ---- One verb over several machines ---- */
 
 typedef int (*control_fn)(const char *verb, const struct vm_record *r, uint64_t argument);
@@ -94,7 +115,7 @@ static int kill_monitor(const char *verb, const struct vm_record *r)
         return complain(STATUS_FAILED, "%s: %s: %s", verb, r->id, strerror(errno));
     }
     (void)wait_gone(r, MONITOR_END_MS);
-    vm_sweep();
+    (void)sweep_jail(r); /* else the next start does it */
     return 0;
 }
 
@@ -108,7 +129,7 @@ static int stop_one(const char *verb, const struct vm_record *r, uint64_t grace_
         return status;
     }
     if (wait_gone(r, (int)grace_s * 1000 + MONITOR_END_MS)) {
-        vm_sweep();
+        (void)sweep_jail(r);
         return 0;
     }
     warn("%s: %s: its monitor does not answer and is killed", verb, r->id);
@@ -251,23 +272,12 @@ static int run_wait(int argc, char **argv)
 
 /* ---- rm ---- */
 
-/*
- * Remove what a machine that has ended left: first its jail, while its directory says what there
- * is. The threads of a killed one may hold the jail's lock a little longer than it has a process.
- */
+/* Remove what a machine that has ended left: first its jail, while its directory says what there
+ * is. */
 static int remove_ended(const char *verb, const struct vm_record *r)
 {
-    CLEANUP_FREE char *jail = text_format("%s/jail", r->dir);
-    const struct timespec pause = { .tv_nsec = 10000000 };
-    uint64_t deadline = clock_ns() + MONITOR_END_MS * NS_PER_MS;
-
-    vm_sweep();
-    while (access(jail, F_OK) == 0) {
-        if (clock_ns() > deadline) {
-            return complain(STATUS_FAILED, "%s: %s: its jail is still in use", verb, r->id);
-        }
-        (void)clock_nanosleep(CLOCK_MONOTONIC, 0, &pause, NULL);
-        vm_sweep();
+    if (!sweep_jail(r)) {
+        return complain(STATUS_FAILED, "%s: %s: its jail is still in use", verb, r->id);
     }
     tree_remove(r->dir);
     return 0;
