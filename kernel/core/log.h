@@ -18,6 +18,9 @@ enum log_level {
 
 void log_write(enum log_level level, const char *format, ...) PRINTF_LIKE(2, 3);
 
+/* Who speaks: version, processor, memory. At boot, and in a panic's report. */
+void log_banner(enum log_level level);
+
 #define log_error(...) log_write(LOG_ERROR, __VA_ARGS__)
 #define log_warn(...)  log_write(LOG_WARN, __VA_ARGS__)
 #define log_info(...)  log_write(LOG_INFO, __VA_ARGS__)

@@ -11,24 +11,10 @@
 #include <core/log.h>
 #include <core/log_internal.h>
 #include <core/string.h>
-#include <core/version.h>
 #include <mm/page.h>
 #include <proc/process.h>
 #include <sched/task.h>
 #include <sched/timer.h>
-
-static void print_banner(void)
-{
-    uint64_t ram = 0;
-
-    if (!log_is_shown(LOG_INFO)) {
-        return; /* not worth formatting at each boot */
-    }
-    for (unsigned i = 0; i < boot_info.ram_count; i++) {
-        ram += boot_info.ram[i].size;
-    }
-    log_info("Drupe kernel %s (%s) ram=%luK", DRUPE_VERSION, arch_platform, ram / 1024);
-}
 
 static NEVER_INLINE void test_null(void)
 {
@@ -88,7 +74,9 @@ static uint64_t wall_clock_ns(void)
 
 void kernel_main(void)
 {
-    print_banner();
+    if (log_is_shown(LOG_INFO)) { /* else not worth formatting at each boot */
+        log_banner(LOG_INFO);
+    }
     page_init();
     arch_init();
     sched_init();

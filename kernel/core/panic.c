@@ -100,6 +100,7 @@ void panic(const struct regs *regs, const char *format, ...)
     va_start(args, format);
     (void)fmt_vsnprintf(text, sizeof(text), format, args);
     va_end(args);
+    log_banner(LOG_ERROR);
     log_error("panic: %s", text);
     print_where();
     if (regs) {
